@@ -1,0 +1,61 @@
+//! The bounds of a run and the time a server gets, each with its reason.
+
+use std::time::Duration;
+
+/// Connections and windows of one run.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Fetch connections, and as many lanes, for each database; `None`: chosen from the number of
+    /// databases.
+    pub connections: Option<usize>,
+}
+
+impl Limits {
+    /// Fetch connections of a whole run when none are asked for: enough that one is always being
+    /// served while the others wait for the wire (see `keyferry bench`'s table in the README).
+    pub const DEFAULT_CONNECTIONS: usize = 4;
+    /// More than this for one database helps no single-threaded server.
+    pub const MOST_CONNECTIONS: usize = 64;
+    /// Databases copied at the same time; the others wait. Bounds sockets and buffers on servers
+    /// that were configured with thousands of databases.
+    pub const DATABASES_AT_ONCE: usize = 16;
+
+    /// Fetch connections for each of `databases` databases.
+    pub fn connections_for(self, databases: usize) -> usize {
+        let shared =
+            Self::DEFAULT_CONNECTIONS.div_ceil(databases.clamp(1, Self::DATABASES_AT_ONCE));
+        self.connections.unwrap_or(shared).clamp(1, Self::MOST_CONNECTIONS)
+    }
+}
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// For a connection to stand: name look-up, TCP, TLS, AUTH, SELECT.
+    pub connect: Duration,
+    /// For the next byte of an outstanding reply.
+    pub reply: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        // A DUMP of a value of hundreds of MB may keep a server silent for seconds, hardly for a
+        // minute.
+        Self { connect: Duration::from_secs(5), reply: Duration::from_secs(60) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn databases_share_the_default_connections() {
+        let default = Limits { connections: None };
+        assert_eq!(default.connections_for(1), 4);
+        assert_eq!(default.connections_for(3), 2);
+        assert_eq!(default.connections_for(1_000), 1);
+        assert_eq!(Limits { connections: Some(9) }.connections_for(3), 9);
+        assert_eq!(Limits { connections: Some(999) }.connections_for(1), 64);
+    }
+}

@@ -1,0 +1,84 @@
+//! What the operator wants, made impossible to be wrong: a [`Plan`].
+//!
+//! Text becomes these types once, at the command line; behind it nothing is parsed or checked
+//! again. Credentials live in [`endpoint::Secret`], which never prints.
+
+pub mod conflict;
+pub mod endpoint;
+pub mod filter;
+pub mod limits;
+pub mod mapping;
+pub mod service_key;
+
+use std::path::PathBuf;
+
+pub use conflict::IfExists;
+pub use endpoint::{Address, Endpoint, Secret};
+pub use filter::Filter;
+pub use limits::{Limits, Timeouts};
+pub use mapping::{Mapping, Route};
+
+use crate::error::Side;
+
+/// One of the two servers: where it is, who we are there, and how it proves who it is.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Whether it is read or written.
+    pub side: Side,
+    /// Address, database, user and password.
+    pub endpoint: Endpoint,
+    /// How TLS is spoken; unused where the endpoint is plain.
+    pub tls: TlsOptions,
+}
+
+/// TLS of one side.
+#[derive(Clone, Debug, Default)]
+pub struct TlsOptions {
+    /// PEM file of the authorities to trust, instead of the system's.
+    pub authorities: Option<PathBuf>,
+    /// PEM text of authorities to trust (from a service key), instead of the system's.
+    pub authorities_text: Option<String>,
+    /// PEM file of our certificate chain.
+    pub certificate: Option<PathBuf>,
+    /// PEM file of our private key.
+    pub key: Option<PathBuf>,
+    /// The name to ask for and to check, instead of the endpoint's host.
+    pub server_name: Option<String>,
+    /// Trust any certificate. Has to be asked for; is said in the log.
+    pub insecure: bool,
+}
+
+/// How the result is proven.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verify {
+    /// Not at all.
+    None,
+    /// Every key that was meant to be copied exists on the target.
+    #[default]
+    Count,
+}
+
+/// What a copy does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The server that is read.
+    pub source: Server,
+    /// The server that is written.
+    pub target: Server,
+    /// Which database goes where.
+    pub mapping: Mapping,
+    /// Which keys are meant.
+    pub filter: Filter,
+    /// What happens to a key the target holds; `None`: the target databases must be empty.
+    pub if_exists: Option<IfExists>,
+    /// Delete a source key once the target acknowledged it and while it still has that value.
+    pub delete_source: bool,
+    /// Write nothing on either side.
+    pub dry_run: bool,
+    /// How the end is proven.
+    pub verify: Verify,
+    /// Connections, windows, bounds.
+    pub limits: Limits,
+    /// How long a server may be silent.
+    pub timeouts: Timeouts,
+}
