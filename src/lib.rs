@@ -19,3 +19,19 @@ pub mod resp;
 pub mod command;
 
 pub mod config;
+
+pub mod net;
+
+pub mod flow;
+
+pub mod report;
+
+pub mod source;
+
+pub mod target;
+
+pub mod verify;
+
+pub mod engine;
+
+pub mod cli;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `keyferry` program: see the library's documentation for how it works.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyferry::cli::main()
+}

@@ -1,0 +1,35 @@
+//! Errors as people read them, and the exit codes of the contract.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::error::Error;
+use crate::report::json::{Outcome, Report};
+
+/// Prints an error with its advice and gives its exit code.
+pub(super) fn fail(error: &Error, as_json: bool) -> ExitCode {
+    let text = if as_json {
+        let fields = json!({"message": error.to_string(), "advice": error.advice()});
+        json!({"level": "ERROR", "target": "keyferry", "fields": fields}).to_string()
+    } else {
+        match error.advice() {
+            Some(advice) => format!("keyferry: {error}\n  {advice}"),
+            None => format!("keyferry: {error}"),
+        }
+    };
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(error.kind().exit_code())
+}
+
+/// The exit code of a run that ended without an error of its own.
+pub(super) fn code(report: &Report) -> ExitCode {
+    ExitCode::from(match report.outcome {
+        Outcome::DryRun if report.keys.failed > 0 => 1,
+        Outcome::Complete | Outcome::DryRun => 0,
+        Outcome::Incomplete => 1,
+        Outcome::Refused => 4,
+        Outcome::Interrupted => 130,
+    })
+}

@@ -1,0 +1,67 @@
+//! Logs on stderr, as text or JSON lines, that never tear the progress bar.
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use indicatif::MultiProgress;
+use serde_json::json;
+use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// Installs the log of this process. A second call (in tests) is without effect.
+pub(super) fn install(level: Level, format: Format, bars: &MultiProgress) {
+    let writer = BesideBars(bars.clone());
+    let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
+    let installed = match format {
+        Format::Text => {
+            let colours = io::IsTerminal::is_terminal(&io::stderr())
+                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+            builder.with_ansi(colours).with_target(false).without_time().try_init()
+        }
+        Format::Json => builder.json().try_init(),
+    };
+    drop(installed);
+}
+
+/// A plain line on stderr.
+pub(super) fn text_line(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The same as a JSON line, in the shape of the log's.
+pub(super) fn json_line(line: &str) {
+    let fields = json!({"message": line});
+    text_line(&json!({"level": "INFO", "target": "keyferry", "fields": fields}).to_string());
+}
+
+/// Writes to stderr while the bars step aside.
+#[derive(Clone)]
+struct BesideBars(MultiProgress);
+
+impl Write for BesideBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl<'a> MakeWriter<'a> for BesideBars {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}

@@ -1,0 +1,134 @@
+//! The command line: what was typed becomes a plan, what came of it becomes text and an exit code.
+//!
+//! One file a subcommand. Only here is anything printed.
+
+mod copy;
+mod environment;
+mod exit;
+mod logging;
+mod side;
+mod signals;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::error::{Error, Kind};
+use crate::resp::escape::printable;
+
+/// Moves keyspaces between Redis and Valkey servers and proves that every key arrived.
+#[derive(Parser)]
+#[command(
+    name = "keyferry",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_long_help = AFTER_HELP
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    copy: copy::CopyOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Copy keys (`keyferry SOURCE TARGET` is the same)
+    #[command(after_long_help = AFTER_HELP)]
+    Copy(Box<copy::CopyOptions>),
+    /// Print a script that completes keyferry's options in a shell
+    Completions(Completions),
+    /// Print the manual page, in the format of man(7)
+    Man,
+}
+
+#[derive(Args)]
+struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+const AFTER_HELP: &str = "\
+Endpoints:
+  redis://[user[:password]@]host[:port][/db]   plain; valkey:// is the same
+  rediss://…                                   TLS; valkeys:// is the same
+  unix:///path?db=N                            a unix socket
+  User and password are percent-encoded (@ is %40, / is %2F, # is %23).
+
+Environment:
+  SOURCE_REDIS_URL, DESTINATION_REDIS_URL            endpoints, where no arguments are given
+  SOURCE_REDIS_PASSWORD, DESTINATION_REDIS_PASSWORD  passwords, where the URL has none
+  DRY_RUN, CLEAN_UP, REPLACE_DST_KEYS, DEBUG         = --dry-run, --delete-source,
+      --if-exists replace, -v;  1 true yes on are on, empty 0 false no off are off
+
+Exit codes:
+  0 done, every key accounted for      1 finished, but keys failed or sides differ
+  2 usage                              3 cannot connect, authenticate or trust
+  4 refused for safety, nothing written
+  130 interrupted; what was in flight is done
+
+Examples:
+  keyferry redis://old:6379 redis://new:6379            every database, to the same number
+  keyferry redis://old redis://new --db 1:0             database 1 into 0
+  keyferry rediss://u@old valkeys://new --source-cacert ca.pem --match 'session:*'
+";
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout and are no error.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { Kind::Config.exit_code() } else { 0 });
+        }
+    };
+    match cli.command {
+        None => copy::main(cli.copy),
+        Some(Command::Copy(options)) => copy::main(*options),
+        Some(Command::Completions(options)) => {
+            let mut script = Vec::new();
+            clap_complete::generate(options.shell, &mut Cli::command(), "keyferry", &mut script);
+            print(&script)
+        }
+        Some(Command::Man) => {
+            let mut page = Vec::new();
+            match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+                Ok(()) => print(&page),
+                Err(error) => exit::fail(&Error::config(format!("no manual page: {error}")), false),
+            }
+        }
+    }
+}
+
+/// Writes to stdout; a reader that has gone away is no error.
+fn print(bytes: &[u8]) -> ExitCode {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit::fail(
+            &Error::config(format!("stdout: {}", printable(error.to_string().as_bytes()))),
+            false,
+        ),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_option_has_help() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for subcommand in std::iter::once(&command).chain(command.get_subcommands()) {
+            for argument in subcommand.get_arguments() {
+                assert!(argument.get_help().is_some(), "{}", argument.get_id());
+            }
+        }
+    }
+}

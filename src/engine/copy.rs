@@ -1,0 +1,56 @@
+//! All databases at once, within bounds.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::probe::Probed;
+use super::{Run, database};
+use crate::config::Limits;
+use crate::error::{Error, Kind, Result};
+use crate::report::Ledger;
+
+/// Copies every route; the first error of a database stops the others and is returned at the end.
+pub(super) async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
+    let connections = run.plan.limits.connections_for(probed.routes.len());
+    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let mut databases = JoinSet::new();
+    for &route in &probed.routes {
+        let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+        let stats = run.stats.database(route.source, route.target, expected);
+        let ledger = Ledger::new(run.stats.clone(), stats);
+        let job = database::Job { route, ledger, connections, clock: probed.clock };
+        let (run, places) = (run.clone(), places.clone());
+        databases.spawn(async move {
+            let _place = places.acquire_owned().await;
+            if run.stop.is_cancelled() {
+                return Ok(());
+            }
+            Box::pin(database::copy(&run, job)).await
+        });
+    }
+    join(databases, run).await
+}
+
+/// Waits for all tasks; the first error stops the run, and is the one that counts.
+pub(super) async fn join(mut tasks: JoinSet<Result<()>>, run: &Run) -> Result<()> {
+    let mut first = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result = match ended {
+            Ok(result) => result,
+            Err(panic) => {
+                Err(Error::new(Kind::Server, format!("a task ended unexpectedly: {panic}"))
+                    .advise("this is a mistake in keyferry; please report it"))
+            }
+        };
+        if let Err(error) = result {
+            run.stop.cancel();
+            tracing::debug!("stopping: {error}");
+            if first.is_ok() {
+                first = Err(error);
+            }
+        }
+    }
+    first
+}

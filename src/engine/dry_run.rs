@@ -1,0 +1,91 @@
+//! What a copy would do: SCAN and TYPE on both sides, and nothing else.
+
+use tokio_util::sync::CancellationToken;
+
+use super::Run;
+use super::probe::Probed;
+use crate::command::keyspace;
+use crate::config::{IfExists, Route};
+use crate::error::Result;
+use crate::flow::{Keys, key_queue};
+use crate::net::{Connection, connect};
+use crate::report::{Count, Ledger};
+use crate::resp::Value;
+use crate::resp::escape::printable;
+use crate::source::elements::Collection;
+use crate::source::scan::{Scan, scan};
+
+/// Counts what a copy would do, database by database.
+pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
+    for &route in &probed.routes {
+        let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+        let stats = run.stats.database(route.source, route.target, expected);
+        let ledger = Ledger::new(run.stats.clone(), stats);
+        let existing = one_database(run, route, &ledger).await?;
+        tracing::info!("database {route}: {existing} keys exist on the target");
+    }
+    Ok(())
+}
+
+async fn one_database(run: &Run, route: Route, ledger: &Ledger) -> Result<u64> {
+    let source = connect(&run.source, route.source).await?;
+    let mut target = connect(&run.target, route.target).await?;
+    let (sender, keys) = key_queue();
+    let task = Scan {
+        connection: source,
+        filter: run.plan.filter.clone(),
+        once: true,
+        keys: sender,
+        ledger: ledger.clone(),
+        stop: run.stop.clone(),
+    };
+    let policy = run.plan.if_exists.unwrap_or(IfExists::Replace);
+    let look = async {
+        let mut existing = 0;
+        while let Some(chunk) = keys.next().await {
+            existing += look_at(&mut target, &chunk, policy, ledger, &run.stop).await?;
+        }
+        Ok(existing)
+    };
+    let (existing, ()) = tokio::try_join!(look, scan(task))?;
+    Ok(existing)
+}
+
+/// Asks the target for the types of some keys and counts what would become of them.
+async fn look_at(
+    target: &mut Connection,
+    keys: &Keys,
+    policy: IfExists,
+    ledger: &Ledger,
+    stop: &CancellationToken,
+) -> Result<u64> {
+    if stop.is_cancelled() {
+        return Ok(0);
+    }
+    for wire in &keys.wires {
+        keyspace::key_type(target.output(), wire.of(&keys.slab));
+    }
+    let types = target.receive(keys.wires.len()).await?;
+    let mut existing = 0;
+    for (wire, reply) in keys.wires.iter().zip(types) {
+        ledger.add(Count::Scanned, 1);
+        let held = match &reply {
+            Value::Simple(name) if name != "none" => Some(name.as_str()),
+            _ => None,
+        };
+        existing += u64::from(held.is_some());
+        match (held, policy) {
+            (None, _) | (_, IfExists::Replace) => ledger.add(Count::Copied, 1),
+            (Some(_), IfExists::Skip) => ledger.add(Count::Skipped, 1),
+            (Some(name), IfExists::Merge) if Collection::from_type(name).is_some() => {
+                ledger.add(Count::Merged, 1);
+            }
+            (Some(_), IfExists::Merge) => ledger.add(Count::Skipped, 1),
+            (Some(_), IfExists::Fail) => {
+                let name = crate::flow::name_of(wire.of(&keys.slab));
+                ledger.fail(printable(name), "exists on the target");
+            }
+        }
+    }
+    Ok(existing)
+}

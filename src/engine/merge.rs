@@ -1,0 +1,132 @@
+//! `--if-exists merge`: a collection on the target gets the members it lacks.
+
+use tokio::sync::mpsc;
+
+use crate::command::keyspace::ExpiryCommand;
+use crate::error::{Kind, Result};
+use crate::net::Connection;
+use crate::report::{Count, Ledger};
+use crate::resp::Value;
+use crate::resp::escape::printable;
+use crate::source::ExpiryClock;
+use crate::source::elements::{Collection, page};
+use crate::target::members::{add_to_hash, add_to_set, add_to_sorted_set};
+
+/// The task that merges, with a connection of its own to each side.
+pub(super) struct Merge {
+    pub(super) source: Connection,
+    pub(super) target: Connection,
+    /// Names of keys that the target holds already.
+    pub(super) keys: mpsc::Receiver<Vec<u8>>,
+    pub(super) clock: ExpiryClock,
+    pub(super) ledger: Ledger,
+}
+
+/// What became of a key.
+enum Merged {
+    Merged,
+    Skipped,
+    Gone,
+}
+
+/// Merges until the lanes have ended.
+///
+/// # Errors
+/// A connection broke; the keys that wait are counted as failed.
+pub(super) async fn merge(mut task: Merge) -> Result<()> {
+    let mut broken = Ok(());
+    while let Some(key) = task.keys.recv().await {
+        if let Err(error) = &broken {
+            let error: &crate::error::Error = error;
+            task.ledger.fail(printable(&key), error.message());
+            continue;
+        }
+        match task.merge_key(&key).await {
+            Ok(Merged::Merged) => task.ledger.add(Count::Merged, 1),
+            Ok(Merged::Skipped) => task.ledger.add(Count::Skipped, 1),
+            Ok(Merged::Gone) => task.ledger.add(Count::Expired, 1),
+            Err(error) => {
+                task.ledger.fail(printable(&key), error.message());
+                if error.kind() != Kind::Server {
+                    broken = Err(error);
+                }
+            }
+        }
+    }
+    broken
+}
+
+impl Merge {
+    async fn merge_key(&mut self, key: &[u8]) -> Result<Merged> {
+        let from = self.source.demand(&[b"TYPE", key]).await?;
+        let into = self.target.demand(&[b"TYPE", key]).await?;
+        let (from, into) = (from.text().unwrap_or_default(), into.text().unwrap_or_default());
+        if from == "none" {
+            return Ok(Merged::Gone);
+        }
+        let Some(collection) = Collection::from_type(from).filter(|_| from == into) else {
+            return Ok(Merged::Skipped);
+        };
+        let expiring = self.target_expires(key).await?;
+        let mut cursor = b"0".to_vec();
+        loop {
+            let (next, members) = page(&mut self.source, collection, key, &cursor).await?;
+            match collection {
+                Collection::Set => add_to_set(&mut self.target, key, &members).await?,
+                Collection::SortedSet => add_to_sorted_set(&mut self.target, key, &members).await?,
+                Collection::Hash => {
+                    let fields = add_to_hash(&mut self.target, key, &members).await?;
+                    self.copy_field_expiries(key, &fields).await?;
+                }
+            }
+            if next == b"0" {
+                break;
+            }
+            cursor = next;
+        }
+        if expiring && !self.target_expires(key).await? {
+            return self.copy_anew(key).await;
+        }
+        Ok(Merged::Merged)
+    }
+
+    async fn target_expires(&mut self, key: &[u8]) -> Result<bool> {
+        Ok(self.target.demand(&[b"PTTL", key]).await?.integer().is_some_and(|ttl| ttl >= 0))
+    }
+
+    /// The target's key expired under our hands and was begun anew without an expiry: the source's
+    /// takes its place, expiry and all.
+    async fn copy_anew(&mut self, key: &[u8]) -> Result<Merged> {
+        let remaining = self.source.demand(&[b"PTTL", key]).await?.integer().unwrap_or(-2);
+        let Value::Bulk(payload) = self.source.demand(&[b"DUMP", key]).await? else {
+            self.target.demand(&[b"UNLINK", key]).await?;
+            return Ok(Merged::Gone);
+        };
+        // Relative here: it is sent at once. 0 would mean never.
+        let ttl = if remaining == -1 { 0 } else { remaining.max(1) }.to_string();
+        let command = [b"RESTORE".as_slice(), key, ttl.as_bytes(), &payload, b"REPLACE"];
+        self.target.demand(&command).await?;
+        Ok(Merged::Merged)
+    }
+
+    /// Fields may expire by themselves (Redis 7.4, Valkey 9.0); those that were added keep that.
+    async fn copy_field_expiries(&mut self, key: &[u8], fields: &[Vec<u8>]) -> Result<()> {
+        if fields.is_empty() || self.clock.command == ExpiryCommand::Remaining {
+            return Ok(());
+        }
+        let number = fields.len().to_string();
+        let mut ask: Vec<&[u8]> = vec![b"HPEXPIRETIME", key, b"FIELDS", number.as_bytes()];
+        ask.extend(fields.iter().map(Vec::as_slice));
+        let Value::Array(expiries) = self.source.call(&ask).await? else {
+            // The source knows no field expiries: there are none.
+            return Ok(());
+        };
+        for (field, expiry) in fields.iter().zip(expiries) {
+            let Some(expiry) = expiry.integer().filter(|&expiry| expiry > 0) else { continue };
+            let at = expiry.saturating_add(self.clock.ahead_ms).to_string();
+            let set = [b"HPEXPIREAT".as_slice(), key, at.as_bytes(), b"FIELDS", b"1", field];
+            self.target.demand(&set).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The proof at the end of a copy, database by database.
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Run;
+use super::probe::Probed;
+use crate::command::ServerInfo;
+use crate::command::info::Keyspace;
+use crate::config::Route;
+use crate::config::mapping::shared_targets;
+use crate::error::Result;
+use crate::flow::key_queue;
+use crate::net::{Connection, connect};
+use crate::report::json::Verified;
+use crate::report::{Ledger, Stats};
+use crate::source::scan::{Scan, scan};
+use crate::verify::{count, counts_prove};
+
+/// Verifies all routes by count.
+pub(super) async fn prove(run: &Run, probed: &Probed) -> Result<Verified> {
+    let mut at_source = connect(&run.source, 0).await?;
+    let mut at_target = connect(&run.target, 0).await?;
+    let (source, target) = (keyspaces(&mut at_source).await?, keyspaces(&mut at_target).await?);
+    let mut sum = Verified { mode: "count", ..Verified::none() };
+    let shared = shared_targets(&probed.routes);
+    for &route in &probed.routes {
+        let held = source.get(&route.source).copied().unwrap_or_default();
+        let holds = target.get(&route.target).copied().unwrap_or_default();
+        let was_empty =
+            !probed.target.contains_key(&route.target) && !shared.contains(&route.target);
+        let whole = run.plan.filter.is_all() && was_empty && !run.plan.delete_source;
+        if whole && counts_prove(held, holds) {
+            continue;
+        }
+        let found = by_name(run, route).await?;
+        sum.missing += found.missing;
+        for name in &found.names {
+            tracing::warn!("missing on the target: database {route}, key \"{name}\"");
+        }
+        // Lasting keys beyond what the source holds: somebody else's, or keys that the source lost
+        // during the copy.
+        if whole {
+            sum.extra += holds.persistent().saturating_sub(held.persistent());
+        }
+    }
+    Ok(sum)
+}
+
+async fn keyspaces(connection: &mut Connection) -> Result<BTreeMap<u32, Keyspace>> {
+    let reply = connection.demand(&[b"INFO", b"keyspace"]).await?;
+    let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
+    Ok(ServerInfo::parse(&text).keyspace)
+}
+
+async fn by_name(run: &Run, route: Route) -> Result<crate::verify::Counted> {
+    let scanning = connect(&run.source, route.source).await?;
+    let mut source = connect(&run.source, route.source).await?;
+    let mut target = connect(&run.target, route.target).await?;
+    let (sender, keys) = key_queue();
+    // Not part of the copy's accounts.
+    let apart = Stats::default();
+    let ledger =
+        Ledger::new(std::sync::Arc::default(), apart.database(route.source, route.target, 0));
+    let task = Scan {
+        connection: scanning,
+        filter: run.plan.filter.clone(),
+        once: true,
+        keys: sender,
+        ledger,
+        stop: CancellationToken::new(),
+    };
+    let (found, ()) =
+        tokio::try_join!(count(&mut source, &mut target, keys, &run.stop), scan(task))?;
+    Ok(found)
+}

@@ -1,0 +1,95 @@
+//! The road between source and target: bounded by batches *and* bytes.
+//!
+//! A batch takes permits for its bytes when it enters and gives them back when it is dropped, which
+//! the target does on the last ack. So the bound covers what is queued, what is being written and
+//! what is not yet acknowledged, and a slow target slows the source instead of filling memory.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::entry::Batch;
+
+/// The bytes a batch holds of the channel's budget.
+pub type Permit = OwnedSemaphorePermit;
+
+/// Batches queued: small, the bytes are what counts.
+const BATCHES: usize = 16;
+
+/// The source's end.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    batches: mpsc::Sender<Batch>,
+    budget: Arc<Semaphore>,
+    capacity: u32,
+}
+
+/// The target's end.
+#[derive(Debug)]
+pub struct Receiver {
+    batches: mpsc::Receiver<Batch>,
+}
+
+/// A channel that holds at most `bytes` (a single larger batch takes all of it, alone).
+pub fn bounded(bytes: usize) -> (Sender, Receiver) {
+    let capacity = u32::try_from(bytes.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+    let (sender, receiver) = mpsc::channel(BATCHES);
+    let budget = Arc::new(Semaphore::new(capacity as usize));
+    (Sender { batches: sender, budget, capacity }, Receiver { batches: receiver })
+}
+
+impl Sender {
+    /// Sends a batch once there is room for its bytes.
+    ///
+    /// # Errors
+    /// The receiver is gone; the batch comes back.
+    pub async fn send(&self, mut batch: Batch) -> Result<(), Batch> {
+        let cost = u32::try_from(batch.cost()).unwrap_or(u32::MAX).min(self.capacity);
+        match self.budget.clone().acquire_many_owned(cost).await {
+            Ok(permit) => batch.permit = Some(permit),
+            Err(_) => return Err(batch),
+        }
+        self.batches.send(batch).await.map_err(|refused| refused.0)
+    }
+}
+
+impl Receiver {
+    /// The next batch; `None` when there will be no more. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Batch> {
+        self.batches.recv().await
+    }
+
+    /// Takes no more batches; those queued can still be received.
+    pub fn close(&mut self) {
+        self.batches.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn batch(bytes: usize) -> Batch {
+        Batch { keys: vec![0; bytes], ..Batch::default() }
+    }
+
+    #[tokio::test]
+    async fn bytes_come_back_when_the_batch_is_dropped_not_when_it_is_received() {
+        let (sender, mut receiver) = bounded(100);
+        sender.send(batch(60)).await.unwrap();
+        let held = receiver.next().await.unwrap();
+        let wait = Duration::from_millis(20);
+        assert!(timeout(wait, sender.send(batch(60))).await.is_err(), "60 of 100 are held");
+        drop(held);
+        sender.send(batch(60)).await.unwrap();
+        drop(receiver.next().await);
+        sender.send(batch(1_000)).await.unwrap();
+        assert!(timeout(wait, sender.send(batch(1))).await.is_err(), "a large one stands alone");
+        drop(receiver);
+        assert!(sender.send(batch(0)).await.is_err());
+    }
+}

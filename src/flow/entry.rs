@@ -1,0 +1,66 @@
+//! What travels from source to target: entries in batches that share two slabs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::channel::Permit;
+use super::keys::name_of;
+use crate::resp::{Span, Token};
+
+/// One key with its payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The key as a bulk string in wire form, in [`Batch::keys`].
+    pub key: Span,
+    /// The payload as a bulk string in wire form, in [`Batch::payloads`].
+    pub payload: Span,
+    /// The payload itself, in bytes.
+    pub bytes: u32,
+    /// When the key expires, in Unix milliseconds by the target's clock; 0: never.
+    pub expiry: i64,
+}
+
+/// Entries that were read at once. Its permit, taken when it entered the channel, comes back when
+/// the last holder drops it: after the target's ack.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The keys' bytes: copied, so that they do not pin what SCAN answered.
+    pub keys: Vec<u8>,
+    /// The payloads' bytes: a slice of the read buffer.
+    pub payloads: Bytes,
+    /// The entries, in the order they were read.
+    pub entries: Vec<Entry>,
+    pub(super) permit: Option<Permit>,
+}
+
+impl Batch {
+    /// Appends an entry whose payload, a bulk string, will lie in the slab to come.
+    pub fn push(&mut self, key_wire: &[u8], payload: Token, expiry: i64) {
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key_wire);
+        // Keys of a batch stay far below 4 GiB: a batch is one read buffer's worth of replies.
+        let key = Span::new(start, self.keys.len()).unwrap_or_default();
+        let bytes = payload.body.end - payload.body.start;
+        self.entries.push(Entry { key, payload: payload.wire, bytes, expiry });
+    }
+
+    /// The name of an entry's key.
+    pub fn name(&self, entry: &Entry) -> &[u8] {
+        name_of(entry.key.of(&self.keys))
+    }
+
+    /// What it costs of a budget, in bytes.
+    pub fn cost(&self) -> usize {
+        self.keys.len() + self.payloads.len()
+    }
+}
+
+/// Entries of a batch that the target acknowledged.
+#[derive(Debug)]
+pub struct Acked {
+    /// The batch.
+    pub batch: Arc<Batch>,
+    /// The acknowledged entries' places in it.
+    pub entries: Vec<u32>,
+}

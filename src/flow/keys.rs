@@ -1,0 +1,64 @@
+//! Names of keys on their way from the one task that scans to the several that fetch.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::resp::Span;
+
+/// Some keys as they came from the source: bulk strings in wire form, in one slab.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// The bytes that the spans point into.
+    pub slab: Bytes,
+    /// One bulk string each, with header and line ends.
+    pub wires: Vec<Span>,
+}
+
+impl Keys {
+    /// Key `index` in wire form.
+    pub fn wire(&self, index: usize) -> Option<&[u8]> {
+        self.wires.get(index).map(|span| span.of(&self.slab))
+    }
+}
+
+/// The name inside a bulk string in wire form.
+pub fn name_of(wire: &[u8]) -> &[u8] {
+    let start = wire.iter().position(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    wire.get(start..wire.len().saturating_sub(2)).unwrap_or_default()
+}
+
+/// Keys that may wait to be fetched: enough to keep every fetch connection busy during a SCAN.
+const WAITING: usize = 64;
+
+/// The receiving end, shared by the fetch tasks.
+#[derive(Clone)]
+pub struct KeyQueue {
+    receiver: Arc<Mutex<mpsc::Receiver<Keys>>>,
+}
+
+impl KeyQueue {
+    /// The next keys; `None` when there will be no more. Cancel-safe.
+    pub async fn next(&self) -> Option<Keys> {
+        self.receiver.lock().await.recv().await
+    }
+}
+
+/// A queue of keys for several takers.
+pub fn key_queue() -> (mpsc::Sender<Keys>, KeyQueue) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (sender, KeyQueue { receiver: Arc::new(Mutex::new(receiver)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_is_what_the_wire_form_holds() {
+        assert_eq!(name_of(b"$3\r\na\nb\r\n"), b"a\nb");
+        assert_eq!(name_of(b"$0\r\n\r\n"), b"");
+        assert_eq!(name_of(b""), b"");
+    }
+}

@@ -1,0 +1,10 @@
+//! Where both sides meet: what travels, and the bounded road it takes.
+//!
+//! Nothing here knows whether an entry came from a server or a file, or where it goes.
+
+pub mod channel;
+mod entry;
+mod keys;
+
+pub use entry::{Acked, Batch, Entry};
+pub use keys::{KeyQueue, Keys, key_queue, name_of};

@@ -1,0 +1,185 @@
+//! From an endpoint to a connection that is authenticated and on its database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::BufReader;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::connection::Connection;
+use super::stream::{Stream, TLS_READ};
+use super::tls::{self, Tls};
+use crate::command::{Cause, ServerError};
+use crate::config::{Address, Server, Timeouts};
+use crate::error::{Error, Kind, Result};
+use crate::resp::Value;
+use crate::units;
+
+/// Idle time before the kernel asks whether the peer is still there: below the usual idle limits of
+/// firewalls and load balancers (a few minutes).
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// The name our connections carry in `CLIENT LIST`.
+const CLIENT_NAME: &[u8] = b"keyferry";
+
+/// Makes connections to one server; its TLS files are read once.
+#[derive(Clone)]
+pub struct Connector {
+    server: Arc<Server>,
+    tls: Option<Tls>,
+    timeouts: Timeouts,
+}
+
+impl Connector {
+    /// Prepares connections to a server.
+    ///
+    /// # Errors
+    /// [`Kind::Config`]: a TLS file cannot be used.
+    pub fn new(server: &Server, timeouts: Timeouts) -> Result<Self> {
+        let tls = if server.endpoint.tls {
+            let tls = Tls::new(server)
+                .map_err(|error| error.at(server.side, &server.endpoint.to_string()))?;
+            Some(tls)
+        } else {
+            None
+        };
+        Ok(Self { server: Arc::new(server.clone()), tls, timeouts })
+    }
+
+    /// The server it connects to.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}
+
+/// Opens a connection, authenticates, and selects `database`.
+///
+/// # Errors
+/// [`Kind::Connect`], whatever failed: the reason is in the message.
+pub async fn connect(connector: &Connector, database: u32) -> Result<Connection> {
+    let server = &connector.server;
+    let limit = connector.timeouts.connect;
+    let attempt = async {
+        let stream = open(connector).await?;
+        let mut connection = Connection::new(server.clone(), stream, connector.timeouts.reply);
+        handshake(&mut connection, server, database).await?;
+        Ok(connection)
+    };
+    let result = match timeout(limit, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::new(
+            Kind::Connect,
+            format!("no connection within {}", units::duration(limit)),
+        )
+        .advise("check host, port and firewall; allow more by --connect-timeout")),
+    };
+    result.map_err(|error: Error| {
+        let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };
+        error.as_kind(kind).at(server.side, &server.endpoint.to_string())
+    })
+}
+
+async fn open(connector: &Connector) -> Result<Stream> {
+    let server = &connector.server;
+    let (host, port) = match &server.endpoint.address {
+        Address::Unix(path) => {
+            let stream = UnixStream::connect(path).await;
+            return stream.map(Stream::Unix).map_err(|error| unreachable(&error));
+        }
+        Address::Tcp { host, port } => (host.as_str(), *port),
+    };
+    let tcp = TcpStream::connect((host, port)).await.map_err(|error| unreachable(&error))?;
+    let prepared = tcp.set_nodelay(true).and_then(|()| {
+        SockRef::from(&tcp).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))
+    });
+    prepared.map_err(|error| unreachable(&error))?;
+    let Some(tls) = &connector.tls else { return Ok(Stream::Tcp(tcp)) };
+    let below = BufReader::with_capacity(TLS_READ, tcp);
+    let stream = tls.connector.connect(tls.name.clone(), below).await.map_err(|error| {
+        tls::explain(&error, server).unwrap_or_else(|| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => Error::new(
+                Kind::Connect,
+                "the server closed the connection during the TLS handshake",
+            )
+            .advise("check that this is its TLS port; use redis:// for a plain one"),
+            _ => unreachable(&error),
+        })
+    })?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+fn unreachable(error: &std::io::Error) -> Error {
+    Error::new(Kind::Connect, format!("cannot connect: {error}"))
+        .advise("check host and port, and that the server runs and listens there")
+}
+
+async fn handshake(connection: &mut Connection, server: &Server, database: u32) -> Result<()> {
+    authenticate(connection, server).await?;
+    // A name for CLIENT LIST; a user may lack the right, an old server the command.
+    connection.call(&[b"CLIENT", b"SETNAME", CLIENT_NAME]).await?;
+    // Reading must not change which keys the source evicts (Redis 7.2, Valkey).
+    connection.call(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
+    if database == 0 {
+        // Who lacks AUTH learns it here, before any work.
+        if let Value::Error(line) = connection.call(&[b"PING"]).await? {
+            check(connection, b"PING", &line)?;
+        }
+        return Ok(());
+    }
+    let number = database.to_string();
+    match connection.call(&[b"SELECT", number.as_bytes()]).await? {
+        Value::Error(line) => {
+            let error = ServerError::parse(line.as_bytes());
+            if error.cause == Cause::Other {
+                return Err(Error::refused(format!("it has no database {database}: {error}"))
+                    .advise("raise 'databases' in its configuration, or map with --db N:M"));
+            }
+            Err(connection.refused(b"SELECT", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A server that loads its data, or a user without PING, still answers: not our problem here.
+fn check(connection: &Connection, command: &[u8], line: &str) -> Result<()> {
+    let error = ServerError::parse(line.as_bytes());
+    match error.cause {
+        Cause::NotAuthenticated => Err(connection.refused(command, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// `AUTH user password`; servers older than 6.0 know only `AUTH password` and say so.
+async fn authenticate(connection: &mut Connection, server: &Server) -> Result<()> {
+    let endpoint = &server.endpoint;
+    let Some(password) = &endpoint.password else {
+        if endpoint.username.is_some() {
+            return Err(Error::new(Kind::Connect, "a user is named, but no password given")
+                .advise(format!(
+                    "give it in the URL, by --{}-password-file or by environment",
+                    server.side
+                )));
+        }
+        return Ok(());
+    };
+    let password = password.reveal().as_bytes();
+    let mut reply = match &endpoint.username {
+        Some(user) => connection.call(&[b"AUTH", user.as_bytes(), password]).await?,
+        None => connection.call(&[b"AUTH", password]).await?,
+    };
+    let old_server =
+        matches!(&reply, Value::Error(line) if line.contains("wrong number of arguments"));
+    if old_server {
+        reply = connection.call(&[b"AUTH", password]).await?;
+    }
+    match reply {
+        Value::Error(line) => {
+            let error = ServerError::parse(line.as_bytes());
+            Err(Error::new(Kind::Connect, format!("AUTH was refused: {error}"))
+                .advise("check user name and password"))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,15 @@
+//! Bytes in and out: a connection that stands, authenticated, on one database.
+//!
+//! [`connect::connect`] makes a [`Connection`]; a task drives it by [`Connection::turn`], which
+//! writes what is queued and reads what has come, whichever is possible first.
+
+mod backoff;
+mod buffer;
+pub mod connect;
+mod connection;
+mod stream;
+mod tls;
+
+pub use backoff::Backoff;
+pub use connect::{Connector, connect};
+pub use connection::Connection;

@@ -1,0 +1,191 @@
+//! The JSON report, schema 1. A documented contract: fields are added, never changed.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Counts, Failure, Stats, Usage};
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every key accounted for, none failed, nothing differs.
+    Complete,
+    /// It ended, but keys failed or sides differ.
+    Incomplete,
+    /// Not begun, for safety.
+    Refused,
+    /// Stopped by the operator.
+    Interrupted,
+    /// Nothing was to be written.
+    DryRun,
+}
+
+impl Outcome {
+    /// The word in the report.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Incomplete => "incomplete",
+            Self::Refused => "refused",
+            Self::Interrupted => "interrupted",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
+/// One side, as it may be shown.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Peer {
+    /// The endpoint, without password.
+    pub endpoint: String,
+    /// Family and version; empty if it was never reached.
+    pub server: String,
+}
+
+/// What the verification found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// `none` or `count`.
+    pub mode: &'static str,
+    /// Keys of the source that the target lacks.
+    pub missing: u64,
+    /// Keys of the target that the source lacks.
+    pub extra: u64,
+    /// Keys whose values differ.
+    pub different: u64,
+    /// Keys whose expiries differ.
+    pub expiry: u64,
+}
+
+impl Verified {
+    /// Nothing looked at.
+    pub fn none() -> Self {
+        Self { mode: "none", missing: 0, extra: 0, different: 0, expiry: 0 }
+    }
+
+    /// Whether both sides agree, as far as was looked.
+    pub fn agrees(&self) -> bool {
+        self.missing + self.extra + self.different + self.expiry == 0
+    }
+}
+
+/// Everything that is said of a run at its end.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The subcommand.
+    pub command: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The side that was read.
+    pub source: Peer,
+    /// The side that was written.
+    pub target: Peer,
+    /// Wall-clock seconds.
+    pub seconds: f64,
+    /// Payload bytes moved.
+    pub bytes: u64,
+    /// The sums.
+    pub keys: Counts,
+    /// For each database: source number, target number, counts, bytes.
+    pub databases: Vec<(u32, u32, Counts, u64)>,
+    /// Failed keys, as far as they are named.
+    pub failures: Vec<Failure>,
+    /// What the verification found.
+    pub verified: Verified,
+    /// The cause that ended the run early, if one did.
+    pub error: Option<String>,
+    latency: Value,
+    process: Usage,
+}
+
+impl Report {
+    /// Takes the figures of a run as they stand.
+    pub fn new(command: &'static str, source: Peer, target: Peer, stats: &Stats) -> Self {
+        let (keys, bytes) = stats.totals();
+        let databases = stats.databases();
+        let mut databases: Vec<_> =
+            databases.iter().map(|d| (d.source_db, d.target_db, d.counts(), d.bytes())).collect();
+        databases.sort_by_key(|&(source, target, ..)| (source, target));
+        Self {
+            command,
+            outcome: Outcome::Complete,
+            source,
+            target,
+            seconds: stats.started().elapsed().as_secs_f64(),
+            bytes,
+            keys,
+            databases,
+            failures: stats.failures(),
+            verified: Verified::none(),
+            error: None,
+            latency: stats.latency().to_json(),
+            process: Usage::now(),
+        }
+    }
+
+    /// The report as JSON, schema 1.
+    pub fn to_json(&self) -> Value {
+        let databases: Vec<Value> = self
+            .databases
+            .iter()
+            .map(|(source, target, keys, bytes)| {
+                json!({"source_db": source, "target_db": target, "keys": keys, "bytes": bytes})
+            })
+            .collect();
+        let mut report = json!({
+            "schema": 1,
+            "command": self.command,
+            "outcome": self.outcome,
+            "source": self.source,
+            "target": self.target,
+            "seconds": (self.seconds * 1000.0).round() / 1000.0,
+            "bytes": self.bytes,
+            "keys": self.keys,
+            "dbs": databases,
+            "ways": {"verbatim": self.keys.copied, "footer": 0, "reencoded": 0, "commands": self.keys.merged},
+            "failures": self.failures,
+            "latency_ms": self.latency,
+            "verify": self.verified,
+            "process": self.process,
+        });
+        if let (Some(error), Some(fields)) = (&self.error, report.as_object_mut()) {
+            fields.insert("error".into(), error.clone().into());
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_report_has_the_contracts_fields() {
+        let stats = Stats::default();
+        stats.database(1, 0, 0);
+        let mut report = Report::new("copy", Peer::default(), Peer::default(), &stats);
+        report.outcome = Outcome::DryRun;
+        let json = report.to_json();
+        for field in [
+            "schema",
+            "command",
+            "outcome",
+            "source",
+            "target",
+            "seconds",
+            "bytes",
+            "keys",
+            "dbs",
+            "ways",
+            "failures",
+            "latency_ms",
+            "verify",
+        ] {
+            assert!(!json[field].is_null(), "{field}");
+        }
+        assert_eq!(json["outcome"], "dry-run");
+        assert_eq!(json["dbs"][0]["source_db"], 1);
+        assert_eq!(json["keys"]["deleted_from_source"], 0);
+    }
+}

@@ -1,0 +1,14 @@
+//! What people and machines see of a run: counters, progress, the summary, the JSON report.
+//!
+//! Called by every room through [`Stats`]; imports only `units`.
+
+pub mod json;
+mod latency;
+mod process;
+pub mod progress;
+mod stats;
+pub mod table;
+
+pub use latency::{Latency, Stage};
+pub use process::Usage;
+pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Stats};

@@ -1,0 +1,284 @@
+//! Counters: each key ends in exactly one of them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::latency::{Latency, Stage};
+
+/// Failed keys that a report names; all are counted.
+const FAILURES_NAMED: usize = 1_000;
+
+/// What can be counted of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Seen by SCAN and taken up.
+    Scanned,
+    /// Acknowledged by the target.
+    Copied,
+    /// Left alone because the target holds it.
+    Skipped,
+    /// Members were added to what the target holds.
+    Merged,
+    /// Not meant by the filters.
+    Filtered,
+    /// Gone before it could be read.
+    Expired,
+    /// Not copied, with a reason.
+    Failed,
+    /// Deleted from the source after the copy.
+    DeletedFromSource,
+    /// Not deleted from the source, because it changed after the copy.
+    KeptOnSource,
+}
+
+/// The sums of a run or a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Keys seen: the sum of the next six.
+    pub scanned: u64,
+    /// Acknowledged by the target.
+    pub copied: u64,
+    /// Left alone because the target holds them.
+    pub skipped: u64,
+    /// Got members they lacked.
+    pub merged: u64,
+    /// Not meant by the filters.
+    pub filtered: u64,
+    /// Gone before they could be read.
+    pub expired: u64,
+    /// Not copied.
+    pub failed: u64,
+    /// Deleted from the source after the copy.
+    pub deleted_from_source: u64,
+    /// Not deleted from the source, because they changed after the copy.
+    pub kept_on_source: u64,
+}
+
+impl Counts {
+    /// Keys that ended in one of the counts.
+    pub fn settled(&self) -> u64 {
+        self.copied + self.skipped + self.merged + self.filtered + self.expired + self.failed
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.scanned += other.scanned;
+        self.copied += other.copied;
+        self.skipped += other.skipped;
+        self.merged += other.merged;
+        self.filtered += other.filtered;
+        self.expired += other.expired;
+        self.failed += other.failed;
+        self.deleted_from_source += other.deleted_from_source;
+        self.kept_on_source += other.kept_on_source;
+    }
+}
+
+/// The counters of one database; tasks add to them once a batch, not once a key.
+#[derive(Debug)]
+pub struct DatabaseStats {
+    /// Its number on the source.
+    pub source_db: u32,
+    /// Its number on the target.
+    pub target_db: u32,
+    /// Keys it held when the run began.
+    pub expected: u64,
+    counters: [AtomicU64; 9],
+    bytes: AtomicU64,
+}
+
+impl DatabaseStats {
+    /// Counts `keys` more.
+    pub fn add(&self, count: Count, keys: u64) {
+        self.counters[count as usize].fetch_add(keys, Ordering::Relaxed);
+    }
+
+    /// Counts payload bytes that the target acknowledged.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Payload bytes that the target acknowledged.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The counters now.
+    pub fn counts(&self) -> Counts {
+        let of = |count: Count| self.counters[count as usize].load(Ordering::Relaxed);
+        Counts {
+            scanned: of(Count::Scanned),
+            copied: of(Count::Copied),
+            skipped: of(Count::Skipped),
+            merged: of(Count::Merged),
+            filtered: of(Count::Filtered),
+            expired: of(Count::Expired),
+            failed: of(Count::Failed),
+            deleted_from_source: of(Count::DeletedFromSource),
+            kept_on_source: of(Count::KeptOnSource),
+        }
+    }
+}
+
+/// A key that was not copied, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The source database.
+    pub db: u32,
+    /// The key, escaped and cut.
+    pub key: String,
+    /// The reason.
+    pub error: String,
+}
+
+/// All counters of a run.
+#[derive(Debug)]
+pub struct Stats {
+    started: Instant,
+    databases: Mutex<Vec<Arc<DatabaseStats>>>,
+    failures: Mutex<Vec<Failure>>,
+    latency: Mutex<Latency>,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            databases: Mutex::default(),
+            failures: Mutex::default(),
+            latency: Mutex::default(),
+        }
+    }
+}
+
+impl Stats {
+    /// Adds a database that will be worked on.
+    pub fn database(&self, source_db: u32, target_db: u32, expected: u64) -> Arc<DatabaseStats> {
+        let stats = Arc::new(DatabaseStats {
+            source_db,
+            target_db,
+            expected,
+            counters: Default::default(),
+            bytes: AtomicU64::new(0),
+        });
+        held(&self.databases).push(stats.clone());
+        stats
+    }
+
+    /// The databases, in the order they were added.
+    pub fn databases(&self) -> Vec<Arc<DatabaseStats>> {
+        held(&self.databases).clone()
+    }
+
+    /// Counts a key as failed and names it. `key` is escaped already.
+    pub fn fail(&self, database: &DatabaseStats, key: String, error: &str) {
+        database.add(Count::Failed, 1);
+        let mut failures = held(&self.failures);
+        if failures.len() < FAILURES_NAMED {
+            failures.push(Failure { db: database.source_db, key, error: error.to_owned() });
+        }
+    }
+
+    /// The failed keys that are named.
+    pub fn failures(&self) -> Vec<Failure> {
+        held(&self.failures).clone()
+    }
+
+    /// The sums over all databases.
+    pub fn totals(&self) -> (Counts, u64) {
+        let mut counts = Counts::default();
+        let mut bytes = 0;
+        for database in held(&self.databases).iter() {
+            counts.add(&database.counts());
+            bytes += database.bytes();
+        }
+        (counts, bytes)
+    }
+
+    /// Keys that all databases held when the run began.
+    pub fn expected(&self) -> u64 {
+        held(&self.databases).iter().map(|database| database.expected).sum()
+    }
+
+    /// Merges what one task measured.
+    pub fn add_latency(&self, stage: Stage, measured: &Latency) {
+        held(&self.latency).merge(stage, measured);
+    }
+
+    /// All that was measured.
+    pub fn latency(&self) -> Latency {
+        held(&self.latency).clone()
+    }
+
+    /// When the run began.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+/// The counters that one task writes to: those of its database, and the run's list of failures.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    stats: Arc<Stats>,
+    database: Arc<DatabaseStats>,
+}
+
+impl Ledger {
+    /// The counters of one database of a run.
+    pub fn new(stats: Arc<Stats>, database: Arc<DatabaseStats>) -> Self {
+        Self { stats, database }
+    }
+
+    /// Counts `keys` more.
+    pub fn add(&self, count: Count, keys: u64) {
+        if keys > 0 {
+            self.database.add(count, keys);
+        }
+    }
+
+    /// Counts payload bytes that the target acknowledged.
+    pub fn add_bytes(&self, bytes: u64) {
+        self.database.add_bytes(bytes);
+    }
+
+    /// Counts a key as failed and names it. `key` is escaped already.
+    pub fn fail(&self, key: String, error: &str) {
+        self.stats.fail(&self.database, key, error);
+    }
+
+    /// Merges what a task measured.
+    pub fn add_latency(&self, stage: Stage, measured: &Latency) {
+        self.stats.add_latency(stage, measured);
+    }
+}
+
+/// Counters stay usable when a task that held them panicked: they are only ever added to.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_add_up_and_names_are_bounded() {
+        let stats = Stats::default();
+        let one = stats.database(0, 0, 5);
+        let other = stats.database(1, 3, 7);
+        one.add(Count::Scanned, 3);
+        one.add(Count::Copied, 2);
+        other.add(Count::Scanned, 2_000);
+        for number in 0..2_000 {
+            stats.fail(&other, number.to_string(), "why");
+        }
+        one.add(Count::Expired, 1);
+        one.add_bytes(10);
+        let (counts, bytes) = stats.totals();
+        assert_eq!((counts.scanned, counts.settled(), bytes), (2_003, 2_003, 10));
+        assert_eq!(stats.failures().len(), FAILURES_NAMED);
+        assert_eq!(stats.expected(), 12);
+    }
+}

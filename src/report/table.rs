@@ -1,0 +1,152 @@
+//! The summary that a person reads at the end.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::json::{Outcome, Report};
+use super::{Counts, Failure};
+use crate::units;
+
+/// Failed keys that the summary names; the report names more.
+const FAILURES_SHOWN: usize = 10;
+
+/// The summary of a run, several lines, each ended.
+pub fn summary(report: &Report) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", headline(report));
+    let _ = writeln!(text, "  from {}", peer(&report.source.endpoint, &report.source.server));
+    let _ = writeln!(text, "  to   {}", peer(&report.target.endpoint, &report.target.server));
+    databases(&mut text, report);
+    failures(&mut text, &report.failures, report.keys.failed);
+    if report.keys.kept_on_source > 0 {
+        let kept = units::count(report.keys.kept_on_source);
+        let _ =
+            writeln!(text, "{kept} keys stay on the source: they changed after they were copied");
+    }
+    verified(&mut text, report);
+    text
+}
+
+fn headline(report: &Report) -> String {
+    let keys = &report.keys;
+    let seconds = report.seconds.max(0.001);
+    let took = units::duration(Duration::from_secs_f64(report.seconds.max(0.0)));
+    let moved = format!(
+        "{} keys, {} in {took} ({} keys/s, {}/s)",
+        units::count(keys.copied),
+        units::bytes(report.bytes),
+        units::count((keys.copied as f64 / seconds) as u64),
+        units::bytes((report.bytes as f64 / seconds) as u64),
+    );
+    match report.outcome {
+        Outcome::Complete => format!("Done: copied {moved}"),
+        Outcome::Incomplete => format!("INCOMPLETE: copied {moved}"),
+        Outcome::Interrupted => format!("INTERRUPTED: copied {moved}"),
+        Outcome::Refused => "REFUSED: nothing was written".to_owned(),
+        Outcome::DryRun => {
+            format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))
+        }
+    }
+}
+
+fn peer(endpoint: &str, server: &str) -> String {
+    if server.is_empty() { endpoint.to_owned() } else { format!("{endpoint} ({server})") }
+}
+
+type Column = (&'static str, fn(&Counts) -> u64);
+
+/// Columns that would show only zeros are left out.
+fn databases(text: &mut String, report: &Report) {
+    const COLUMNS: [Column; 8] = [
+        ("scanned", |c| c.scanned),
+        ("copied", |c| c.copied),
+        ("skipped", |c| c.skipped),
+        ("merged", |c| c.merged),
+        ("filtered", |c| c.filtered),
+        ("expired", |c| c.expired),
+        ("failed", |c| c.failed),
+        ("deleted", |c| c.deleted_from_source),
+    ];
+    if report.databases.is_empty() {
+        return;
+    }
+    let columns: Vec<&Column> = COLUMNS
+        .iter()
+        .enumerate()
+        .filter(|(index, (_, of))| *index < 2 || of(&report.keys) > 0)
+        .map(|(_, column)| column)
+        .collect();
+    let _ = write!(text, "\n  {:>9}", "database");
+    for (name, _) in &columns {
+        let _ = write!(text, " {name:>13}");
+    }
+    let _ = writeln!(text, " {:>12}", "bytes");
+    for (source, target, counts, bytes) in &report.databases {
+        let name =
+            if source == target { source.to_string() } else { format!("{source} -> {target}") };
+        row(text, &name, &columns, counts, *bytes);
+    }
+    if report.databases.len() > 1 {
+        row(text, "all", &columns, &report.keys, report.bytes);
+    }
+    text.push('\n');
+}
+
+fn row(text: &mut String, name: &str, columns: &[&Column], counts: &Counts, bytes: u64) {
+    let _ = write!(text, "  {name:>9}");
+    for (_, of) in columns {
+        let _ = write!(text, " {:>13}", units::count(of(counts)));
+    }
+    let _ = writeln!(text, " {:>12}", units::bytes(bytes));
+}
+
+fn failures(text: &mut String, failures: &[Failure], failed: u64) {
+    if failed == 0 {
+        return;
+    }
+    let _ = writeln!(text, "{} keys failed:", units::count(failed));
+    for failure in failures.iter().take(FAILURES_SHOWN) {
+        let _ = writeln!(text, "  db {} \"{}\": {}", failure.db, failure.key, failure.error);
+    }
+    if failed > FAILURES_SHOWN as u64 {
+        let more = units::count(failed - FAILURES_SHOWN as u64);
+        let _ = writeln!(text, "  … and {more} more (--report FILE names up to 1,000)");
+    }
+}
+
+fn verified(text: &mut String, report: &Report) {
+    let found = &report.verified;
+    let _ = match (found.mode, found.agrees()) {
+        ("none", _) => return,
+        (mode, true) => writeln!(text, "Verified ({mode}): every key is there"),
+        (mode, false) => writeln!(
+            text,
+            "VERIFICATION FAILED ({mode}): {} missing, {} extra on the target",
+            units::count(found.missing),
+            units::count(found.extra),
+        ),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::json::Peer;
+    use crate::report::{Count, Stats};
+
+    #[test]
+    fn only_what_happened_takes_a_column() {
+        let stats = Stats::default();
+        let database = stats.database(1, 0, 3);
+        database.add(Count::Scanned, 1_300);
+        database.add(Count::Copied, 1_299);
+        stats.fail(&database, "a\\x00".into(), "ERR Bad data format");
+        let mut report = Report::new("copy", Peer::default(), Peer::default(), &stats);
+        report.outcome = Outcome::Incomplete;
+        let text = summary(&report);
+        assert!(text.contains("1 -> 0") && text.contains("1,300"), "{text}");
+        assert!(text.contains("failed") && !text.contains("skipped"), "{text}");
+        assert!(text.contains("db 1 \"a\\x00\": ERR Bad data format"), "{text}");
+        assert!(text.starts_with("INCOMPLETE"), "{text}");
+    }
+}

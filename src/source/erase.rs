@@ -1,0 +1,154 @@
+//! `--delete-source`: a key goes after its ack, and only while it still has the copied value.
+//!
+//! Several keys are watched, read again and compared; then those that are equal are unlinked in one
+//! transaction, which the server refuses if one of them was touched in between. So no write is ever
+//! lost: it either keeps the key, or came before the value that was copied.
+
+use tokio::sync::mpsc;
+
+use super::clock::{Expiry, ExpiryClock};
+use super::fetch::time_ms;
+use crate::command::keyspace::ExpiryCommand;
+use crate::error::Result;
+use crate::flow::{Acked, Batch, Entry};
+use crate::net::Connection;
+use crate::report::{Count, Ledger};
+use crate::resp::Value;
+
+/// Keys in one transaction, at most: one that was touched sends all of them round again.
+const KEYS: usize = 32;
+/// Payload bytes read again for one transaction, at most; a larger key goes alone.
+const BYTES: usize = 1 << 20;
+/// Rounds for a key that shares its transaction with touched ones; the last rounds are alone.
+const ROUNDS: usize = 3;
+/// What two readings of the same expiry may differ by where the source only tells what remains.
+const SAME_EXPIRY_MS: u64 = 1_000;
+
+/// The task that deletes.
+pub struct Erase {
+    /// On the source database.
+    pub connection: Connection,
+    /// What the lanes acknowledged.
+    pub acked: mpsc::Receiver<Acked>,
+    /// As the fetch tasks had it.
+    pub clock: ExpiryClock,
+    /// Where deletions are counted.
+    pub ledger: Ledger,
+}
+
+/// Deletes until the lanes have ended.
+///
+/// # Errors
+/// The connection broke, or the source refuses a command that is needed. Keys not deleted stay.
+pub async fn erase(mut task: Erase) -> Result<()> {
+    while let Some(acked) = task.acked.recv().await {
+        let batch = &acked.batch;
+        let entries: Vec<&Entry> =
+            acked.entries.iter().filter_map(|&at| batch.entries.get(at as usize)).collect();
+        let mut rest = &entries[..];
+        while !rest.is_empty() {
+            let (group, behind) = rest.split_at(group_length(rest));
+            rest = behind;
+            task.erase_group(batch, group).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How many of the entries fit one transaction: at least one.
+fn group_length(entries: &[&Entry]) -> usize {
+    let mut bytes = 0;
+    let fitting = entries.iter().take(KEYS).take_while(|entry| {
+        bytes += entry.payload.len();
+        bytes <= BYTES
+    });
+    fitting.count().max(1)
+}
+
+impl Erase {
+    async fn erase_group(&mut self, batch: &Batch, group: &[&Entry]) -> Result<()> {
+        if self.try_group(batch, group).await? {
+            return Ok(());
+        }
+        for entry in group {
+            let mut done = false;
+            for _ in 0..ROUNDS {
+                done = self.try_group(batch, &[entry]).await?;
+                if done {
+                    break;
+                }
+            }
+            self.ledger.add(Count::KeptOnSource, u64::from(!done));
+        }
+        Ok(())
+    }
+
+    /// One transaction; `false` if the server refused it because a key was touched.
+    async fn try_group(&mut self, batch: &Batch, group: &[&Entry]) -> Result<bool> {
+        let names: Vec<&[u8]> = group.iter().map(|entry| batch.name(entry)).collect();
+        self.demand("WATCH", &names).await?;
+        let readings = self.read(&names).await?;
+        let mut equal = Vec::with_capacity(group.len());
+        for ((entry, name), reading) in group.iter().zip(&names).zip(readings) {
+            if self.unchanged(batch, entry, reading) {
+                equal.push(*name);
+            }
+        }
+        let kept = (group.len() - equal.len()) as u64;
+        if equal.is_empty() {
+            self.demand("UNWATCH", &[]).await?;
+            self.ledger.add(Count::KeptOnSource, kept);
+            return Ok(true);
+        }
+        self.demand("MULTI", &[]).await?;
+        self.demand("UNLINK", &equal).await?;
+        match self.demand("EXEC", &[]).await? {
+            Value::Array(replies) => {
+                let removed = replies.first().and_then(Value::integer).unwrap_or(0);
+                self.ledger.add(Count::DeletedFromSource, removed.unsigned_abs());
+                self.ledger.add(Count::KeptOnSource, kept);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Expiry and payload of each key, as they are now.
+    async fn read(&mut self, names: &[&[u8]]) -> Result<Vec<(Value, Value, i64)>> {
+        let remaining = self.clock.command == ExpiryCommand::Remaining;
+        let output = self.connection.output();
+        if remaining {
+            output.command(&[b"TIME"]);
+        }
+        for name in names {
+            output.command(&[self.clock.command.name().as_bytes(), name]);
+            output.command(&[b"DUMP", name]);
+        }
+        let mut replies =
+            self.connection.receive(usize::from(remaining) + 2 * names.len()).await?.into_iter();
+        let now = if remaining { replies.next().as_ref().and_then(time_ms) } else { None };
+        let mut readings = Vec::with_capacity(names.len());
+        while let (Some(expiry), Some(payload)) = (replies.next(), replies.next()) {
+            readings.push((expiry, payload, now.unwrap_or(0)));
+        }
+        Ok(readings)
+    }
+
+    fn unchanged(&self, batch: &Batch, entry: &Entry, reading: (Value, Value, i64)) -> bool {
+        let (Value::Integer(answer), Value::Bulk(payload), now) = reading else { return false };
+        let Expiry::At(expiry) = self.clock.read(answer, now) else { return false };
+        let same_expiry = match self.clock.command {
+            ExpiryCommand::Absolute => expiry == entry.expiry,
+            ExpiryCommand::Remaining if expiry == 0 || entry.expiry == 0 => expiry == entry.expiry,
+            ExpiryCommand::Remaining => expiry.abs_diff(entry.expiry) <= SAME_EXPIRY_MS,
+        };
+        let copied = crate::flow::name_of(entry.payload.of(&batch.payloads));
+        same_expiry && payload == copied
+    }
+
+    async fn demand(&mut self, command: &str, arguments: &[&[u8]]) -> Result<Value> {
+        let mut all = vec![command.as_bytes()];
+        all.extend_from_slice(arguments);
+        self.connection.demand(&all).await
+    }
+}

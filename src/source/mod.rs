@@ -1,0 +1,14 @@
+//! Pull: the tasks that read one database of the source.
+//!
+//! [`scan`] names the keys, several [`fetch`] tasks read them. A source is a guest-house: nothing
+//! here writes, but [`erase`], which runs only if `--delete-source` was asked for.
+
+mod clock;
+mod duplicates;
+pub mod elements;
+pub mod erase;
+pub mod fetch;
+pub mod scan;
+mod window;
+
+pub use clock::ExpiryClock;

@@ -1,0 +1,46 @@
+//! What the target's answer to a RESTORE means for its key.
+
+use crate::command::{Cause, ServerError};
+use crate::config::IfExists;
+use crate::resp::{Kind, Reply};
+
+/// What becomes of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is there.
+    Copied,
+    /// The target's own value stays.
+    Skipped,
+    /// The target's own value is to get what it lacks.
+    Merge,
+    /// It passes by itself: send it again later.
+    Again,
+    /// It is not copied.
+    Failed(String),
+    /// Nothing more can be written.
+    Fatal(ServerError),
+}
+
+/// Reads an ack under a policy.
+pub(super) fn outcome(reply: &Reply<'_>, policy: IfExists) -> Outcome {
+    let head = reply.head();
+    match head.kind {
+        Kind::Simple => return Outcome::Copied,
+        Kind::Error => {}
+        _ => return Outcome::Failed("RESTORE answered something else than OK".into()),
+    }
+    let error = ServerError::parse(reply.body(head));
+    match error.cause {
+        Cause::KeyExists => match policy {
+            IfExists::Skip => Outcome::Skipped,
+            IfExists::Merge => Outcome::Merge,
+            IfExists::Fail | IfExists::Replace => Outcome::Failed("exists on the target".into()),
+        },
+        Cause::Transient => Outcome::Again,
+        cause if cause.hits_every_key() => Outcome::Fatal(error),
+        cause => Outcome::Failed(match cause.advice("RESTORE") {
+            Some(advice) => format!("{error} ({advice})"),
+            None => error.line,
+        }),
+    }
+}
