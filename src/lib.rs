@@ -34,4 +34,6 @@ pub mod verify;
 
 pub mod engine;
 
+pub mod bench;
+
 pub mod cli;

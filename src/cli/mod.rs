@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand. Only here is anything printed.
 
+mod bench;
 mod copy;
 mod environment;
 mod exit;
@@ -40,6 +41,8 @@ enum Command {
     /// Copy keys (`keyferry SOURCE TARGET` is the same)
     #[command(after_long_help = AFTER_HELP)]
     Copy(Box<copy::CopyOptions>),
+    /// Measure on throw-away servers: the copy against what the source can do
+    Bench(bench::BenchOptions),
     /// Print a script that completes keyferry's options in a shell
     Completions(Completions),
     /// Print the manual page, in the format of man(7)
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
+        Some(Command::Bench(options)) => bench::main(&options),
         Some(Command::Completions(options)) => {
             let mut script = Vec::new();
             clap_complete::generate(options.shell, &mut Cli::command(), "keyferry", &mut script);

@@ -123,7 +123,7 @@ impl SideOptions {
         };
         let authorities_text = service_key.as_ref().and_then(|key| key.authorities.clone());
         let from_key = service_key.map(|key| key.endpoint);
-        let Some(mut endpoint) = from_url.clone().or_else(|| from_key.clone()) else {
+        let Some(mut endpoint) = from_url.or_else(|| from_key.clone()) else {
             return Err(Error::config(format!("no {side} is named")).advise(format!(
                 "give it as an argument, redis://host:port, or by {}",
                 url_variable(side)

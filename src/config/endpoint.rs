@@ -229,7 +229,7 @@ fn parse_query(query: &str) -> Result<Option<u32>> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("db", number)) => {
-                database = one_database(database, Some(parse_database(number)?))?
+                database = one_database(database, Some(parse_database(number)?))?;
             }
             _ => {
                 let name = pair.split('=').next().unwrap_or_default();

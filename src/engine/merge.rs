@@ -23,7 +23,7 @@ pub(super) struct Merge {
 }
 
 /// What became of a key.
-enum Merged {
+enum Fate {
     Merged,
     Skipped,
     Gone,
@@ -42,9 +42,9 @@ pub(super) async fn merge(mut task: Merge) -> Result<()> {
             continue;
         }
         match task.merge_key(&key).await {
-            Ok(Merged::Merged) => task.ledger.add(Count::Merged, 1),
-            Ok(Merged::Skipped) => task.ledger.add(Count::Skipped, 1),
-            Ok(Merged::Gone) => task.ledger.add(Count::Expired, 1),
+            Ok(Fate::Merged) => task.ledger.add(Count::Merged, 1),
+            Ok(Fate::Skipped) => task.ledger.add(Count::Skipped, 1),
+            Ok(Fate::Gone) => task.ledger.add(Count::Expired, 1),
             Err(error) => {
                 task.ledger.fail(printable(&key), error.message());
                 if error.kind() != Kind::Server {
@@ -57,15 +57,15 @@ pub(super) async fn merge(mut task: Merge) -> Result<()> {
 }
 
 impl Merge {
-    async fn merge_key(&mut self, key: &[u8]) -> Result<Merged> {
+    async fn merge_key(&mut self, key: &[u8]) -> Result<Fate> {
         let from = self.source.demand(&[b"TYPE", key]).await?;
         let into = self.target.demand(&[b"TYPE", key]).await?;
         let (from, into) = (from.text().unwrap_or_default(), into.text().unwrap_or_default());
         if from == "none" {
-            return Ok(Merged::Gone);
+            return Ok(Fate::Gone);
         }
         let Some(collection) = Collection::from_type(from).filter(|_| from == into) else {
-            return Ok(Merged::Skipped);
+            return Ok(Fate::Skipped);
         };
         let expiring = self.target_expires(key).await?;
         let mut cursor = b"0".to_vec();
@@ -87,7 +87,7 @@ impl Merge {
         if expiring && !self.target_expires(key).await? {
             return self.copy_anew(key).await;
         }
-        Ok(Merged::Merged)
+        Ok(Fate::Merged)
     }
 
     async fn target_expires(&mut self, key: &[u8]) -> Result<bool> {
@@ -96,17 +96,17 @@ impl Merge {
 
     /// The target's key expired under our hands and was begun anew without an expiry: the source's
     /// takes its place, expiry and all.
-    async fn copy_anew(&mut self, key: &[u8]) -> Result<Merged> {
+    async fn copy_anew(&mut self, key: &[u8]) -> Result<Fate> {
         let remaining = self.source.demand(&[b"PTTL", key]).await?.integer().unwrap_or(-2);
         let Value::Bulk(payload) = self.source.demand(&[b"DUMP", key]).await? else {
             self.target.demand(&[b"UNLINK", key]).await?;
-            return Ok(Merged::Gone);
+            return Ok(Fate::Gone);
         };
         // Relative here: it is sent at once. 0 would mean never.
         let ttl = if remaining == -1 { 0 } else { remaining.max(1) }.to_string();
         let command = [b"RESTORE".as_slice(), key, ttl.as_bytes(), &payload, b"REPLACE"];
         self.target.demand(&command).await?;
-        Ok(Merged::Merged)
+        Ok(Fate::Merged)
     }
 
     /// Fields may expire by themselves (Redis 7.4, Valkey 9.0); those that were added keep that.

@@ -32,7 +32,8 @@ impl Tls {
     /// Reads the files that the options name.
     pub(super) fn new(server: &Server) -> Result<Self> {
         let options = &server.tls;
-        let name = options.server_name.as_deref().or(server.endpoint.host()).unwrap_or_default();
+        let name =
+            options.server_name.as_deref().or_else(|| server.endpoint.host()).unwrap_or_default();
         let name = ServerName::try_from(name.to_owned()).map_err(|_| {
             Error::config(format!("'{name}' is no name that a certificate can be checked against"))
                 .advise(format!("give the server's name by --{}-sni", server.side))

@@ -27,6 +27,8 @@ pub struct Decoder {
     ended: bool,
 }
 
+const NOTHING: Token = Token { kind: Kind::Null, wire: Span::NONE, body: Span::NONE, number: 0 };
+
 /// One decoded reply and the buffer it lies in.
 #[derive(Clone, Copy, Debug)]
 pub struct Reply<'a> {
@@ -230,12 +232,7 @@ impl<'a> Reply<'a> {
     /// The outermost node.
     pub fn head(&self) -> Token {
         // A handed-out reply has at least one node; an empty one reads as null.
-        self.tokens.first().copied().unwrap_or(Token {
-            kind: Kind::Null,
-            wire: Span::default(),
-            body: Span::default(),
-            number: 0,
-        })
+        self.tokens.first().copied().unwrap_or(NOTHING)
     }
 
     /// The content of a node: text or bytes.

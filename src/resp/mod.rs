@@ -41,6 +41,9 @@ pub struct Span {
 }
 
 impl Span {
+    /// No bytes.
+    pub const NONE: Self = Self { start: 0, end: 0 };
+
     /// The span between two offsets; `None` past 4 GiB.
     pub fn new(start: usize, end: usize) -> Option<Self> {
         Some(Self { start: u32::try_from(start).ok()?, end: u32::try_from(end).ok()? })

@@ -1,0 +1,43 @@
+# keyferry: everything a checkout can do. `make demo` and `make test` install what they need.
+#
+# Needs a Rust toolchain, Python 3 with pip, make and a C compiler. `make test` installs Debian's
+# redis-server if it is missing (root or sudo); `make demo` needs no root.
+
+PYTHON ?= python3
+CARGO ?= cargo
+
+.PHONY: help build servers demo test check bench fuzz clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+build: ## target/release/keyferry
+	$(CARGO) build --release --locked
+
+servers: ## Real servers for the tests, into target/servers/
+	$(PYTHON) scripts/servers.py install
+
+demo: build ## 200 MB of mixed data from a Redis to a Valkey, on throw-away servers
+	$(PYTHON) scripts/servers.py install redis62 valkey91
+	$(PYTHON) scripts/demo.py
+
+test: servers ## All tests, against real servers
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+	  $(CARGO) nextest run --locked --all-targets --no-fail-fast && $(CARGO) test --locked --doc --quiet; \
+	else \
+	  $(CARGO) test --locked --no-fail-fast; \
+	fi
+
+check: ## Format, lints, documentation
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+bench: build ## keyferry against what the source can do: 1,000,000 strings of 1 kB
+	target/release/keyferry bench
+
+fuzz: ## Every fuzz target for ten minutes
+	scripts/fuzz.sh
+
+clean: ## Remove target/, servers and all
+	$(CARGO) clean
