@@ -67,6 +67,9 @@ pub(super) struct CopyOptions {
     /// How long a server may stay silent while it owes a reply
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration, help_heading = "How it is copied")]
     reply_timeout: Duration,
+    /// How long to wait, without progress, for a server that says it is busy or loading
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration, help_heading = "How it is copied")]
+    retry_budget: Duration,
 
     /// Write a JSON report to this file; - is stdout (the summary then goes to stderr)
     #[arg(long, value_name = "FILE", help_heading = "What is said")]
@@ -288,7 +291,11 @@ fn plan(options: CopyOptions) -> Result<Plan> {
             VerifyMode::Count => Verify::Count,
         },
         limits: Limits { connections: options.connections.map(usize::from) },
-        timeouts: Timeouts { connect: options.connect_timeout, reply: options.reply_timeout },
+        timeouts: Timeouts {
+            connect: options.connect_timeout,
+            reply: options.reply_timeout,
+            retry: options.retry_budget,
+        },
     })
 }
 

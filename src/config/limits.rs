@@ -35,13 +35,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For the next byte of an outstanding reply.
     pub reply: Duration,
+    /// For what passes by itself (LOADING, BUSY, NOREPLICAS …) to pass: how long there may be no
+    /// progress.
+    pub retry: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
         // A DUMP of a value of hundreds of MB may keep a server silent for seconds, hardly for a
         // minute.
-        Self { connect: Duration::from_secs(5), reply: Duration::from_secs(60) }
+        Self {
+            connect: Duration::from_secs(5),
+            reply: Duration::from_secs(60),
+            retry: Duration::from_secs(300),
+        }
     }
 }
 

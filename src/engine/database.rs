@@ -63,6 +63,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             merge::Merge { source, target, keys, clock: job.clock, ledger: job.ledger.clone() };
         tasks.spawn(merge::merge(task));
     }
+    let patience = plan.timeouts.retry;
     let mut at_source = at_source.into_iter();
     let (key_sender, keys) = key_queue();
     if let Some(connection) = at_source.next() {
@@ -78,10 +79,10 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     for (source, target) in at_source.zip(at_target) {
         let (sender, receiver) = channel::bounded(CHANNEL_BYTES);
         let (ledger, stop) = (job.ledger.clone(), run.stop.clone());
-        let fetch = Fetch::new(source, keys.clone(), sender, job.clock, ledger, stop);
+        let fetch = Fetch::new(source, keys.clone(), sender, job.clock, ledger, stop, patience);
         tasks.spawn(fetch.run());
         let (ledger, stop) = (job.ledger.clone(), run.stop.clone());
-        let lane = Lane::new(target, receiver, policy, ledger, stop, hooks.clone());
+        let lane = Lane::new(target, receiver, policy, ledger, stop, hooks.clone(), patience);
         tasks.spawn(lane.run());
     }
     // What is left here must not keep the tasks waiting for more.

@@ -26,12 +26,11 @@ impl ReadBuffer {
         let have = self.bytes.len();
         let spare = self.bytes.capacity() - have;
         let lacking = wanted.unwrap_or(0).saturating_sub(have);
-        if spare < LEAST_ROOM && spare < lacking.max(1) {
-            // At least a slab; towards a large value at most as much again as there is already.
+        if spare < LEAST_ROOM && (lacking == 0 || spare < lacking) {
+            // A slab in all, so that one that nobody holds fits again; towards a large value at
+            // most as much again as there is already.
             let step = lacking.min(have.max(LEAST_STEP));
-            self.bytes.reserve(step.max(SLAB));
-        } else if spare < LEAST_ROOM && lacking == 0 {
-            self.bytes.reserve(SLAB);
+            self.bytes.reserve(step.max(SLAB.saturating_sub(have)).max(LEAST_ROOM));
         }
         &mut self.bytes
     }

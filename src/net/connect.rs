@@ -69,11 +69,14 @@ pub async fn connect(connector: &Connector, database: u32) -> Result<Connection>
     };
     let result = match timeout(limit, attempt).await {
         Ok(result) => result,
-        Err(_) => Err(Error::new(
-            Kind::Connect,
-            format!("no connection within {}", units::duration(limit)),
-        )
-        .advise("check host, port and firewall; allow more by --connect-timeout")),
+        Err(_) => {
+            let what = if server.endpoint.tls { "TLS connection" } else { "connection" };
+            let text = format!("no {what} within {}", units::duration(limit));
+            let check = if server.endpoint.tls { ", and that this is its TLS port" } else { "" };
+            Err(Error::new(Kind::Connect, text).advise(format!(
+                "check host, port and firewall{check}; allow more by --connect-timeout"
+            )))
+        }
     };
     result.map_err(|error: Error| {
         let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };

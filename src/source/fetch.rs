@@ -21,11 +21,10 @@ use crate::report::{Count, Latency, Ledger, Stage};
 use crate::resp::escape::printable;
 use crate::resp::{self, Reply, Value};
 
-/// With PTTL the source's clock is read again after this many keys: what passes between is what an
-/// expiry may be wrong by.
-const KEYS_FOR_A_TIME: u64 = 16;
-/// How often a key is asked for again while the source says that it is busy.
-const TRIES: u32 = 60;
+/// Keys in a group where PTTL is asked for: the source's clock, the expiries, then the payloads, so
+/// that no payload's time falls between the clock and an expiry. A key that is made anew between
+/// its two answers would get a wrong expiry: the smaller the group, the smaller that gap.
+const GROUP: usize = 16;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -45,16 +44,21 @@ pub struct Fetch {
     /// Chunk and place in it that will be asked for next.
     requested: (usize, usize),
     outstanding: usize,
-    /// Keys asked for and answered since the beginning: every sixteenth brings a TIME.
-    requests: u64,
-    answers: u64,
+    /// How many keys each group asked for has, and how far the answers to the first have come.
+    groups: VecDeque<usize>,
+    answer: Answer,
+    /// The source's clock when the expiries of the group at hand were told.
     source_ms: i64,
-    /// The expiry of the key whose payload is awaited.
-    expiry: Option<Expiry>,
+    /// The expiries of the keys whose payloads are awaited.
+    expiries: VecDeque<Expiry>,
     batch: Batch,
     /// Keys that a busy source will be asked for again, in wire form.
     again: Vec<Vec<u8>>,
     backoff: Backoff,
+    /// How long the source may say that it is busy, without telling anything.
+    patience: Duration,
+    last_told: Instant,
+    busy: Option<ServerError>,
     /// When the outstanding requests were made, and for how many keys each.
     asked: VecDeque<(Instant, usize)>,
     latency: Latency,
@@ -69,6 +73,7 @@ impl Fetch {
         clock: ExpiryClock,
         ledger: Ledger,
         stop: CancellationToken,
+        patience: Duration,
     ) -> Self {
         Self {
             connection,
@@ -82,13 +87,16 @@ impl Fetch {
             answered: 0,
             requested: (0, 0),
             outstanding: 0,
-            requests: 0,
-            answers: 0,
+            groups: VecDeque::new(),
+            answer: Answer::Begin,
             source_ms: 0,
-            expiry: None,
+            expiries: VecDeque::new(),
             batch: Batch::default(),
             again: Vec::new(),
             backoff: Backoff::default(),
+            patience,
+            last_told: Instant::now(),
+            busy: None,
             asked: VecDeque::new(),
             latency: Latency::default(),
         }
@@ -114,16 +122,16 @@ impl Fetch {
         loop {
             self.absorb()?;
             self.hand_over().await?;
-            self.ask_again().await;
+            self.ask_again().await?;
             if self.stop.is_cancelled() {
                 more = false;
-            } else {
+            } else if self.again.is_empty() {
                 self.ask();
             }
             let waiting = self.outstanding > 0;
-            let hungry = more && self.row.get(self.requested.0).is_none();
+            let hungry = more && self.again.is_empty() && self.row.get(self.requested.0).is_none();
             if !waiting && !hungry {
-                if more || self.will_ask_again() {
+                if more || (!self.again.is_empty() && !self.stop.is_cancelled()) {
                     continue;
                 }
                 self.give_up_again();
@@ -133,7 +141,10 @@ impl Fetch {
                 biased;
                 turn = self.connection.turn(), if waiting => { turn?; }
                 keys = self.keys.next(), if hungry => match keys {
-                    Some(keys) => self.row.push_back(keys),
+                    Some(keys) => {
+                        self.row.push_back(keys);
+                        self.last_told = Instant::now();
+                    }
                     None => more = false,
                 },
                 () = self.stop.cancelled(), if more => more = false,
@@ -149,24 +160,7 @@ impl Fetch {
             return;
         }
         let before = self.outstanding;
-        while self.outstanding < most {
-            let (chunk, place) = self.requested;
-            let Some(keys) = self.row.get(chunk) else { break };
-            let Some(wire) = keys.wire(place) else {
-                self.requested = (chunk + 1, 0);
-                continue;
-            };
-            let output = self.connection.output();
-            let remaining = self.clock.command == ExpiryCommand::Remaining;
-            if remaining && self.requests.is_multiple_of(KEYS_FOR_A_TIME) {
-                keyspace::time(output);
-            }
-            keyspace::expiry(output, self.clock.command, wire);
-            keyspace::dump(output, wire);
-            self.requests += 1;
-            self.requested = (chunk, place + 1);
-            self.outstanding += 1;
-        }
+        while self.outstanding < most && self.ask_group(most - self.outstanding) {}
         let asked = self.outstanding - before;
         if asked > 0 {
             if before == 0 {
@@ -176,32 +170,80 @@ impl Fetch {
         }
     }
 
+    /// Asks for a group of at most `most` keys; `false` if there are none to ask for.
+    fn ask_group(&mut self, most: usize) -> bool {
+        while self
+            .row
+            .get(self.requested.0)
+            .is_some_and(|keys| self.requested.1 == keys.wires.len())
+        {
+            self.requested = (self.requested.0 + 1, 0);
+        }
+        let (chunk, place) = self.requested;
+        let Some(keys) = self.row.get(chunk) else { return false };
+        let remaining = self.clock.command == ExpiryCommand::Remaining;
+        let size = if remaining { GROUP.min(most) } else { 1 };
+        let wires = keys.wires.get(place..).unwrap_or_default();
+        let wires = wires.get(..size).unwrap_or(wires);
+        let output = self.connection.output();
+        if remaining {
+            keyspace::time(output);
+        }
+        for wire in wires {
+            keyspace::expiry(output, self.clock.command, wire.of(&keys.slab));
+        }
+        for wire in wires {
+            keyspace::dump(output, wire.of(&keys.slab));
+        }
+        self.requested = (chunk, place + wires.len());
+        self.outstanding += wires.len();
+        self.groups.push_back(wires.len());
+        true
+    }
+
     /// Reads every whole reply that has come.
     fn absorb(&mut self) -> Result<()> {
         let mut expired = 0;
-        let (answers, again) = (self.answers, self.again.len());
-        while self.outstanding > 0 {
+        let (outstanding, again) = (self.outstanding, self.again.len());
+        while let Some(&group) = self.groups.front() {
             let Some(reply) = self.connection.next_reply()? else { break };
-            let remaining = self.clock.command == ExpiryCommand::Remaining;
-            if let Some(expiry) = self.expiry {
-                let read = Payload::of(&reply);
-                self.expiry = None;
-                expired += u64::from(self.settle(expiry, read)?);
-            } else if remaining
-                && self.answers.is_multiple_of(KEYS_FOR_A_TIME)
-                && reply.head().kind == resp::Kind::Array
-            {
-                self.source_ms = time_ms(&Value::of(&reply)).unwrap_or(self.source_ms);
-            } else if let Some(answer) = reply.integer() {
-                self.expiry = Some(self.clock.read(answer, self.source_ms));
-            } else {
-                let error = reply.error().map(ServerError::parse);
-                self.expiry = Some(self.without_expiry(error)?);
+            match self.answer {
+                Answer::Begin if self.clock.command == ExpiryCommand::Remaining => {
+                    let Some(now) = time_ms(&Value::of(&reply)) else {
+                        return Err(self.out_of_step());
+                    };
+                    self.source_ms = now;
+                    self.answer = Answer::Expiries;
+                }
+                Answer::Begin | Answer::Expiries => {
+                    let expiry = match reply.integer() {
+                        Some(answer) => self.clock.read(answer, self.source_ms),
+                        None => {
+                            let error = reply.error().map(ServerError::parse);
+                            self.without_expiry(error)?
+                        }
+                    };
+                    self.expiries.push_back(expiry);
+                    let all = self.expiries.len() == group;
+                    self.answer = if all { Answer::Payloads } else { Answer::Expiries };
+                }
+                Answer::Payloads => {
+                    let payload = Payload::of(&reply);
+                    let expiry = self.expiries.pop_front().unwrap_or(Expiry::Gone);
+                    if self.expiries.is_empty() {
+                        self.groups.pop_front();
+                        self.answer = Answer::Begin;
+                    }
+                    expired += u64::from(self.settle(expiry, payload)?);
+                }
             }
         }
-        let answered = self.answers - answers;
+        let answered = outstanding - self.outstanding;
         let asked_again = self.again.len() - again;
-        self.ledger.add(Count::Scanned, answered - asked_again as u64);
+        if answered > asked_again {
+            self.last_told = Instant::now();
+        }
+        self.ledger.add(Count::Scanned, (answered - asked_again) as u64);
         self.ledger.add(Count::Expired, expired);
         Ok(())
     }
@@ -233,6 +275,7 @@ impl Fetch {
             (Payload::Bulk(_), Expiry::Gone) => self.again.push(wire.to_vec()),
             (Payload::Refused(error), _) if error.cause == Cause::Transient => {
                 self.again.push(wire.to_vec());
+                self.busy = Some(error);
             }
             (Payload::Refused(error), _) if error.cause.hits_every_key() => {
                 return Err(self.connection.refused(b"DUMP", &error));
@@ -243,7 +286,6 @@ impl Fetch {
             }
             (Payload::Other, _) => return Err(self.out_of_step()),
         }
-        self.answers += 1;
         self.outstanding -= 1;
         self.step();
         self.measure();
@@ -297,14 +339,18 @@ impl Fetch {
         }
     }
 
-    /// Puts the keys of a busy source back into the row, after a while.
-    async fn ask_again(&mut self) {
-        if self.outstanding > 0 || !self.will_ask_again() {
-            return;
+    /// Puts the keys of a busy source back into the row, after a while. New keys wait meanwhile.
+    async fn ask_again(&mut self) -> Result<()> {
+        if self.again.is_empty() || self.outstanding > 0 {
+            return Ok(());
+        }
+        if self.last_told.elapsed() >= self.patience {
+            let busy = self.busy.take().unwrap_or_else(|| ServerError::parse(b"BUSY"));
+            return Err(self.connection.refused(b"DUMP", &busy));
         }
         tokio::select! {
             biased;
-            () = self.stop.cancelled() => return,
+            () = self.stop.cancelled() => return Ok(()),
             () = sleep(self.backoff.next_delay()) => {}
         }
         let mut slab = Vec::new();
@@ -315,18 +361,14 @@ impl Fetch {
             wires.extend(resp::Span::new(start, slab.len()));
         }
         self.row.push_back(Keys { slab: slab.into(), wires });
-    }
-
-    fn will_ask_again(&self) -> bool {
-        let tries_left = self.backoff.tries() < TRIES && !self.stop.is_cancelled();
-        !self.again.is_empty() && tries_left
+        Ok(())
     }
 
     /// At the end: what a source was too busy for until now has failed.
     fn give_up_again(&mut self) {
         self.ledger.add(Count::Scanned, self.again.len() as u64);
         for wire in self.again.drain(..) {
-            let text = "the source was busy or the key kept changing; copy it again";
+            let text = "the source stayed busy, or the key kept changing";
             self.ledger.fail(printable(name_of(&wire)), text);
         }
     }
@@ -349,6 +391,15 @@ impl Fetch {
     fn out_of_step(&self) -> Error {
         self.connection.place(Error::new(Kind::Protocol, "a reply does not fit its request"))
     }
+}
+
+/// How far the answers to a group have come.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// Nothing yet: TIME, where it was asked for, else the first expiry.
+    Begin,
+    Expiries,
+    Payloads,
 }
 
 /// What DUMP answered.

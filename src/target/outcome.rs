@@ -14,7 +14,7 @@ pub(super) enum Outcome {
     /// The target's own value is to get what it lacks.
     Merge,
     /// It passes by itself: send it again later.
-    Again,
+    Again(ServerError),
     /// It is not copied.
     Failed(String),
     /// Nothing more can be written.
@@ -36,7 +36,7 @@ pub(super) fn outcome(reply: &Reply<'_>, policy: IfExists) -> Outcome {
             IfExists::Merge => Outcome::Merge,
             IfExists::Fail | IfExists::Replace => Outcome::Failed("exists on the target".into()),
         },
-        Cause::Transient => Outcome::Again,
+        Cause::Transient => Outcome::Again(error),
         cause if cause.hits_every_key() => Outcome::Fatal(error),
         cause => Outcome::Failed(match cause.advice("RESTORE") {
             Some(advice) => format!("{error} ({advice})"),

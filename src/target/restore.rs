@@ -22,8 +22,6 @@ use crate::resp::escape::printable;
 
 /// Bytes written and not yet acknowledged: covers a round trip of 20 ms at 50 MB/s.
 const WINDOW: usize = 1 << 20;
-/// Rounds for entries that a busy target refuses, with growing delays: about two minutes.
-const TRIES: u32 = 60;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -45,6 +43,9 @@ pub struct Lane {
     unacked: usize,
     /// What a busy target refused, and when to send it again.
     again: VecDeque<(Instant, Sending)>,
+    /// How long the target may say that it is busy, without taking anything.
+    patience: Duration,
+    last_taken: Instant,
     fatal: Option<Error>,
     latency: Latency,
 }
@@ -81,6 +82,7 @@ impl Lane {
         ledger: Ledger,
         stop: CancellationToken,
         hooks: Hooks,
+        patience: Duration,
     ) -> Self {
         Self {
             connection,
@@ -95,6 +97,8 @@ impl Lane {
             unacked_bytes: 0,
             unacked: 0,
             again: VecDeque::new(),
+            patience,
+            last_taken: Instant::now(),
             fatal: None,
             latency: Latency::default(),
         }
@@ -164,6 +168,9 @@ impl Lane {
             }
             if self.unacked == 0 {
                 self.connection.expect_replies();
+                if self.again.is_empty() && sending.backoff.tries() == 0 {
+                    self.last_taken = Instant::now();
+                }
             }
             let output = self.connection.output();
             output.copy(self.form.prefix());
@@ -180,6 +187,7 @@ impl Lane {
     /// Reads every ack that has come.
     fn absorb(&mut self) -> Result<()> {
         let mut front = 0;
+        let mut taken = false;
         while self.unacked > 0 {
             let Some(reply) = self.connection.next_reply()? else { break };
             let result = outcome(&reply, self.policy);
@@ -192,21 +200,42 @@ impl Lane {
             sending.answered += 1;
             self.unacked -= 1;
             self.unacked_bytes -= entry.payload.len();
-            match result {
-                Outcome::Copied => sending.copied.push(at),
-                Outcome::Skipped => self.ledger.add(Count::Skipped, 1),
-                Outcome::Merge => sending.merge.push(at),
-                Outcome::Again => sending.refused.push(at),
-                Outcome::Failed(reason) => {
-                    self.ledger.fail(printable(sending.batch.name(entry)), &reason);
+            let fatal = match result {
+                Outcome::Again(error) => {
+                    sending.refused.push(at);
+                    let waited_enough = self.last_taken.elapsed() >= self.patience;
+                    Some(error).filter(|_| waited_enough || self.fatal.is_some())
                 }
                 Outcome::Fatal(error) => {
                     self.ledger.fail(printable(sending.batch.name(entry)), &error.line);
-                    self.stop.cancel();
-                    let error = self.connection.refused(b"RESTORE", &error);
-                    self.fatal.get_or_insert(error);
+                    Some(error)
                 }
+                Outcome::Failed(reason) => {
+                    self.ledger.fail(printable(sending.batch.name(entry)), &reason);
+                    None
+                }
+                Outcome::Copied => {
+                    sending.copied.push(at);
+                    taken = true;
+                    None
+                }
+                Outcome::Skipped => {
+                    self.ledger.add(Count::Skipped, 1);
+                    None
+                }
+                Outcome::Merge => {
+                    sending.merge.push(at);
+                    None
+                }
+            };
+            if let Some(error) = fatal {
+                self.stop.cancel();
+                let error = self.connection.refused(b"RESTORE", &error);
+                self.fatal.get_or_insert(error);
             }
+        }
+        if taken {
+            self.last_taken = Instant::now();
         }
         if self.connection.decoded() > 0 {
             drop(self.connection.take_slab());
@@ -246,9 +275,9 @@ impl Lane {
         if sending.refused.is_empty() {
             return;
         }
-        if sending.backoff.tries() >= TRIES || self.fatal.is_some() {
+        if self.fatal.is_some() {
             for entry in sending.entries(&sending.refused) {
-                let text = "the target stayed busy; copy it again";
+                let text = "the target stayed busy";
                 self.ledger.fail(printable(sending.batch.name(entry)), text);
             }
             return;

@@ -5,6 +5,9 @@
 //! SCAN of the source, EXISTS on the target in pipelines, a second look at what is missing (a key
 //! may have expired, or gone from the source meanwhile). Memory is bounded by one SCAN page.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::info::Keyspace;
@@ -18,13 +21,17 @@ use crate::resp::escape::printable;
 /// Missing keys that are named; all are counted.
 const NAMED: usize = 20;
 
+/// Looks at a key that seems to be missing.
+const ROUNDS: usize = 2;
+/// Between them: twice what expiries of the two sides may differ by, so that a key that expires just
+/// now is gone from both.
+const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
+
 /// What was found in one database.
 #[derive(Clone, Debug, Default)]
 pub struct Counted {
     /// Keys of the source that the target lacks.
     pub missing: u64,
-    /// Keys of the target that the source lacks, as far as the counts tell.
-    pub extra: u64,
     /// Some of the missing keys, escaped.
     pub names: Vec<String>,
 }
@@ -55,11 +62,7 @@ pub async fn count(
         if absent.is_empty() {
             continue;
         }
-        // Still on the source, and still not on the target?
-        let on_source = exist(source, &absent).await?;
-        let candidates: Vec<&[u8]> = holding(&absent, &on_source);
-        let again = exist(target, &candidates).await?;
-        for wire in lacking(&candidates, &again) {
+        for wire in still_missing(source, target, absent).await? {
             found.missing += 1;
             if found.names.len() < NAMED {
                 found.names.push(printable(name_of(wire)));
@@ -67,6 +70,26 @@ pub async fn count(
         }
     }
     Ok(found)
+}
+
+/// Looks again at keys that the target lacked: missing is what the source still holds after that.
+async fn still_missing<'a>(
+    source: &mut Connection,
+    target: &mut Connection,
+    mut absent: Vec<&'a [u8]>,
+) -> Result<Vec<&'a [u8]>> {
+    for _ in 0..ROUNDS {
+        let there = exist(source, &absent).await?;
+        absent = holding(&absent, &there);
+        if absent.is_empty() {
+            break;
+        }
+        sleep(BETWEEN_ROUNDS).await;
+        let there = exist(target, &absent).await?;
+        absent = lacking(&absent, &there);
+    }
+    let there = exist(source, &absent).await?;
+    Ok(holding(&absent, &there))
 }
 
 fn lacking<'a>(wires: &[&'a [u8]], there: &[bool]) -> Vec<&'a [u8]> {
