@@ -79,6 +79,7 @@ struct Inner {
     endpoint: Option<String>,
     message: String,
     advice: Option<String>,
+    passes: bool,
 }
 
 impl Error {
@@ -90,6 +91,7 @@ impl Error {
             endpoint: None,
             message: message.into(),
             advice: None,
+            passes: kind == Kind::Transport,
         }))
     }
 
@@ -127,6 +129,18 @@ impl Error {
     pub fn as_kind(mut self, kind: Kind) -> Self {
         self.0.kind = kind;
         self
+    }
+
+    /// Says that trying again later may help.
+    #[must_use]
+    pub fn passing(mut self) -> Self {
+        self.0.passes = true;
+        self
+    }
+
+    /// Whether trying again later may help: a server that is away, or busy.
+    pub fn passes(&self) -> bool {
+        self.0.passes
     }
 
     /// Who is wrong.

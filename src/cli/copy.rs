@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,10 +140,26 @@ enum Sink {
     File(File),
 }
 
+impl Sink {
+    fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout);
+        }
+        File::create(path).map(Self::File).map_err(|error| {
+            Error::config(format!("the report {} cannot be written: {error}", path.display()))
+        })
+    }
+}
+
 /// Runs `copy`.
 pub(super) fn main(options: CopyOptions) -> ExitCode {
     let as_json = options.log_format == logging::Format::Json;
-    let prepared = voice(&options).and_then(|voice| Ok((plan(options)?, voice)));
+    let report = options.report.clone();
+    let prepared = voice(&options).and_then(|voice| {
+        let plan = plan(options)?;
+        // Opened before any work: a report that cannot be written is better known now.
+        Ok((plan, Voice { report: report.as_deref().map(Sink::open).transpose()?, ..voice }))
+    });
     let (plan, voice) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => return exit::fail(&error, as_json),
@@ -245,15 +261,7 @@ fn voice(options: &CopyOptions) -> Result<Voice> {
         ProgressStyle::Plain => Style::Plain,
         ProgressStyle::None => Style::None,
     };
-    // Opened before any work: a report that cannot be written is better known now.
-    let report = match &options.report {
-        None => None,
-        Some(path) if path.as_os_str() == "-" => Some(Sink::Stdout),
-        Some(path) => Some(Sink::File(File::create(path).map_err(|error| {
-            Error::config(format!("the report {} cannot be written: {error}", path.display()))
-        })?)),
-    };
-    Ok(Voice { bars, style, format: options.log_format, quiet: options.quiet, report })
+    Ok(Voice { bars, style, format: options.log_format, quiet: options.quiet, report: None })
 }
 
 fn plan(options: CopyOptions) -> Result<Plan> {

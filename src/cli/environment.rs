@@ -1,6 +1,7 @@
 //! Settings from the environment, for use in a container.
 
 use crate::error::{Error, Result};
+use crate::resp::escape::printable;
 
 /// A variable's text; unset and empty are the same. Never printed: it may hold a password.
 pub(super) fn text(name: &str) -> Result<Option<String>> {
@@ -20,7 +21,8 @@ pub(super) fn text(name: &str) -> Result<Option<String>> {
 pub(super) fn switch(name: &str) -> Result<bool> {
     let Some(text) = text(name)? else { return Ok(false) };
     truth(&text).ok_or_else(|| {
-        Error::config(format!("the environment variable {name} is neither on nor off"))
+        let shown = printable(text.as_bytes());
+        Error::config(format!("the environment variable {name} is '{shown}', neither on nor off"))
             .advise("on: 1 true yes on; off: unset, empty, 0 false no off")
     })
 }

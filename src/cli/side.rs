@@ -114,7 +114,9 @@ impl SideOptions {
             )
         };
         let service_key = match &self.service_key {
-            Some(path) => Some(ServiceKey::parse(&read_text(path)?).map_err(place)?),
+            Some(path) => Some(ServiceKey::parse(&read_text(path)?).map_err(|error| {
+                place(Error::config(format!("{}: {}", path.display(), error.message())))
+            })?),
             None => None,
         };
         let from_url = match url {

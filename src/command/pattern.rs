@@ -8,6 +8,9 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     parts: Vec<Part>,
+    /// Servers try no pattern on an empty key: it fits an empty pattern and a lone star, which is
+    /// their word for "all", but not `**`.
+    fits_empty: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,11 +47,14 @@ impl Pattern {
                 literal => parts.push(Part::Literal(literal)),
             }
         }
-        Self { parts }
+        Self { parts, fits_empty: text.is_empty() || text == b"*" }
     }
 
     /// Whether the whole key fits the pattern.
     pub fn matches(&self, key: &[u8]) -> bool {
+        if key.is_empty() {
+            return self.fits_empty;
+        }
         let (mut part, mut at) = (0, 0);
         // Where to go on if what follows the last star does not fit: one byte later.
         let mut star: Option<(usize, usize)> = None;

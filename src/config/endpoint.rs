@@ -6,12 +6,18 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::error::{Error, Result};
 
 /// The port of all these servers.
 const DEFAULT_PORT: u16 = 6379;
+
+/// What has a meaning in a path, and what would reach a terminal.
+const IN_PATH: &AsciiSet = &CONTROLS.add(b'%').add(b'?');
+
+/// What has a meaning in front of the host.
+const IN_USER: &AsciiSet = &IN_PATH.add(b':').add(b'@').add(b'/').add(b'#');
 
 /// Text that never prints.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,6 +83,10 @@ impl Endpoint {
             "redis" | "valkey" => Self::parse_tcp(rest, false),
             "rediss" | "valkeys" => Self::parse_tcp(rest, true),
             "unix" => Self::parse_unix(rest),
+            // What is no word may be a password in the wrong place.
+            other if !other.bytes().all(|byte| byte.is_ascii_alphanumeric()) => {
+                Err(no_scheme(text))
+            }
             _ => Err(Error::config(format!("'{}' is no scheme of an endpoint", printable(scheme)))
                 .advise(
                 "write redis://host:port/db, rediss:// for TLS, valkey://, valkeys:// or unix:///path",
@@ -100,7 +110,11 @@ impl Endpoint {
         let (username, password) = parse_user_info(user_info)?;
         let (host, port) = parse_host_port(host_port)?;
         let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
-        let database = one_database(parse_path(path)?, parse_query(query)?)?;
+        let database = match (path, parse_query(query)?) {
+            // The slash is only in front of the query here.
+            ("/", Some(database)) => Some(database),
+            (path, by_query) => one_database(parse_path(path)?, by_query)?,
+        };
         Ok(Self { address: Address::Tcp { host, port }, tls, username, password, database })
     }
 
@@ -140,16 +154,18 @@ impl fmt::Display for Endpoint {
             (_, true) => "rediss",
         };
         write!(out, "{scheme}://")?;
-        let user = self.username.as_deref().unwrap_or_default();
-        match (&self.password, user) {
-            (Some(_), user) => write!(out, "{}:***@", printable(user))?,
-            (None, "") => {}
-            (None, user) => write!(out, "{}@", printable(user))?,
+        let user = utf8_percent_encode(self.username.as_deref().unwrap_or_default(), IN_USER);
+        match (&self.password, &self.username) {
+            (Some(_), _) => write!(out, "{user}:***@")?,
+            (None, Some(_)) => write!(out, "{user}@")?,
+            (None, None) => {}
         }
         match &self.address {
             Address::Tcp { host, port } if host.contains(':') => write!(out, "[{host}]:{port}")?,
             Address::Tcp { host, port } => write!(out, "{host}:{port}")?,
-            Address::Unix(path) => write!(out, "{}", path.display())?,
+            Address::Unix(path) => {
+                write!(out, "{}", utf8_percent_encode(&path.to_string_lossy(), IN_PATH))?;
+            }
         }
         match (&self.address, self.database) {
             (_, None) => Ok(()),
@@ -195,9 +211,7 @@ fn parse_host_port(text: &str) -> Result<(String, u16)> {
         return Err(Error::config("the endpoint names no host")
             .advise("write redis://host:port/db, for example redis://localhost:6379"));
     }
-    if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '%') {
-        return Err(Error::config(format!("'{}' is no host name", printable(host))));
-    }
+    check_host(host)?;
     let port = match port {
         "" => DEFAULT_PORT,
         text => text
@@ -211,6 +225,14 @@ fn parse_host_port(text: &str) -> Result<(String, u16)> {
             })?,
     };
     Ok((host.to_owned(), port))
+}
+
+/// Whether a host can be a name or an address at all; what else it holds would reach a terminal.
+pub(super) fn check_host(host: &str) -> Result<()> {
+    if host.contains(|c: char| c.is_whitespace() || c.is_control() || c == '%') {
+        return Err(Error::config(format!("'{}' is no host name", printable(host))));
+    }
+    Ok(())
 }
 
 /// `/3`; a lone slash means database 0, as in the tools whose URLs people bring along.
@@ -298,6 +320,7 @@ mod tests {
             ("rediss://u:p%40%2F@[::1]:7/?db=0", "rediss://u:***@[::1]:7/0"),
             ("redis://:p@ss@h/", "redis://:***@h:6379/0"),
             ("redis://user@h?db=15", "redis://user@h:6379/15"),
+            ("redis://h/?db=2", "redis://h:6379/2"),
             ("unix:///run/a%20b.sock?db=3", "unix:///run/a b.sock?db=3"),
             ("unix://u:p@/run/s", "unix://u:***@/run/s"),
         ] {

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::endpoint::{Address, Endpoint, Secret};
+use super::endpoint::{Address, Endpoint, Secret, check_host};
 use crate::error::{Error, Result};
 
 /// An endpoint and the authority that signed its certificate.
@@ -31,6 +31,7 @@ impl ServiceKey {
             .or_else(|| text("hostname"))
             .filter(|host| !host.is_empty())
             .ok_or_else(|| Error::config("the service key has no 'host'"))?;
+        check_host(&host)?;
         let port = port(key.get("port"))?;
         let authorities = text("cacrt").filter(|pem| !pem.trim().is_empty());
         let flag = |name: &str| key.get(name).and_then(Value::as_bool).unwrap_or(false);
@@ -81,5 +82,6 @@ mod tests {
             assert!(ServiceKey::parse(text).unwrap_err().to_string().contains(word), "{text}");
         }
         assert!(ServiceKey::parse(r#"{"host":"a","port":70000}"#).is_err());
+        assert!(ServiceKey::parse(r#"{"host":"a[2J","port":1}"#).is_err());
     }
 }

@@ -20,7 +20,13 @@ pub(super) async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
         let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
         let stats = run.stats.database(route.source, route.target, expected);
         let ledger = Ledger::new(run.stats.clone(), stats);
-        let job = database::Job { route, ledger, connections, clock: probed.clock };
+        let job = database::Job {
+            source: run.source_link(route.source, probed),
+            target: run.target_link(route.target, probed),
+            ledger,
+            connections,
+            clock: probed.clock,
+        };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {
             let _place = places.acquire_owned().await;

@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 
 use super::copy::join;
 use super::{Run, merge};
-use crate::config::{IfExists, Route};
+use crate::config::IfExists;
 use crate::error::Result;
 use crate::flow::{channel, key_queue};
-use crate::net::{Connection, Connector, connect};
+use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::ExpiryClock;
 use crate::source::erase::{Erase, erase};
@@ -29,7 +29,8 @@ const HOOKS_WAITING: usize = 64;
 
 /// One database to copy.
 pub(super) struct Job {
-    pub(super) route: Route,
+    pub(super) source: Link,
+    pub(super) target: Link,
     pub(super) ledger: Ledger,
     /// Fetch connections, and as many lanes.
     pub(super) connections: usize,
@@ -39,50 +40,46 @@ pub(super) struct Job {
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
-    let (source_db, target_db) = (job.route.source, job.route.target);
+    let Job { source, target, ledger, connections, clock } = job;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
-        connect_several(&run.source, source_db, 1 + job.connections),
-        connect_several(&run.target, target_db, job.connections),
+        connect_several(&source, 1 + connections),
+        connect_several(&target, connections),
     )?;
     let mut tasks = JoinSet::new();
     let mut hooks = Hooks::default();
     if plan.delete_source {
         let (sender, acked) = mpsc::channel(HOOKS_WAITING);
         hooks.acked = Some(sender);
-        let connection = connect(&run.source, source_db).await?;
-        let task = Erase { connection, acked, clock: job.clock, ledger: job.ledger.clone() };
-        tasks.spawn(erase(task));
+        let (link, connection) = (source.clone(), source.connect().await?);
+        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger: ledger.clone() }));
     }
     if policy == IfExists::Merge {
         let (sender, keys) = mpsc::channel(HOOKS_WAITING);
         hooks.merge = Some(sender);
-        let source = connect(&run.source, source_db).await?;
-        let target = connect(&run.target, target_db).await?;
-        let task =
-            merge::Merge { source, target, keys, clock: job.clock, ledger: job.ledger.clone() };
-        tasks.spawn(merge::merge(task));
+        let ledger = ledger.clone();
+        tasks.spawn(merge::merge(source.clone(), target.clone(), keys, clock, ledger));
     }
-    let patience = plan.timeouts.retry;
     let mut at_source = at_source.into_iter();
     let (key_sender, keys) = key_queue();
     if let Some(connection) = at_source.next() {
         tasks.spawn(scan(Scan {
+            link: source.clone(),
             connection,
             filter: plan.filter.clone(),
             once: policy != IfExists::Replace || plan.delete_source,
             keys: key_sender,
-            ledger: job.ledger.clone(),
+            ledger: ledger.clone(),
             stop: run.stop.clone(),
         }));
     }
-    for (source, target) in at_source.zip(at_target) {
+    for (from, into) in at_source.zip(at_target) {
         let (sender, receiver) = channel::bounded(CHANNEL_BYTES);
-        let (ledger, stop) = (job.ledger.clone(), run.stop.clone());
-        let fetch = Fetch::new(source, keys.clone(), sender, job.clock, ledger, stop, patience);
+        let (link, ledger, stop) = (source.clone(), ledger.clone(), run.stop.clone());
+        let fetch =
+            Fetch::new(link, from, keys.clone(), sender, clock, ledger.clone(), stop.clone());
         tasks.spawn(fetch.run());
-        let (ledger, stop) = (job.ledger.clone(), run.stop.clone());
-        let lane = Lane::new(target, receiver, policy, ledger, stop, hooks.clone(), patience);
+        let lane = Lane::new(target.clone(), into, receiver, policy, ledger, stop, hooks.clone());
         tasks.spawn(lane.run());
     }
     // What is left here must not keep the tasks waiting for more.
@@ -91,15 +88,11 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
 }
 
 /// Opens connections side by side: each costs several round trips.
-async fn connect_several(
-    connector: &Connector,
-    database: u32,
-    count: usize,
-) -> Result<Vec<Connection>> {
+async fn connect_several(link: &Link, count: usize) -> Result<Vec<Connection>> {
     let mut attempts = JoinSet::new();
     for _ in 0..count {
-        let connector = connector.clone();
-        attempts.spawn(async move { connect(&connector, database).await });
+        let link = link.clone();
+        attempts.spawn(async move { link.connect().await });
     }
     let mut connections = Vec::with_capacity(count);
     for result in attempts.join_all().await {

@@ -8,7 +8,7 @@ use crate::command::keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::Result;
 use crate::flow::{Keys, key_queue};
-use crate::net::{Connection, connect};
+use crate::net::Connection;
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::resp::escape::printable;
@@ -21,17 +21,19 @@ pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
         let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
         let stats = run.stats.database(route.source, route.target, expected);
         let ledger = Ledger::new(run.stats.clone(), stats);
-        let existing = one_database(run, route, &ledger).await?;
+        let existing = one_database(run, probed, route, &ledger).await?;
         tracing::info!("database {route}: {existing} keys exist on the target");
     }
     Ok(())
 }
 
-async fn one_database(run: &Run, route: Route, ledger: &Ledger) -> Result<u64> {
-    let source = connect(&run.source, route.source).await?;
-    let mut target = connect(&run.target, route.target).await?;
+async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger) -> Result<u64> {
+    let link = run.source_link(route.source, probed);
+    let source = link.connect().await?;
+    let mut target = run.target_link(route.target, probed).connect().await?;
     let (sender, keys) = key_queue();
     let task = Scan {
+        link,
         connection: source,
         filter: run.plan.filter.clone(),
         once: true,

@@ -1,10 +1,11 @@
 //! `--if-exists merge`: a collection on the target gets the members it lacks.
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::command::keyspace::ExpiryCommand;
-use crate::error::{Kind, Result};
-use crate::net::Connection;
+use crate::error::{Error, Kind, Result};
+use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::resp::escape::printable;
@@ -13,13 +14,10 @@ use crate::source::elements::{Collection, page};
 use crate::target::members::{add_to_hash, add_to_set, add_to_sorted_set};
 
 /// The task that merges, with a connection of its own to each side.
-pub(super) struct Merge {
-    pub(super) source: Connection,
-    pub(super) target: Connection,
-    /// Names of keys that the target holds already.
-    pub(super) keys: mpsc::Receiver<Vec<u8>>,
-    pub(super) clock: ExpiryClock,
-    pub(super) ledger: Ledger,
+struct Merge {
+    source: Connection,
+    target: Connection,
+    clock: ExpiryClock,
 }
 
 /// What became of a key.
@@ -29,34 +27,59 @@ enum Fate {
     Gone,
 }
 
-/// Merges until the lanes have ended.
+/// Merges `keys`, which the target holds already, until the lanes have ended.
 ///
 /// # Errors
-/// A connection broke; the keys that wait are counted as failed.
-pub(super) async fn merge(mut task: Merge) -> Result<()> {
+/// A connection broke for good; the keys that wait are counted as failed.
+pub(super) async fn merge(
+    source: Link,
+    target: Link,
+    mut keys: mpsc::Receiver<Vec<u8>>,
+    clock: ExpiryClock,
+    ledger: Ledger,
+) -> Result<()> {
+    let mut task =
+        Merge { source: source.connect().await?, target: target.connect().await?, clock };
     let mut broken = Ok(());
-    while let Some(key) = task.keys.recv().await {
-        if let Err(error) = &broken {
-            let error: &crate::error::Error = error;
-            task.ledger.fail(printable(&key), error.message());
-            continue;
-        }
-        match task.merge_key(&key).await {
-            Ok(Fate::Merged) => task.ledger.add(Count::Merged, 1),
-            Ok(Fate::Skipped) => task.ledger.add(Count::Skipped, 1),
-            Ok(Fate::Gone) => task.ledger.add(Count::Expired, 1),
-            Err(error) => {
-                task.ledger.fail(printable(&key), error.message());
-                if error.kind() != Kind::Server {
-                    broken = Err(error);
-                }
+    while let Some(key) = keys.recv().await {
+        let mut result = match &broken {
+            Ok(()) => task.merge_key(&key).await,
+            Err(error) => Err(Error::clone(error)),
+        };
+        let began = Instant::now();
+        while let (Err(error), Ok(())) = (&result, &broken) {
+            if error.kind() == Kind::Server {
+                break;
             }
+            // Merging is idempotent: on new connections the key is begun again.
+            match task.renew(&source, &target, error.clone(), began).await {
+                Ok(()) => result = task.merge_key(&key).await,
+                Err(error) => broken = Err(error),
+            }
+        }
+        match result {
+            Ok(Fate::Merged) => ledger.add(Count::Merged, 1),
+            Ok(Fate::Skipped) => ledger.add(Count::Skipped, 1),
+            Ok(Fate::Gone) => ledger.add(Count::Expired, 1),
+            Err(error) => ledger.fail(printable(&key), error.message()),
         }
     }
     broken
 }
 
 impl Merge {
+    async fn renew(
+        &mut self,
+        source: &Link,
+        target: &Link,
+        cause: Error,
+        began: Instant,
+    ) -> Result<()> {
+        self.source = source.reconnect(cause, began).await?.connection;
+        self.target = target.connect().await?;
+        Ok(())
+    }
+
     async fn merge_key(&mut self, key: &[u8]) -> Result<Fate> {
         let from = self.source.demand(&[b"TYPE", key]).await?;
         let into = self.target.demand(&[b"TYPE", key]).await?;

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Plan, Verify};
 use crate::error::{Error, Result};
-use crate::net::Connector;
+use crate::net::{Connector, Link};
 use crate::report::Stats;
 use crate::report::json::{Outcome, Peer, Report, Verified};
+use probe::Probed;
 
 /// What all tasks of a run share.
 struct Run {
@@ -29,6 +30,20 @@ struct Run {
     stats: Arc<Stats>,
     /// Ends the run early: the operator's wish, or a cause that hits every key.
     stop: CancellationToken,
+}
+
+impl Run {
+    /// The way to a database of the source.
+    fn source_link(&self, database: u32, probed: &Probed) -> Link {
+        let run_id = probed.source_run_id.clone();
+        Link::new(self.source.clone(), database, run_id, self.stop.clone())
+    }
+
+    /// The way to a database of the target.
+    fn target_link(&self, database: u32, probed: &Probed) -> Link {
+        let run_id = probed.target_run_id.clone();
+        Link::new(self.target.clone(), database, run_id, self.stop.clone())
+    }
 }
 
 /// A run and how it ended.
@@ -64,6 +79,8 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, cancel: CancellationToken) -> En
     let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
     report.outcome = match &error {
         Some(_) if refused => Outcome::Refused,
+        // Stopped, and a server was away while what was in flight was waited for.
+        Some(cause) if cancel.is_cancelled() && cause.passes() => Outcome::Interrupted,
         Some(_) => Outcome::Incomplete,
         None if cancel.is_cancelled() => Outcome::Interrupted,
         None if dry_run => Outcome::DryRun,

@@ -33,6 +33,10 @@ pub(super) struct Probed {
     pub(super) source: BTreeMap<u32, Keyspace>,
     /// What the target held.
     pub(super) target: BTreeMap<u32, Keyspace>,
+    /// The source's process.
+    pub(super) source_run_id: Option<String>,
+    /// The target's process.
+    pub(super) target_run_id: Option<String>,
 }
 
 /// Asks both servers what they are and refuses what is not safe.
@@ -58,7 +62,19 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     if !run.plan.dry_run {
         target_permissions(&mut at_target).await?;
     }
-    Ok(Probed { routes, clock, source: source_info.keyspace, target: target_info.keyspace })
+    // Last, since it leaves these connections on other databases.
+    for route in &routes {
+        select(&mut at_source, route.source).await?;
+        select(&mut at_target, route.target).await?;
+    }
+    Ok(Probed {
+        routes,
+        clock,
+        source: source_info.keyspace,
+        target: target_info.keyspace,
+        source_run_id: source_info.run_id,
+        target_run_id: target_info.run_id,
+    })
 }
 
 async fn info(connection: &mut Connection) -> Result<ServerInfo> {
@@ -137,6 +153,15 @@ fn refuse_occupied(
     Err(connection
         .place(Error::refused(format!("it is not empty: {}", occupied.join(", "))))
         .advise("say what happens to a key that exists: --if-exists replace, skip, fail or merge"))
+}
+
+/// Before anything is written: are all databases there?
+async fn select(connection: &mut Connection, database: u32) -> Result<()> {
+    let reply = connection.call(&[b"SELECT", database.to_string().as_bytes()]).await;
+    match reply.map_err(refused_before_work)? {
+        Value::Error(line) => Err(connection.no_database(database, &line)),
+        _ => Ok(()),
+    }
 }
 
 async fn expiry_clock(source: &mut Connection, target: &mut Connection) -> Result<ExpiryClock> {

@@ -1,7 +1,9 @@
 //! The proof at the end of a copy, database by database.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Run;
@@ -12,16 +14,19 @@ use crate::config::Route;
 use crate::config::mapping::shared_targets;
 use crate::error::Result;
 use crate::flow::key_queue;
-use crate::net::{Connection, connect};
+use crate::net::{Connection, Link};
 use crate::report::json::Verified;
 use crate::report::{Ledger, Stats};
 use crate::source::scan::{Scan, scan};
-use crate::verify::{count, counts_prove};
+use crate::verify::{Counted, count, counts_prove};
+
+/// How often the proof of one database is begun; each time a connection broke.
+const TRIES: u32 = 5;
 
 /// Verifies all routes by count.
 pub(super) async fn prove(run: &Run, probed: &Probed) -> Result<Verified> {
-    let mut at_source = connect(&run.source, 0).await?;
-    let mut at_target = connect(&run.target, 0).await?;
+    let mut at_source = run.source_link(0, probed).connect().await?;
+    let mut at_target = run.target_link(0, probed).connect().await?;
     let (source, target) = (keyspaces(&mut at_source).await?, keyspaces(&mut at_target).await?);
     let mut sum = Verified { mode: "count", ..Verified::none() };
     let shared = shared_targets(&probed.routes);
@@ -34,7 +39,7 @@ pub(super) async fn prove(run: &Run, probed: &Probed) -> Result<Verified> {
         if whole && counts_prove(held, holds) {
             continue;
         }
-        let found = by_name(run, route).await?;
+        let found = by_name(run, probed, route).await?;
         sum.missing += found.missing;
         for name in &found.names {
             tracing::warn!("missing on the target: database {route}, key \"{name}\"");
@@ -54,17 +59,34 @@ async fn keyspaces(connection: &mut Connection) -> Result<BTreeMap<u32, Keyspace
     Ok(ServerInfo::parse(&text).keyspace)
 }
 
-async fn by_name(run: &Run, route: Route) -> Result<crate::verify::Counted> {
-    let scanning = connect(&run.source, route.source).await?;
-    let mut source = connect(&run.source, route.source).await?;
-    let mut target = connect(&run.target, route.target).await?;
+/// Looks for each key; connections that break are made again, and the database is begun again.
+async fn by_name(run: &Run, probed: &Probed, route: Route) -> Result<Counted> {
+    let (from, into) =
+        (run.source_link(route.source, probed), run.target_link(route.target, probed));
+    let mut tries = 1;
+    loop {
+        let error = match look(run, &from, &into).await {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        if tries == TRIES {
+            return Err(error);
+        }
+        tries += 1;
+        from.reconnect(error, Instant::now()).await?;
+        into.connect().await?;
+    }
+}
+
+async fn look(run: &Run, from: &Link, into: &Link) -> Result<Counted> {
+    let (mut source, mut target) = (from.connect().await?, into.connect().await?);
     let (sender, keys) = key_queue();
     // Not part of the copy's accounts.
-    let apart = Stats::default();
-    let ledger =
-        Ledger::new(std::sync::Arc::default(), apart.database(route.source, route.target, 0));
+    let apart = Arc::new(Stats::default());
+    let ledger = Ledger::new(apart.clone(), apart.database(0, 0, 0));
     let task = Scan {
-        connection: scanning,
+        link: from.clone(),
+        connection: from.connect().await?,
         filter: run.plan.filter.clone(),
         once: true,
         keys: sender,

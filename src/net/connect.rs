@@ -6,8 +6,9 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::BufReader;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use super::backoff::Backoff;
 use super::connection::Connection;
 use super::stream::{Stream, TLS_READ};
 use super::tls::{self, Tls};
@@ -48,22 +49,43 @@ impl Connector {
         Ok(Self { server: Arc::new(server.clone()), tls, timeouts })
     }
 
-    /// The server it connects to.
-    pub fn server(&self) -> &Server {
-        &self.server
+    /// How long its server may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 }
 
-/// Opens a connection, authenticates, and selects `database`.
+/// Opens a connection, authenticates, and selects `database`. A server that answers but is busy or
+/// loading is waited for.
 ///
 /// # Errors
 /// [`Kind::Connect`], whatever failed: the reason is in the message.
 pub async fn connect(connector: &Connector, database: u32) -> Result<Connection> {
+    let began = Instant::now();
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match connect_once(connector, database).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let busy = error.kind() == Kind::Server && error.passes();
+        if !busy || began.elapsed() >= connector.timeouts.retry {
+            let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };
+            return Err(error.as_kind(kind));
+        }
+        if backoff.tries() == 0 {
+            tracing::warn!("waiting: {error}");
+        }
+        sleep(backoff.next_delay()).await;
+    }
+}
+
+async fn connect_once(connector: &Connector, database: u32) -> Result<Connection> {
     let server = &connector.server;
     let limit = connector.timeouts.connect;
     let attempt = async {
         let stream = open(connector).await?;
-        let mut connection = Connection::new(server.clone(), stream, connector.timeouts.reply);
+        let mut connection = Connection::new(server.clone(), stream, connector.timeouts);
         handshake(&mut connection, server, database).await?;
         Ok(connection)
     };
@@ -73,15 +95,14 @@ pub async fn connect(connector: &Connector, database: u32) -> Result<Connection>
             let what = if server.endpoint.tls { "TLS connection" } else { "connection" };
             let text = format!("no {what} within {}", units::duration(limit));
             let check = if server.endpoint.tls { ", and that this is its TLS port" } else { "" };
-            Err(Error::new(Kind::Connect, text).advise(format!(
-                "check host, port and firewall{check}; allow more by --connect-timeout"
-            )))
+            Err(Error::new(Kind::Connect, text)
+                .advise(format!(
+                    "check host, port and firewall{check}; allow more by --connect-timeout"
+                ))
+                .passing())
         }
     };
-    result.map_err(|error: Error| {
-        let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };
-        error.as_kind(kind).at(server.side, &server.endpoint.to_string())
-    })
+    result.map_err(|error: Error| error.at(server.side, &server.endpoint.to_string()))
 }
 
 async fn open(connector: &Connector) -> Result<Stream> {
@@ -116,40 +137,34 @@ async fn open(connector: &Connector) -> Result<Stream> {
 fn unreachable(error: &std::io::Error) -> Error {
     Error::new(Kind::Connect, format!("cannot connect: {error}"))
         .advise("check host and port, and that the server runs and listens there")
+        .passing()
 }
 
 async fn handshake(connection: &mut Connection, server: &Server, database: u32) -> Result<()> {
     authenticate(connection, server).await?;
+    // Asks nothing of the user's rights, but says whether the server is ready at all.
+    if let Value::Error(line) = connection.call(&[b"PING"]).await? {
+        check(connection, b"PING", &line)?;
+    }
     // A name for CLIENT LIST; a user may lack the right, an old server the command.
     connection.call(&[b"CLIENT", b"SETNAME", CLIENT_NAME]).await?;
     // Reading must not change which keys the source evicts (Redis 7.2, Valkey).
     connection.call(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
     if database == 0 {
-        // Who lacks AUTH learns it here, before any work.
-        if let Value::Error(line) = connection.call(&[b"PING"]).await? {
-            check(connection, b"PING", &line)?;
-        }
         return Ok(());
     }
     let number = database.to_string();
     match connection.call(&[b"SELECT", number.as_bytes()]).await? {
-        Value::Error(line) => {
-            let error = ServerError::parse(line.as_bytes());
-            if error.cause == Cause::Other {
-                return Err(Error::refused(format!("it has no database {database}: {error}"))
-                    .advise("raise 'databases' in its configuration, or map with --db N:M"));
-            }
-            Err(connection.refused(b"SELECT", &error))
-        }
+        Value::Error(line) => Err(connection.no_database(database, &line)),
         _ => Ok(()),
     }
 }
 
-/// A server that loads its data, or a user without PING, still answers: not our problem here.
+/// Who lacks AUTH learns it here, before any work; a user may well lack PING.
 fn check(connection: &Connection, command: &[u8], line: &str) -> Result<()> {
     let error = ServerError::parse(line.as_bytes());
     match error.cause {
-        Cause::NotAuthenticated => Err(connection.refused(command, &error)),
+        Cause::NotAuthenticated | Cause::Transient => Err(connection.refused(command, &error)),
         _ => Ok(()),
     }
 }

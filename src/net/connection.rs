@@ -11,16 +11,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
+use super::backoff::Backoff;
 use super::buffer::ReadBuffer;
 use super::stream::Stream;
 use super::tls;
-use crate::command::ServerError;
-use crate::config::Server;
+use crate::command::{Cause, ServerError};
+use crate::config::{Server, Timeouts};
 use crate::error::{Error, Kind, Result};
 use crate::resp::{Decoder, Output, Reply, Value};
+use crate::units;
+
+/// How long a silent peer is waited for once the run is being stopped.
+const DRAIN: Duration = Duration::from_secs(5);
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -32,7 +37,7 @@ pub struct Connection {
     decoder: Decoder,
     /// Bytes were written since the last flush (TLS keeps some back until then).
     unflushed: bool,
-    reply_timeout: Duration,
+    timeouts: Timeouts,
     last_heard: Instant,
 }
 
@@ -46,7 +51,7 @@ pub struct Turn {
 }
 
 impl Connection {
-    pub(super) fn new(server: Arc<Server>, stream: Stream, reply_timeout: Duration) -> Self {
+    pub(super) fn new(server: Arc<Server>, stream: Stream, timeouts: Timeouts) -> Self {
         let chain_from =
             if stream.takes_chains() { crate::resp::encode::CHAIN_FROM } else { usize::MAX };
         Self {
@@ -56,9 +61,14 @@ impl Connection {
             output: Output::new(chain_from),
             decoder: Decoder::default(),
             unflushed: false,
-            reply_timeout,
+            timeouts,
             last_heard: Instant::now(),
         }
+    }
+
+    /// How long its server may take.
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
     }
 
     /// Where commands are queued.
@@ -148,15 +158,14 @@ impl Connection {
         self.last_heard = Instant::now();
     }
 
-    /// Whether the peer owes replies and has been silent for longer than it may.
+    /// Whether the peer owes replies and has been silent for longer than it may; `draining`: the run
+    /// is being stopped, and nobody wants to wait as long any more.
     ///
     /// # Errors
     /// [`Kind::Transport`], naming how long.
-    pub fn check_silence(&self) -> Result<()> {
-        if self.last_heard.elapsed() < self.reply_timeout {
-            return Ok(());
-        }
-        Err(self.silent())
+    pub fn check_silence(&self, draining: bool) -> Result<()> {
+        let limit = if draining { self.timeouts.reply.min(DRAIN) } else { self.timeouts.reply };
+        if self.last_heard.elapsed() < limit { Ok(()) } else { Err(self.silent(limit)) }
     }
 
     /// Sends one command and waits for its reply, error replies included.
@@ -169,17 +178,26 @@ impl Connection {
         Ok(replies.pop().unwrap_or(Value::Null))
     }
 
-    /// Sends one command and takes an error reply as an error of the run.
+    /// Sends one command and takes an error reply as an error of the run. A server that is busy or
+    /// loading is waited for.
     ///
     /// # Errors
     /// As [`Self::call`], and [`Kind::Server`] with advice for an error reply.
     pub async fn demand(&mut self, arguments: &[&[u8]]) -> Result<Value> {
-        match self.call(arguments).await? {
-            Value::Error(line) => {
+        let began = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            let value = self.call(arguments).await?;
+            let Value::Error(line) = &value else { return Ok(value) };
+            let error = ServerError::parse(line.as_bytes());
+            if error.cause != Cause::Transient || began.elapsed() >= self.timeouts.retry {
                 let command = arguments.first().copied().unwrap_or_default();
-                Err(self.refused(command, &ServerError::parse(line.as_bytes())))
+                return Err(self.refused(command, &error));
             }
-            value => Ok(value),
+            if backoff.tries() == 0 {
+                tracing::warn!("{}: waiting: {error}", self.server.side);
+            }
+            sleep(backoff.next_delay()).await;
         }
     }
 
@@ -195,9 +213,9 @@ impl Connection {
                 Some(value) => values.push(value),
                 None => {
                     self.take_slab();
-                    match timeout(self.reply_timeout, self.turn()).await {
+                    match timeout(self.timeouts.reply, self.turn()).await {
                         Ok(turn) => turn?,
-                        Err(_) => return Err(self.silent()),
+                        Err(_) => return Err(self.silent(self.timeouts.reply)),
                     };
                 }
             }
@@ -210,11 +228,24 @@ impl Connection {
     pub fn refused(&self, command: &[u8], error: &ServerError) -> Error {
         let command = String::from_utf8_lossy(command);
         let text = format!("{command} was refused: {error}");
-        let error_here = self.place(Error::new(Kind::Server, text));
+        let mut error_here = self.place(Error::new(Kind::Server, text));
+        if error.cause == Cause::Transient {
+            error_here = error_here.passing();
+        }
         match error.cause.advice(&command) {
-            Some(advice) => error_here.advise(advice),
+            Some(advice) => error_here.advise(advice.replace("SIDE", self.server.side.word())),
             None => error_here,
         }
+    }
+
+    /// What an error reply to `SELECT database` means.
+    pub fn no_database(&self, database: u32, line: &str) -> Error {
+        let error = ServerError::parse(line.as_bytes());
+        if error.cause != Cause::Other {
+            return self.refused(b"SELECT", &error);
+        }
+        self.place(Error::refused(format!("it has no database {database}: {error}")))
+            .advise("raise 'databases' in its configuration, or map with --db N:M")
     }
 
     /// Puts this connection's side and endpoint on an error.
@@ -222,8 +253,8 @@ impl Connection {
         error.at(self.server.side, &self.server.endpoint.to_string())
     }
 
-    fn silent(&self) -> Error {
-        let waited = crate::units::duration(self.reply_timeout);
+    fn silent(&self, limit: Duration) -> Error {
+        let waited = units::duration(limit);
         self.place(
             Error::new(Kind::Transport, format!("no reply for {waited}"))
                 .advise("if the server is only slow, allow more by --reply-timeout"),

@@ -7,9 +7,11 @@ mod backoff;
 mod buffer;
 pub mod connect;
 mod connection;
+mod link;
 mod stream;
 mod tls;
 
 pub use backoff::Backoff;
 pub use connect::{Connector, connect};
 pub use connection::Connection;
+pub use link::{Again, Link};

@@ -68,15 +68,22 @@ impl Decoder {
         }
         while self.node(buffer)? {
             if self.open.is_empty() {
+                self.reply_fits(self.at)?;
                 self.start = self.at;
                 self.ended = true;
                 return Ok(Some(Reply { tokens: &self.tokens, buffer }));
             }
         }
-        if buffer.len().saturating_sub(self.start) > self.limits.reply {
+        self.reply_fits(buffer.len())?;
+        Ok(None)
+    }
+
+    /// Whether the reply at hand, which reaches `end` at least, is within its limit.
+    fn reply_fits(&self, end: usize) -> Result<(), ProtocolError> {
+        if end.saturating_sub(self.start) > self.limits.reply {
             return Err(ProtocolError(format!("a reply of at most {} bytes", self.limits.reply)));
         }
-        Ok(None)
+        Ok(())
     }
 
     /// How many bytes at the front of the buffer belong to replies that were handed out.

@@ -59,6 +59,10 @@ impl Output {
     /// Appends a range of a slab: copied if small, else chained (the slab lives until it is sent).
     pub fn lay(&mut self, slab: &Bytes, range: std::ops::Range<usize>) {
         let Some(bytes) = slab.get(range.clone()) else { return };
+        if bytes.is_empty() {
+            // In the chain it would look like the end: a `Buf` with bytes left shows some of them.
+            return;
+        }
         if bytes.len() < self.chain_from {
             return self.copy(bytes);
         }

@@ -5,13 +5,14 @@
 //! lost: it either keeps the key, or came before the value that was copied.
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::clock::{Expiry, ExpiryClock};
 use super::fetch::time_ms;
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::Result;
 use crate::flow::{Acked, Batch, Entry};
-use crate::net::Connection;
+use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 
@@ -26,6 +27,8 @@ const SAME_EXPIRY_MS: u64 = 1_000;
 
 /// The task that deletes.
 pub struct Erase {
+    /// The way back, should the connection break.
+    pub link: Link,
     /// On the source database.
     pub connection: Connection,
     /// What the lanes acknowledged.
@@ -49,7 +52,12 @@ pub async fn erase(mut task: Erase) -> Result<()> {
         while !rest.is_empty() {
             let (group, behind) = rest.split_at(group_length(rest));
             rest = behind;
-            task.erase_group(batch, group).await?;
+            let began = Instant::now();
+            while let Err(error) = task.erase_group(batch, group).await {
+                // A key whose deletion was not acknowledged reads as gone the next time.
+                let again = task.link.reconnect(error, began).await?;
+                task.connection = again.connection;
+            }
         }
     }
     Ok(())

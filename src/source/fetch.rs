@@ -16,7 +16,7 @@ use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, KeyQueue, Keys, channel, name_of};
-use crate::net::{Backoff, Connection};
+use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
 use crate::resp::escape::printable;
 use crate::resp::{self, Reply, Value};
@@ -30,6 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// One fetch connection of one database.
 pub struct Fetch {
+    link: Link,
     connection: Connection,
     keys: KeyQueue,
     out: channel::Sender,
@@ -67,15 +68,17 @@ pub struct Fetch {
 impl Fetch {
     /// A fetch task that takes keys from `keys` and sends what it read to `out`.
     pub fn new(
+        link: Link,
         connection: Connection,
         keys: KeyQueue,
         out: channel::Sender,
         clock: ExpiryClock,
         ledger: Ledger,
         stop: CancellationToken,
-        patience: Duration,
     ) -> Self {
+        let patience = connection.timeouts().retry;
         Self {
+            link,
             connection,
             keys,
             out,
@@ -139,7 +142,9 @@ impl Fetch {
             }
             tokio::select! {
                 biased;
-                turn = self.connection.turn(), if waiting => { turn?; }
+                turn = self.connection.turn(), if waiting => if let Err(error) = turn {
+                    self.recover(error).await?;
+                },
                 keys = self.keys.next(), if hungry => match keys {
                     Some(keys) => {
                         self.row.push_back(keys);
@@ -148,9 +153,27 @@ impl Fetch {
                     None => more = false,
                 },
                 () = self.stop.cancelled(), if more => more = false,
-                _ = tick.tick(), if waiting => self.connection.check_silence()?,
+                _ = tick.tick(), if waiting => {
+                    if let Err(error) = self.connection.check_silence(self.stop.is_cancelled()) {
+                        self.recover(error).await?;
+                    }
+                }
             }
         }
+    }
+
+    /// Connects again and goes back to the first key without an answer.
+    async fn recover(&mut self, error: Error) -> Result<()> {
+        // Whatever was read whole is good; its spans point into the old connection's buffer.
+        self.hand_over().await?;
+        self.connection = self.link.reconnect(error, self.last_told).await?.connection;
+        self.outstanding = 0;
+        self.requested = (0, self.answered);
+        self.groups.clear();
+        self.answer = Answer::Begin;
+        self.expiries.clear();
+        self.asked.clear();
+        Ok(())
     }
 
     /// Fills the window once it is half empty, so that requests leave in long writes.

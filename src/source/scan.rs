@@ -1,14 +1,17 @@
 //! Names the keys of one database: the SCAN loop, the filters, the road to the fetch tasks.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::duplicates::Recent;
-use crate::command::{ServerError, keyspace};
+use crate::command::{Cause, ServerError, keyspace};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Keys;
-use crate::net::Connection;
+use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::{self, Span, Value};
 
@@ -20,8 +23,13 @@ const LARGEST_COUNT: u32 = 8_000;
 /// Keys handed over at once: what one fetch task holds, so that the others share the rest.
 const CHUNK: usize = 128;
 
+/// How often silence is looked for.
+const TICK: Duration = Duration::from_secs(1);
+
 /// One scan of one database.
 pub struct Scan {
+    /// The way back, should the connection break.
+    pub link: Link,
     /// On the database.
     pub connection: Connection,
     /// Which keys are meant.
@@ -44,14 +52,36 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut cursor = b"0".to_vec();
     let mut count = FIRST_COUNT;
     let mut recent = scan.once.then(Recent::default);
+    let mut progress = Instant::now();
     while !scan.stop.is_cancelled() {
-        keyspace::scan(scan.connection.output(), &cursor, count);
-        let (next, mut keys) = page(&mut scan.connection).await?;
+        let page = match scan.page(&cursor, count).await {
+            Ok(page) => page,
+            Err(error) => {
+                let again = scan.link.reconnect(error, progress).await?;
+                scan.connection = again.connection;
+                if !again.same_process {
+                    // Cursors of another process mean nothing.
+                    tracing::warn!("the source was restarted; its keys are scanned anew");
+                    cursor = b"0".to_vec();
+                }
+                continue;
+            }
+        };
+        progress = Instant::now();
+        let (next, mut keys) = page;
         if let Some(recent) = &mut recent {
             let slab = keys.slab.clone();
             keys.wires.retain(|wire| recent.is_new(wire.of(&slab)));
         }
-        let keys = scan.meant(keys).await?;
+        let keys = loop {
+            match scan.meant(&keys).await {
+                Ok(meant) => break meant,
+                Err(error) => {
+                    let again = scan.link.reconnect(error, progress).await?;
+                    scan.connection = again.connection;
+                }
+            }
+        };
         let starving = scan.keys.capacity() == scan.keys.max_capacity();
         if starving {
             count = (count * 2).min(LARGEST_COUNT);
@@ -73,8 +103,47 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
 }
 
 impl Scan {
+    /// Asks for a page: the next cursor, and the keys in wire form.
+    async fn page(&mut self, cursor: &[u8], count: u32) -> Result<(Vec<u8>, Keys)> {
+        let connection = &mut self.connection;
+        let mut backoff = Backoff::default();
+        let began = Instant::now();
+        loop {
+            keyspace::scan(connection.output(), cursor, count);
+            connection.expect_replies();
+            let mut tick = interval(TICK);
+            let answer = loop {
+                if let Some(reply) = connection.next_reply()? {
+                    break read_page(&reply);
+                }
+                tokio::select! {
+                    biased;
+                    turn = connection.turn() => { turn?; }
+                    _ = tick.tick() => connection.check_silence(self.stop.is_cancelled())?,
+                }
+            };
+            let slab = connection.take_slab();
+            match answer {
+                Ok((cursor, wires)) => return Ok((cursor, Keys { slab, wires })),
+                Err(Some(error))
+                    if error.cause == Cause::Transient
+                        && began.elapsed() < connection.timeouts().retry
+                        && !self.stop.is_cancelled() =>
+                {
+                    sleep(backoff.next_delay()).await;
+                }
+                Err(Some(error)) => return Err(connection.refused(b"SCAN", &error)),
+                Err(None) => {
+                    let text = "SCAN answered something else";
+                    return Err(connection.place(Error::new(Kind::Protocol, text)));
+                }
+            }
+        }
+    }
+
     /// Drops the keys that are not meant, and counts them.
-    async fn meant(&mut self, mut keys: Keys) -> Result<Keys> {
+    async fn meant(&mut self, keys: &Keys) -> Result<Keys> {
+        let mut keys = keys.clone();
         if self.filter.is_all() {
             return Ok(keys);
         }
@@ -112,27 +181,6 @@ impl Scan {
         self.ledger.add(Count::Filtered, dropped - gone);
         Ok(keys)
     }
-}
-
-/// Reads the reply to a SCAN: the next cursor, and the keys in wire form.
-async fn page(connection: &mut Connection) -> Result<(Vec<u8>, Keys)> {
-    connection.expect_replies();
-    let mut tick = tokio::time::interval(std::time::Duration::from_secs(1));
-    let (cursor, wires) = loop {
-        if let Some(reply) = connection.next_reply()? {
-            break read_page(&reply);
-        }
-        tokio::select! {
-            biased;
-            turn = connection.turn() => { turn?; }
-            _ = tick.tick() => connection.check_silence()?,
-        }
-    }
-    .map_err(|refused| match refused {
-        Some(error) => connection.refused(b"SCAN", &error),
-        None => connection.place(Error::new(Kind::Protocol, "SCAN answered something else")),
-    })?;
-    Ok((cursor, Keys { slab: connection.take_slab(), wires }))
 }
 
 /// `[cursor, [key, key, …]]`; an error reply is `Err(Some)`, anything else `Err(None)`.

@@ -1,7 +1,6 @@
 //! What the target's answer to a RESTORE means for its key.
 
 use crate::command::{Cause, ServerError};
-use crate::config::IfExists;
 use crate::resp::{Kind, Reply};
 
 /// What becomes of a key.
@@ -9,10 +8,8 @@ use crate::resp::{Kind, Reply};
 pub(super) enum Outcome {
     /// It is there.
     Copied,
-    /// The target's own value stays.
-    Skipped,
-    /// The target's own value is to get what it lacks.
-    Merge,
+    /// The target holds a key of this name.
+    Exists,
     /// It passes by itself: send it again later.
     Again(ServerError),
     /// It is not copied.
@@ -21,8 +18,8 @@ pub(super) enum Outcome {
     Fatal(ServerError),
 }
 
-/// Reads an ack under a policy.
-pub(super) fn outcome(reply: &Reply<'_>, policy: IfExists) -> Outcome {
+/// Reads an ack.
+pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
     let head = reply.head();
     match head.kind {
         Kind::Simple => return Outcome::Copied,
@@ -31,11 +28,7 @@ pub(super) fn outcome(reply: &Reply<'_>, policy: IfExists) -> Outcome {
     }
     let error = ServerError::parse(reply.body(head));
     match error.cause {
-        Cause::KeyExists => match policy {
-            IfExists::Skip => Outcome::Skipped,
-            IfExists::Merge => Outcome::Merge,
-            IfExists::Fail | IfExists::Replace => Outcome::Failed("exists on the target".into()),
-        },
+        Cause::KeyExists => Outcome::Exists,
         Cause::Transient => Outcome::Again(error),
         cause if cause.hits_every_key() => Outcome::Fatal(error),
         cause => Outcome::Failed(match cause.advice("RESTORE") {

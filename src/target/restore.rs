@@ -14,19 +14,22 @@ use tokio_util::sync::CancellationToken;
 use super::outcome::{Outcome, outcome};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
-use crate::error::{Error, Result};
-use crate::flow::{Acked, Batch, channel};
-use crate::net::{Backoff, Connection};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{Acked, Batch, channel, name_of};
+use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
 use crate::resp::escape::printable;
 
 /// Bytes written and not yet acknowledged: covers a round trip of 20 ms at 50 MB/s.
 const WINDOW: usize = 1 << 20;
+/// RDB version and checksum at the end of a payload, in bytes.
+const FOOTER: usize = 10;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
 /// One connection to one target database.
 pub struct Lane {
+    link: Link,
     connection: Connection,
     batches: channel::Receiver,
     policy: IfExists,
@@ -66,9 +69,12 @@ struct Sending {
     order: Vec<u32>,
     written: usize,
     answered: usize,
+    /// Entries in front of this place may have been carried out without an ack.
+    doubtful: usize,
     copied: Vec<u32>,
     refused: Vec<u32>,
-    merge: Vec<u32>,
+    exist: Vec<u32>,
+    maybe_ours: Vec<u32>,
     since: Instant,
     backoff: Backoff,
 }
@@ -76,15 +82,17 @@ struct Sending {
 impl Lane {
     /// A lane that takes batches and writes them.
     pub fn new(
+        link: Link,
         connection: Connection,
         batches: channel::Receiver,
         policy: IfExists,
         ledger: Ledger,
         stop: CancellationToken,
         hooks: Hooks,
-        patience: Duration,
     ) -> Self {
+        let patience = connection.timeouts().retry;
         Self {
+            link,
             connection,
             batches,
             policy,
@@ -141,7 +149,9 @@ impl Lane {
             let due = self.again.front().map(|(due, _)| *due);
             tokio::select! {
                 biased;
-                turn = self.connection.turn(), if waiting => { turn?; }
+                turn = self.connection.turn(), if waiting => if let Err(error) = turn {
+                    self.recover(error).await?;
+                },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.row.extend(self.again.pop_front().map(|(_, sending)| sending));
                 }
@@ -149,9 +159,34 @@ impl Lane {
                     Some(batch) => self.row.push_back(Sending::all(batch)),
                     None => more = false,
                 },
-                _ = tick.tick(), if waiting => self.connection.check_silence()?,
+                _ = tick.tick(), if waiting => {
+                    if let Err(error) = self.connection.check_silence(self.stop.is_cancelled()) {
+                        self.recover(error).await?;
+                    }
+                }
             }
         }
+    }
+
+    /// Connects again and writes again what has no ack.
+    async fn recover(&mut self, error: Error) -> Result<()> {
+        let again = self.link.reconnect(error, self.last_taken).await?;
+        if !again.same_process {
+            let text = "the target was restarted, or another server took its place: what was \
+                        written before may be lost";
+            let error = again.connection.place(Error::new(Kind::Server, text));
+            return Err(error.advise("copy again with --if-exists replace"));
+        }
+        self.connection = again.connection;
+        for sending in &mut self.row {
+            // Written, but was it carried out? A key that exists from here on may be our own.
+            sending.doubtful = sending.doubtful.max(sending.written);
+            sending.written = sending.answered;
+        }
+        self.writing = 0;
+        self.unacked = 0;
+        self.unacked_bytes = 0;
+        Ok(())
     }
 
     /// Writes entries while the window has room.
@@ -190,13 +225,14 @@ impl Lane {
         let mut taken = false;
         while self.unacked > 0 {
             let Some(reply) = self.connection.next_reply()? else { break };
-            let result = outcome(&reply, self.policy);
+            let result = outcome(&reply);
             while self.row.get(front).is_some_and(Sending::is_answered) {
                 front += 1;
             }
             let Some(sending) = self.row.get_mut(front) else { break };
             let Some(&at) = sending.order.get(sending.answered) else { break };
             let Some(entry) = sending.batch.entries.get(at as usize) else { break };
+            let doubtful = sending.answered < sending.doubtful;
             sending.answered += 1;
             self.unacked -= 1;
             self.unacked_bytes -= entry.payload.len();
@@ -219,12 +255,10 @@ impl Lane {
                     taken = true;
                     None
                 }
-                Outcome::Skipped => {
-                    self.ledger.add(Count::Skipped, 1);
-                    None
-                }
-                Outcome::Merge => {
-                    sending.merge.push(at);
+                Outcome::Exists => {
+                    let places =
+                        if doubtful { &mut sending.maybe_ours } else { &mut sending.exist };
+                    places.push(at);
                     None
                 }
             };
@@ -248,26 +282,50 @@ impl Lane {
         while self.row.front().is_some_and(Sending::is_answered) {
             let Some(mut sending) = self.row.pop_front() else { return };
             self.writing = self.writing.saturating_sub(1);
+            self.find_ours(&mut sending).await;
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
             self.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.ledger.add_bytes(bytes);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
-            for entry in sending.entries(&sending.merge) {
-                let key = sending.batch.name(entry).to_vec();
-                let sent = match &self.hooks.merge {
-                    Some(merge) => merge.send(key.clone()).await.is_ok(),
-                    None => false,
-                };
-                if !sent {
-                    self.ledger.fail(printable(&key), "the merge has ended");
-                }
-            }
+            self.settle_existing(&sending).await;
             let copied = std::mem::take(&mut sending.copied);
             if let Some(acked) = self.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
                 // Gone when the source connection is lost: then the keys stay, which is safe.
                 let _ = acked.send(Acked { batch: sending.batch.clone(), entries: copied }).await;
             }
             self.send_again(sending);
+        }
+    }
+
+    /// Keys that exist and were perhaps written by us, before a connection broke: equal values are.
+    async fn find_ours(&mut self, sending: &mut Sending) {
+        for at in std::mem::take(&mut sending.maybe_ours) {
+            let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
+            let payload = name_of(entry.payload.of(&sending.batch.payloads));
+            let held = match self.link.connect().await {
+                Ok(mut apart) => apart.call(&[b"DUMP", sending.batch.name(entry)]).await,
+                Err(error) => Err(error),
+            };
+            let ours = held.is_ok_and(|held| {
+                held.bytes().is_some_and(|held| value_of(held) == value_of(payload))
+            });
+            if ours { sending.copied.push(at) } else { sending.exist.push(at) }
+        }
+    }
+
+    /// What the policy says of keys that the target holds.
+    async fn settle_existing(&mut self, sending: &Sending) {
+        for entry in sending.entries(&sending.exist) {
+            let key = sending.batch.name(entry);
+            match (self.policy, &self.hooks.merge) {
+                (IfExists::Skip, _) => self.ledger.add(Count::Skipped, 1),
+                (IfExists::Merge, Some(merge)) => {
+                    if merge.send(key.to_vec()).await.is_err() {
+                        self.ledger.fail(printable(key), "the merge has ended");
+                    }
+                }
+                _ => self.ledger.fail(printable(key), "exists on the target"),
+            }
         }
     }
 
@@ -296,7 +354,7 @@ impl Lane {
             self.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.ledger.add_bytes(bytes);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
-            for places in [open, &sending.refused, &sending.merge] {
+            for places in [open, &sending.refused, &sending.exist, &sending.maybe_ours] {
                 for entry in sending.entries(places) {
                     self.ledger.fail(printable(sending.batch.name(entry)), error.message());
                 }
@@ -312,6 +370,11 @@ impl Lane {
     }
 }
 
+/// A payload without its footer, which is the server's own.
+fn value_of(payload: &[u8]) -> &[u8] {
+    payload.get(..payload.len().saturating_sub(FOOTER)).unwrap_or_default()
+}
+
 impl Sending {
     fn all(batch: Batch) -> Self {
         let count = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
@@ -325,8 +388,10 @@ impl Sending {
             order,
             written: 0,
             answered: 0,
+            doubtful: 0,
             refused: Vec::new(),
-            merge: Vec::new(),
+            exist: Vec::new(),
+            maybe_ours: Vec::new(),
             since: Instant::now(),
             backoff,
         }
