@@ -96,7 +96,11 @@ fn rooms_import_only_downwards() {
             let upwards = layer(&room) > layer(&source.room);
             let forbidden = FORBIDDEN.contains(&(source.room.as_str(), room.as_str()));
             if room != source.room && (upwards || forbidden) {
-                mistakes.push(format!("{}: {} may not import {room}", source.path.display(), source.room));
+                mistakes.push(format!(
+                    "{}: {} may not import {room}",
+                    source.path.display(),
+                    source.room
+                ));
             }
         }
     }

@@ -1,0 +1,10 @@
+//! What people get wrong and what networks do. Each run is also searched for panics and passwords.
+
+mod addresses;
+mod broken_peers;
+mod cut_off;
+mod full_target;
+mod passing_trouble;
+mod permissions;
+mod slow_peers;
+mod unwritable_target;

@@ -1,0 +1,9 @@
+//! The command line: what can be said, what is answered, and with which exit code.
+
+mod environment;
+mod output;
+mod passwords;
+mod progress;
+mod sockets;
+mod usage;
+mod verify;

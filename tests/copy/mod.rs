@@ -1,0 +1,13 @@
+//! What `keyferry copy` does to keys.
+
+mod conflicts;
+mod delete_source;
+mod dry_run;
+mod everything;
+mod filters;
+mod interrupt;
+mod mapping;
+mod merge;
+mod same_server;
+mod short_lived;
+mod source_is_a_guest_house;

@@ -1,0 +1,18 @@
+//! End-to-end tests: the `keyferry` binary between real servers.
+//!
+//! Nothing here calls the library. Data goes in and is checked through the independent `redis` crate,
+//! so the code under test never marks its own work. The servers come from `make servers`.
+
+mod support;
+
+/// What `copy` does to keys: everything arrives, filters, conflicts, deletion, interruption.
+mod copy;
+
+/// The command line: arguments, environment, output, report, exit codes.
+mod cli;
+
+/// Encrypted connections on either side and why one is refused.
+mod tls;
+
+/// What people get wrong and what networks do: clear message, right exit code, nothing lost.
+mod bad_input;

@@ -1,0 +1,236 @@
+//! A TCP proxy in front of a server that misbehaves as told: cuts, resets, stalls, dribbles, slows down.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+/// What happens once enough bytes have passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// All connections end, and new ones are closed at once: the server is gone.
+    Close,
+    /// As `Close`, but connections end with a reset instead of an orderly end.
+    Reset,
+    /// This one connection ends, the rest goes on undisturbed: a hiccup.
+    CloseOnce,
+    /// Nothing moves any more, but all stays open.
+    Stall,
+}
+
+/// How a proxy behaves; `Behaviour::default()` passes everything on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Behaviour {
+    /// The fault after so many bytes of replies, over all connections.
+    pub(crate) after_replies: Option<(u64, Fault)>,
+    /// The fault after so many bytes of requests, over all connections.
+    pub(crate) after_requests: Option<(u64, Fault)>,
+    /// The largest piece in which bytes are passed on.
+    pub(crate) piece: Option<usize>,
+    /// A pause before each piece.
+    pub(crate) delay: Option<Duration>,
+    /// Bytes a second, both ways and all connections together.
+    pub(crate) rate: Option<u64>,
+}
+
+/// A proxy on a free loopback port, gone when dropped.
+pub(crate) struct FaultProxy {
+    /// Where to connect.
+    pub(crate) port: u16,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    behaviour: Behaviour,
+    replies: AtomicU64,
+    requests: AtomicU64,
+    state: Mutex<State>,
+    stopped: AtomicBool,
+    /// When the next piece may pass, for `rate`.
+    next: Mutex<Instant>,
+}
+
+#[derive(Default)]
+struct State {
+    struck: Option<Fault>,
+    connections: Vec<Weak<TcpStream>>,
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Requests,
+    Replies,
+}
+
+impl FaultProxy {
+    /// A proxy in front of `127.0.0.1:port`.
+    pub(crate) fn start(port: u16, behaviour: Behaviour) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let own = listener.local_addr().expect("the address of a listener").port();
+        let shared = Arc::new(Shared {
+            behaviour,
+            replies: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            state: Mutex::new(State::default()),
+            stopped: AtomicBool::new(false),
+            next: Mutex::new(Instant::now()),
+        });
+        let inner = Arc::clone(&shared);
+        std::thread::spawn(move || accept(&listener, port, &inner));
+        Self { port: own, shared }
+    }
+
+    /// The proxy as an endpoint.
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Has the fault happened? A test whose fault never came proves nothing.
+    pub(crate) fn struck(&self) -> bool {
+        self.shared.state().struck.is_some()
+    }
+
+    /// The bytes of replies passed so far.
+    pub(crate) fn reply_bytes(&self) -> u64 {
+        self.shared.replies.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        self.shared.end_all(Fault::Close);
+        // Wakes the accepting thread, which then sees that it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("no thread panics with the lock")
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::SeqCst)
+    }
+
+    fn struck(&self) -> Option<Fault> {
+        self.state().struck
+    }
+
+    /// How many of the next `count` bytes may pass before the fault, and the fault if it is due.
+    fn allow(&self, direction: Direction, count: usize) -> (usize, Option<Fault>) {
+        let (limit, counter) = match direction {
+            Direction::Requests => (self.behaviour.after_requests, &self.requests),
+            Direction::Replies => (self.behaviour.after_replies, &self.replies),
+        };
+        let before = counter.fetch_add(count as u64, Ordering::SeqCst);
+        match limit {
+            Some((at, fault)) if before + count as u64 > at && before <= at => {
+                (usize::try_from(at - before).expect("less than a piece"), Some(fault))
+            }
+            _ => (count, None),
+        }
+    }
+
+    fn strike(&self, fault: Fault, ends: [&TcpStream; 2]) {
+        self.state().struck = Some(fault);
+        match fault {
+            Fault::Close | Fault::Reset => self.end_all(fault),
+            Fault::CloseOnce => ends.iter().for_each(|stream| end(stream, fault)),
+            Fault::Stall => {}
+        }
+    }
+
+    fn end_all(&self, fault: Fault) {
+        let connections = std::mem::take(&mut self.state().connections);
+        for stream in connections.iter().filter_map(Weak::upgrade) {
+            end(&stream, fault);
+        }
+    }
+
+    fn pace(&self, bytes: usize) {
+        if let Some(delay) = self.behaviour.delay {
+            std::thread::sleep(delay);
+        }
+        let Some(rate) = self.behaviour.rate else { return };
+        let until = {
+            let mut next = self.next.lock().expect("no thread panics with the lock");
+            let share = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *next = (*next).max(Instant::now()) + share;
+            *next
+        };
+        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+    }
+}
+
+fn end(stream: &TcpStream, fault: Fault) {
+    if fault == Fault::Reset {
+        // Closing without lingering sends a reset; ending only the reading lets the threads let go.
+        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        let _ = stream.shutdown(Shutdown::Read);
+    } else {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+}
+
+fn accept(listener: &TcpListener, port: u16, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        let Ok(client) = client else { continue };
+        if shared.is_stopped() {
+            return;
+        }
+        match shared.struck() {
+            // Dropping the connection closes it.
+            Some(Fault::Close | Fault::Reset) => {}
+            _ => connect(client, port, shared),
+        }
+    }
+}
+
+fn connect(client: TcpStream, port: u16, shared: &Arc<Shared>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+    }
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    shared.state().connections.extend([Arc::downgrade(&client), Arc::downgrade(&server)]);
+    let there = (Arc::clone(&client), Arc::clone(&server), Arc::clone(shared));
+    let back = (server, client, Arc::clone(shared));
+    std::thread::spawn(move || pump(&there.0, &there.1, Direction::Requests, &there.2));
+    std::thread::spawn(move || pump(&back.0, &back.1, Direction::Replies, &back.2));
+}
+
+/// Passes bytes on in one direction until an end, a fault, or the end of the proxy.
+fn pump(from: &Arc<TcpStream>, to: &Arc<TcpStream>, direction: Direction, shared: &Shared) {
+    const PIECE: usize = 16 * 1024;
+    let mut buffer = vec![0; shared.behaviour.piece.unwrap_or(PIECE)];
+    loop {
+        let count = match (&**from).read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
+        while shared.struck() == Some(Fault::Stall) && !shared.is_stopped() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        shared.pace(count);
+        let (allowed, fault) = shared.allow(direction, count);
+        if (&**to).write_all(&buffer[..allowed]).is_err() {
+            break;
+        }
+        if let Some(fault) = fault {
+            shared.strike(fault, [from, to]);
+            if fault != Fault::Stall {
+                return;
+            }
+        }
+    }
+    if !matches!(shared.struck(), Some(Fault::Reset)) {
+        let _ = to.shutdown(Shutdown::Write);
+    }
+}
