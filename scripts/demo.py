@@ -87,7 +87,7 @@ def mixed_data(rng):
         return pool[start:start + size]
 
     yield 0, [("SET", f"page:{n}", text(2000), *(("EX", rng.randrange(600, 86400)) if n % 3 == 0 else ()))
-              for n in range(60_000)]
+              for n in range(72_000)]
     yield 0, [("HSET", f"user:{n}", "name", text(20).hex(), "mail", text(24).hex(), "seen", n,
                "about", text(300)) for n in range(40_000)]
     yield 1, [("RPUSH", f"queue:{n}", *(text(80) for _ in range(40))) for n in range(5_000)]

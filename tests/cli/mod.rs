@@ -4,6 +4,7 @@ mod environment;
 mod output;
 mod passwords;
 mod progress;
+mod readme;
 mod sockets;
 mod usage;
 mod verify;

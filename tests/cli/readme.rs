@@ -1,0 +1,87 @@
+//! README is kept true: the rights it lists are enough, and the options it names exist.
+
+use std::fs;
+use std::path::Path;
+
+use redis::cmd;
+
+use crate::support::client::fill_strings;
+use crate::support::compare::assert_equal;
+use crate::support::dataset::{SAME_NUMBERS, fill};
+use crate::support::keyferry::{Keyferry, SECRET};
+use crate::support::server::{Kind, Server};
+
+fn readme() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    fs::read_to_string(path).expect("README.md is there")
+}
+
+/// Adds the user that README gives for `name`, with these rights more.
+fn add(server: &Server, name: &str, more: &[&str]) -> String {
+    let text = readme();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("ACL SETUSER {name} on >password")))
+        .unwrap_or_else(|| panic!("README gives no rights for {name}"));
+    let old = server.kind == Kind::Redis62;
+    let rules = line.split_whitespace().skip(5).filter(|rule| !old || *rule != "+pexpiretime");
+    let mut user = cmd("ACL");
+    user.arg("SETUSER").arg(name).arg("on").arg(format!(">{SECRET}"));
+    for rule in rules.chain(more.iter().copied()) {
+        user.arg(rule);
+    }
+    server.client(0).run(&user);
+    format!("redis://{name}:{SECRET}@127.0.0.1:{}", server.port)
+}
+
+#[test]
+fn the_rights_it_lists_are_enough() {
+    for (from, to) in [(Kind::Redis70, Kind::Valkey91), (Kind::Redis62, Kind::Redis70)] {
+        let (source, target) = (Server::start(from), Server::start(to));
+        fill(&source);
+        let (reader, writer) = (add(&source, "reader", &[]), add(&target, "writer", &[]));
+        Keyferry::copy(reader, writer).expect(0);
+        assert_equal(&source, &target, &SAME_NUMBERS);
+    }
+}
+
+#[test]
+fn the_rights_it_lists_for_a_move_are_enough() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    fill_strings(&mut source.client(0), "key", 500, 20);
+    let move_rights = ["+watch", "+unwatch", "+multi", "+exec", "+unlink"];
+    let (reader, writer) = (add(&source, "reader", &move_rights), add(&target, "writer", &[]));
+    for right in move_rights {
+        assert!(readme().contains(right), "{right} is not in README");
+    }
+    Keyferry::copy(reader, writer).arg("--delete-source").expect(0);
+    assert_eq!(source.client(0).dbsize(), 0);
+    assert_eq!(target.client(0).dbsize(), 500);
+}
+
+#[test]
+fn the_rights_it_lists_for_a_merge_are_enough() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    for (server, member) in [(&source, "a"), (&target, "b")] {
+        server.client(0).run(cmd("SADD").arg("set").arg(member));
+        server.client(0).run(cmd("HSET").arg("hash").arg(member).arg(member));
+        server.client(0).run(cmd("ZADD").arg("zset").arg(1).arg(member));
+    }
+    let reading = ["+sscan", "+hscan", "+zscan"];
+    let writing = ["+dump", "+sadd", "+hsetnx", "+zadd", "+pttl", "+unlink"];
+    let (reader, writer) = (add(&source, "reader", &reading), add(&target, "writer", &writing));
+    let run = Keyferry::copy(reader, writer).args(["--if-exists", "merge"]).expect(0);
+    run.assert_counts(&[("merged", 3)]);
+}
+
+#[test]
+fn the_options_it_names_exist() {
+    let help = Keyferry::new().arg("--help").expect(0);
+    for word in readme().split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+        let is_option = word.starts_with("--") && word.contains(char::is_alphanumeric);
+        let is_option = is_option && !word.starts_with("--S");
+        if is_option && !help.stdout.contains(word) {
+            panic!("README names {word}, which --help does not know");
+        }
+    }
+}
