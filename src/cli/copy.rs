@@ -17,7 +17,7 @@ use super::signals::Signals;
 use super::{environment, exit, logging};
 use crate::command::Pattern;
 use crate::config::filter::parse_type;
-use crate::config::{Filter, IfExists, Limits, Mapping, Plan, Route, Timeouts, Verify};
+use crate::config::{FetchMode, Filter, IfExists, Limits, Mapping, Plan, Route, Timeouts, Verify};
 use crate::engine;
 use crate::error::{Error, Result, Side};
 use crate::report::progress::{Progress, Style};
@@ -58,6 +58,9 @@ pub(super) struct CopyOptions {
     /// What is proven after the copy
     #[arg(long, value_name = "MODE", default_value = "count", help_heading = "How it is copied")]
     verify: VerifyMode,
+    /// How keys are read
+    #[arg(long, value_name = "WAY", default_value = "auto", help_heading = "How it is copied")]
+    fetch: FetchWay,
     /// Connections to each side for each database [default: 4, shared by the databases]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "How it is copied")]
     connections: Option<u16>,
@@ -111,6 +114,14 @@ enum VerifyMode {
     None,
     /// Every key that was meant to be copied is on the target
     Count,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FetchWay {
+    /// The cheapest exact way for each key: strings by value, the others by DUMP
+    Auto,
+    /// All by DUMP
+    Dump,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -294,6 +305,10 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         if_exists: if_exists.or(replace),
         delete_source: options.delete_source || environment::switch("CLEAN_UP")?,
         dry_run: options.dry_run || environment::switch("DRY_RUN")?,
+        fetch: match options.fetch {
+            FetchWay::Auto => FetchMode::Auto,
+            FetchWay::Dump => FetchMode::Dump,
+        },
         verify: match options.verify {
             VerifyMode::None => Verify::None,
             VerifyMode::Count => Verify::Count,

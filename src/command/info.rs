@@ -17,6 +17,8 @@ pub struct ServerInfo {
     pub replica: bool,
     /// Whether it is a cluster node.
     pub cluster: bool,
+    /// How many keys it removed because they had expired, since it started.
+    pub expired_keys: Option<u64>,
     /// The databases that hold keys.
     pub keyspace: BTreeMap<u32, Keyspace>,
 }
@@ -65,9 +67,17 @@ impl ServerInfo {
             version: valkey.or_else(|| field("redis_version")).unwrap_or_default(),
             run_id: field("run_id"),
             replica: field("role").as_deref() == Some("slave"),
+            expired_keys: field("expired_keys").and_then(|number| number.parse().ok()),
             cluster: field("cluster_enabled").as_deref() == Some("1"),
             keyspace,
         }
+    }
+
+    /// Whether it knows `SET … PXAT` (Redis 6.2, every Valkey).
+    pub fn sets_with_expiry(&self) -> bool {
+        let mut numbers = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        self.family == "valkey" || (self.family == "redis" && version >= (6, 2))
     }
 
     /// Family and version for people: `redis 7.0.15`.
@@ -112,6 +122,8 @@ mod tests {
     fn missing_fields_are_no_error() {
         let info = ServerInfo::parse("redis_version:6.2.5\nrole:slave\nnonsense\ndbx:keys=1\n");
         assert_eq!(info.server(), "redis 6.2.5");
+        assert!(info.sets_with_expiry());
+        assert!(!ServerInfo::parse("redis_version:6.0.20").sets_with_expiry());
         assert!(info.replica);
         assert_eq!(info.run_id, None);
     }

@@ -42,6 +42,42 @@ pub fn dump(output: &mut Output, key: &[u8]) {
     output.copy(key);
 }
 
+/// Writes `MGET key …`; each key is a bulk string in wire form.
+pub fn mget<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
+    output.begin(1 + keys.len());
+    output.copy(b"$4\r\nMGET\r\n");
+    for key in keys {
+        output.copy(key);
+    }
+}
+
+/// Begins `MSET key value …` for `pairs` pairs, which the caller lays behind it in wire form.
+pub fn begin_mset(output: &mut Output, pairs: usize) {
+    output.begin(1 + 2 * pairs);
+    output.copy(b"$4\r\nMSET\r\n");
+}
+
+/// Begins `SET`; the caller lays key and value behind it in wire form, then [`end_set`].
+pub fn begin_set(output: &mut Output, only_new: bool, expiry: i64) {
+    output.copy(match (only_new, expiry > 0) {
+        (false, false) => b"*3\r\n$3\r\nSET\r\n",
+        (true, false) => b"*4\r\n$3\r\nSET\r\n",
+        (false, true) => b"*5\r\n$3\r\nSET\r\n",
+        (true, true) => b"*6\r\n$3\r\nSET\r\n",
+    });
+}
+
+/// Ends `SET`: `NX`, and `PXAT` (Redis 6.2) with the expiry in Unix milliseconds, if it has one.
+pub fn end_set(output: &mut Output, only_new: bool, expiry: i64) {
+    if only_new {
+        output.copy(b"$2\r\nNX\r\n");
+    }
+    if expiry > 0 {
+        output.copy(b"$4\r\nPXAT\r\n");
+        output.number(expiry);
+    }
+}
+
 /// Writes `TYPE key`; `key` is a bulk string in wire form.
 pub fn key_type(output: &mut Output, key: &[u8]) {
     output.copy(b"*2\r\n$4\r\nTYPE\r\n");
@@ -118,6 +154,31 @@ mod tests {
         for command in [ExpiryCommand::Absolute, ExpiryCommand::Remaining] {
             let expected = by_command(&[command.name().as_bytes(), b"k"]);
             assert_eq!(written(|o| expiry(o, command, key)), expected);
+        }
+    }
+
+    #[test]
+    fn strings_go_by_value() {
+        let keys = [b"$1\r\nk\r\n".as_slice(), b"$1\r\nl\r\n"];
+        let by_command = |arguments: &[&[u8]]| written(|output| output.command(arguments));
+        assert_eq!(written(|o| mget(o, keys.into_iter())), by_command(&[b"MGET", b"k", b"l"]));
+        let mset = written(|output| {
+            begin_mset(output, 1);
+            keys.into_iter().for_each(|wire| output.copy(wire));
+        });
+        assert_eq!(mset, by_command(&[b"MSET", b"k", b"l"]));
+        for (only_new, expiry) in [(false, 0), (true, 0), (false, 7), (true, 7)] {
+            let set = written(|output| {
+                begin_set(output, only_new, expiry);
+                keys.into_iter().for_each(|wire| output.copy(wire));
+                end_set(output, only_new, expiry);
+            });
+            let mut arguments: Vec<&[u8]> = vec![b"SET", b"k", b"l"];
+            arguments.extend(only_new.then_some(b"NX".as_slice()));
+            if expiry > 0 {
+                arguments.extend([b"PXAT".as_slice(), b"7"]);
+            }
+            assert_eq!(set, by_command(&arguments));
         }
     }
 

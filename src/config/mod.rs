@@ -58,6 +58,16 @@ pub enum Verify {
     Count,
 }
 
+/// How keys are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchMode {
+    /// The cheapest exact way for each key.
+    #[default]
+    Auto,
+    /// DUMP for all.
+    Dump,
+}
+
 /// What a copy does.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -75,6 +85,8 @@ pub struct Plan {
     pub delete_source: bool,
     /// Write nothing on either side.
     pub dry_run: bool,
+    /// How keys are read.
+    pub fetch: FetchMode,
     /// How the end is proven.
     pub verify: Verify,
     /// Connections, windows, bounds.

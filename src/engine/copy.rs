@@ -25,7 +25,7 @@ pub(super) async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             target: run.target_link(route.target, probed),
             ledger,
             connections,
-            clock: probed.clock,
+            asking: probed.asking(run, route),
         };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {

@@ -16,9 +16,8 @@ use crate::error::Result;
 use crate::flow::{channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
-use crate::source::ExpiryClock;
 use crate::source::erase::{Erase, erase};
-use crate::source::fetch::Fetch;
+use crate::source::fetch::{Asking, Fetch};
 use crate::source::scan::{Scan, scan};
 use crate::target::restore::{Hooks, Lane};
 
@@ -34,13 +33,14 @@ pub(super) struct Job {
     pub(super) ledger: Ledger,
     /// Fetch connections, and as many lanes.
     pub(super) connections: usize,
-    pub(super) clock: ExpiryClock,
+    pub(super) asking: Asking,
 }
 
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
-    let Job { source, target, ledger, connections, clock } = job;
+    let Job { source, target, ledger, connections, asking } = job;
+    let clock = asking.clock;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
         connect_several(&source, 1 + connections),
@@ -77,7 +77,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let (sender, receiver) = channel::bounded(CHANNEL_BYTES);
         let (link, ledger, stop) = (source.clone(), ledger.clone(), run.stop.clone());
         let fetch =
-            Fetch::new(link, from, keys.clone(), sender, clock, ledger.clone(), stop.clone());
+            Fetch::new(link, from, keys.clone(), sender, asking, ledger.clone(), stop.clone());
         tasks.spawn(fetch.run());
         let lane = Lane::new(target.clone(), into, receiver, policy, ledger, stop, hooks.clone());
         tasks.spawn(lane.run());

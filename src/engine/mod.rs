@@ -7,6 +7,7 @@
 mod copy;
 mod database;
 mod dry_run;
+mod expiries;
 mod merge;
 mod probe;
 mod proof;
@@ -115,6 +116,7 @@ async fn run_probed(
     }
     let run = Arc::new(run);
     copy::copy(&run, &probed).await?;
+    expiries::settle(&run, &probed).await?;
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
         return Ok(Verified::none());
     }

@@ -7,12 +7,14 @@ use super::Run;
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError, ServerInfo};
+use crate::config::FetchMode;
 use crate::config::mapping::{Route, shared_targets};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
 use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
+use crate::source::fetch::Asking;
 use crate::units;
 
 /// Clocks closer than this agree: an expiry then stays the same number. It is what a verification
@@ -37,6 +39,33 @@ pub(super) struct Probed {
     pub(super) source_run_id: Option<String>,
     /// The target's process.
     pub(super) target_run_id: Option<String>,
+    /// Whether strings can go by value: both users may, and the target can set an expiry with them.
+    by_value: bool,
+    /// Whether the target's user may set expiries later.
+    may_expire: bool,
+    /// Keys that the source had removed because they expired, when the run began.
+    pub(super) expired_keys: Option<u64>,
+}
+
+impl Probed {
+    /// What the source is asked about each key of a route.
+    pub(super) fn asking(&self, run: &Run, route: Route) -> Asking {
+        Asking {
+            clock: self.clock,
+            expiries: !self.spares_expiries(run, route),
+            by_value: self.by_value && run.plan.fetch == FetchMode::Auto,
+        }
+    }
+
+    /// Whether a database has no expiry at all. Only where the target was empty: should an expiry
+    /// appear meanwhile, every key can be looked at again.
+    pub(super) fn spares_expiries(&self, run: &Run, route: Route) -> bool {
+        let none = self.source.get(&route.source).is_some_and(|keyspace| keyspace.expires == 0);
+        let empty = !self.target.contains_key(&route.target);
+        let plain = run.plan.fetch == FetchMode::Auto && !run.plan.delete_source;
+        let alone = !shared_targets(&self.routes).contains(&route.target);
+        none && empty && plain && alone && self.may_expire && self.expired_keys.is_some()
+    }
 }
 
 /// Asks both servers what they are and refuses what is not safe.
@@ -62,6 +91,10 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     if !run.plan.dry_run {
         target_permissions(&mut at_target).await?;
     }
+    let by_value = !run.plan.dry_run
+        && target_info.sets_with_expiry()
+        && by_value_is_permitted(&mut at_source, &mut at_target).await?;
+    let may_expire = !run.plan.dry_run && may_expire(&mut at_target).await?;
     // Last, since it leaves these connections on other databases.
     for route in &routes {
         select(&mut at_source, route.source).await?;
@@ -74,6 +107,9 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         target: target_info.keyspace,
         source_run_id: source_info.run_id,
         target_run_id: target_info.run_id,
+        by_value,
+        may_expire,
+        expired_keys: source_info.expired_keys,
     })
 }
 
@@ -208,7 +244,7 @@ async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
     for _ in 0..CLOCK_SAMPLES {
         let (wall, began) = (unix_ms(), Instant::now());
         let reply = connection.call(&[b"TIME"]).await.map_err(refused_before_work)?;
-        let Some(server) = crate::source::fetch::time_ms(&reply) else { return Ok(None) };
+        let Some(server) = crate::source::time_ms(&reply) else { return Ok(None) };
         let unsure_ms = i64::try_from(began.elapsed().as_millis() / 2).unwrap_or(i64::MAX);
         let ahead_ms = server - wall.saturating_add(unsure_ms);
         if best.as_ref().is_none_or(|best| unsure_ms < best.unsure_ms) {
@@ -238,6 +274,30 @@ async fn target_permissions(target: &mut Connection) -> Result<()> {
     let command = [b"RESTORE".as_slice(), PROBE_KEY, b"0", b""];
     let reply = target.call(&command).await.map_err(refused_before_work)?;
     refuse_if_pointless(target, &command, &reply)
+}
+
+/// Tries what strings by value need; the target's commands are wrong on purpose and write nothing,
+/// but a user without the right is told that first.
+async fn by_value_is_permitted(source: &mut Connection, target: &mut Connection) -> Result<bool> {
+    let read = source.call(&[b"MGET", PROBE_KEY]).await.map_err(refused_before_work)?;
+    let set = [b"SET".as_slice(), PROBE_KEY, b"", b"no-such-option"];
+    let set = target.call(&set).await.map_err(refused_before_work)?;
+    let mset = [b"MSET".as_slice(), PROBE_KEY, b"", PROBE_KEY];
+    let mset = target.call(&mset).await.map_err(refused_before_work)?;
+    Ok(![read, set, mset].iter().any(is_denied))
+}
+
+/// Likewise for PEXPIREAT: `x` is no time.
+async fn may_expire(target: &mut Connection) -> Result<bool> {
+    let reply = target.call(&[b"PEXPIREAT", PROBE_KEY, b"x"]).await.map_err(refused_before_work)?;
+    Ok(!is_denied(&reply))
+}
+
+fn is_denied(reply: &Value) -> bool {
+    match reply {
+        Value::Error(line) => ServerError::parse(line.as_bytes()).cause != Cause::Other,
+        _ => false,
+    }
 }
 
 fn refuse_if_pointless(connection: &Connection, command: &[&[u8]], reply: &Value) -> Result<()> {

@@ -8,6 +8,15 @@ use super::channel::Permit;
 use super::keys::name_of;
 use crate::resp::{Span, Token};
 
+/// What a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What DUMP answered: goes by RESTORE.
+    Dump,
+    /// The value of a string: goes by SET or MSET.
+    Value,
+}
+
 /// One key with its payload.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -15,6 +24,8 @@ pub struct Entry {
     pub key: Span,
     /// The payload as a bulk string in wire form, in [`Batch::payloads`].
     pub payload: Span,
+    /// What the payload is.
+    pub form: Form,
     /// The payload itself, in bytes.
     pub bytes: u32,
     /// When the key expires, in Unix milliseconds by the target's clock; 0: never.
@@ -36,13 +47,13 @@ pub struct Batch {
 
 impl Batch {
     /// Appends an entry whose payload, a bulk string, will lie in the slab to come.
-    pub fn push(&mut self, key_wire: &[u8], payload: Token, expiry: i64) {
+    pub fn push(&mut self, key_wire: &[u8], payload: Token, form: Form, expiry: i64) {
         let start = self.keys.len();
         self.keys.extend_from_slice(key_wire);
         // Keys of a batch stay far below 4 GiB: a batch is one read buffer's worth of replies.
         let key = Span::new(start, self.keys.len()).unwrap_or_default();
         let bytes = payload.body.end - payload.body.start;
-        self.entries.push(Entry { key, payload: payload.wire, bytes, expiry });
+        self.entries.push(Entry { key, payload: payload.wire, form, bytes, expiry });
     }
 
     /// The name of an entry's key.

@@ -17,6 +17,17 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// Keys copied together from wire forms.
+    pub fn copied<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Self {
+        let (mut slab, mut wires) = (Vec::new(), Vec::new());
+        for wire in keys {
+            let start = slab.len();
+            slab.extend_from_slice(wire);
+            wires.extend(Span::new(start, slab.len()));
+        }
+        Self { slab: slab.into(), wires }
+    }
+
     /// Key `index` in wire form.
     pub fn wire(&self, index: usize) -> Option<&[u8]> {
         self.wires.get(index).map(|span| span.of(&self.slab))

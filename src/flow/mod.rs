@@ -6,5 +6,5 @@ pub mod channel;
 mod entry;
 mod keys;
 
-pub use entry::{Acked, Batch, Entry};
+pub use entry::{Acked, Batch, Entry, Form};
 pub use keys::{KeyQueue, Keys, key_queue, name_of};

@@ -143,7 +143,12 @@ impl Report {
             "bytes": self.bytes,
             "keys": self.keys,
             "dbs": databases,
-            "ways": {"verbatim": self.keys.copied, "footer": 0, "reencoded": 0, "commands": self.keys.merged},
+            "ways": {
+                "verbatim": self.keys.copied - self.keys.by_commands.min(self.keys.copied),
+                "footer": 0,
+                "reencoded": 0,
+                "commands": self.keys.by_commands,
+            },
             "failures": self.failures,
             "latency_ms": self.latency,
             "verify": self.verified,

@@ -18,6 +18,8 @@ pub enum Count {
     Scanned,
     /// Acknowledged by the target.
     Copied,
+    /// Of these, sent by commands instead of RESTORE.
+    ByCommands,
     /// Left alone because the target holds it.
     Skipped,
     /// Members were added to what the target holds.
@@ -41,6 +43,9 @@ pub struct Counts {
     pub scanned: u64,
     /// Acknowledged by the target.
     pub copied: u64,
+    /// Of these, sent by commands instead of RESTORE (in the report under `ways`).
+    #[serde(skip)]
+    pub by_commands: u64,
     /// Left alone because the target holds them.
     pub skipped: u64,
     /// Got members they lacked.
@@ -66,6 +71,7 @@ impl Counts {
     fn add(&mut self, other: &Self) {
         self.scanned += other.scanned;
         self.copied += other.copied;
+        self.by_commands += other.by_commands;
         self.skipped += other.skipped;
         self.merged += other.merged;
         self.filtered += other.filtered;
@@ -85,7 +91,7 @@ pub struct DatabaseStats {
     pub target_db: u32,
     /// Keys it held when the run began.
     pub expected: u64,
-    counters: [AtomicU64; 9],
+    counters: [AtomicU64; 10],
     bytes: AtomicU64,
 }
 
@@ -111,6 +117,7 @@ impl DatabaseStats {
         Counts {
             scanned: of(Count::Scanned),
             copied: of(Count::Copied),
+            by_commands: of(Count::ByCommands),
             skipped: of(Count::Skipped),
             merged: of(Count::Merged),
             filtered: of(Count::Filtered),

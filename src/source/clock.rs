@@ -17,11 +17,21 @@ pub struct ExpiryClock {
 pub(super) enum Expiry {
     /// The key is gone (-2).
     Gone,
+    /// The source did not tell; without its expiry a key could become immortal.
+    Unknown,
     /// Unix milliseconds by the target's clock; 0: never (-1).
     At(i64),
 }
 
 impl ExpiryClock {
+    /// The expiry that an answer tells, by the target's clock; `None`: the key is gone, or lasts.
+    pub fn expiry(self, answer: i64, now_ms: i64) -> Option<i64> {
+        match self.read(answer, now_ms) {
+            Expiry::At(at) if at > 0 => Some(at),
+            _ => None,
+        }
+    }
+
     /// Reads an answer; `now_ms` is the source's clock when it was given (only for
     /// [`ExpiryCommand::Remaining`]).
     pub(super) fn read(self, answer: i64, now_ms: i64) -> Expiry {

@@ -7,11 +7,11 @@
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::answer::time_ms;
 use super::clock::{Expiry, ExpiryClock};
-use super::fetch::time_ms;
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::Result;
-use crate::flow::{Acked, Batch, Entry};
+use crate::flow::{Acked, Batch, Entry, Form};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
@@ -95,7 +95,7 @@ impl Erase {
     async fn try_group(&mut self, batch: &Batch, group: &[&Entry]) -> Result<bool> {
         let names: Vec<&[u8]> = group.iter().map(|entry| batch.name(entry)).collect();
         self.demand("WATCH", &names).await?;
-        let readings = self.read(&names).await?;
+        let readings = self.read(group, &names).await?;
         let mut equal = Vec::with_capacity(group.len());
         for ((entry, name), reading) in group.iter().zip(&names).zip(readings) {
             if self.unchanged(batch, entry, reading) {
@@ -122,15 +122,20 @@ impl Erase {
     }
 
     /// Expiry and payload of each key, as they are now.
-    async fn read(&mut self, names: &[&[u8]]) -> Result<Vec<(Value, Value, i64)>> {
+    async fn read(
+        &mut self,
+        group: &[&Entry],
+        names: &[&[u8]],
+    ) -> Result<Vec<(Value, Value, i64)>> {
         let remaining = self.clock.command == ExpiryCommand::Remaining;
         let output = self.connection.output();
         if remaining {
             output.command(&[b"TIME"]);
         }
-        for name in names {
+        for (entry, name) in group.iter().zip(names) {
+            let question = if entry.form == Form::Value { b"GET".as_slice() } else { b"DUMP" };
             output.command(&[self.clock.command.name().as_bytes(), name]);
-            output.command(&[b"DUMP", name]);
+            output.command(&[question, name]);
         }
         let mut replies =
             self.connection.receive(usize::from(remaining) + 2 * names.len()).await?.into_iter();

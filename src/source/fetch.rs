@@ -1,8 +1,9 @@
 //! Reads keys: expiry first, then the payload, pipelined in a window counted in bytes.
 //!
-//! Replies come in the order of the requests, so what is outstanding needs no bookkeeping of its
-//! own: two positions in a row of keys, one where requests are, one where replies are. A key is
-//! counted as scanned when it ends here: as expired, as failed, or as an entry that goes on.
+//! Strings are asked for by MGET, many at once: it costs the source a third of a DUMP. It answers nil
+//! for a key that is no string, without an error, and such a key is dumped then. Where strings turn
+//! out to be rare, only a sample is asked for that way. A key is counted as scanned when it ends
+//! here: as expired, as failed, or as an entry that goes on.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,23 +11,44 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::answer::{Answer, Payload, time_ms};
 use super::clock::{Expiry, ExpiryClock};
+use super::mix::Mix;
+use super::row::{Row, Way};
+use super::waits::Waits;
 use super::window::Window;
 use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Batch, KeyQueue, Keys, channel, name_of};
+use crate::flow::{Batch, Form, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
-use crate::report::{Count, Latency, Ledger, Stage};
+use crate::report::{Count, Ledger, Stage};
 use crate::resp::escape::printable;
-use crate::resp::{self, Reply, Value};
+use crate::resp::{self, Token, Value};
 
-/// Keys in a group where PTTL is asked for: the source's clock, the expiries, then the payloads, so
-/// that no payload's time falls between the clock and an expiry. A key that is made anew between
-/// its two answers would get a wrong expiry: the smaller the group, the smaller that gap.
+/// Keys in a group where PTTL is asked for: the source's clock, the expiries, the clock again, then
+/// the payloads. A key that is made anew between its two answers would get a wrong expiry: the
+/// smaller the group, the smaller that gap.
 const GROUP: usize = 16;
+/// Between the two clocks no more than this may have passed, or the expiries are asked for again,
+/// alone: the source may have served somebody else for long in between.
+const CLOCKS_APART_MS: i64 = 20;
+/// Keys in one MGET: more gain nothing, and the source answers all of them before anybody else.
+const VALUES: usize = 64;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
+
+/// What a source is asked about each key.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// How expiries are read.
+    pub clock: ExpiryClock,
+    /// Whether there are expiries at all. Where the database has none, the question is saved, and
+    /// asked at the end for the whole database.
+    pub expiries: bool,
+    /// Whether strings are asked for by value.
+    pub by_value: bool,
+}
 
 /// One fetch connection of one database.
 pub struct Fetch {
@@ -34,24 +56,26 @@ pub struct Fetch {
     connection: Connection,
     keys: KeyQueue,
     out: channel::Sender,
-    clock: ExpiryClock,
+    asking: Asking,
     ledger: Ledger,
     stop: CancellationToken,
     window: Window,
-    /// Keys in the order they were taken; the front is the one replies are at.
-    row: VecDeque<Keys>,
-    /// Place in the front of `row` that the next payload belongs to.
-    answered: usize,
-    /// Chunk and place in it that will be asked for next.
-    requested: (usize, usize),
+    row: Row,
     outstanding: usize,
-    /// How many keys each group asked for has, and how far the answers to the first have come.
-    groups: VecDeque<usize>,
+    /// How many keys each group asked for has, and how; and how far the answers to the first are.
+    groups: VecDeque<(usize, Way)>,
     answer: Answer,
     /// The source's clock when the expiries of the group at hand were told.
     source_ms: i64,
+    /// What was told of the expiries of the group at hand.
+    told: Vec<Option<i64>>,
     /// The expiries of the keys whose payloads are awaited.
     expiries: VecDeque<Expiry>,
+    mix: Mix,
+    /// The nodes of the MGET reply at hand.
+    values: Vec<Token>,
+    /// Keys that are no strings, in wire form.
+    no_strings: Vec<Vec<u8>>,
     batch: Batch,
     /// Keys that a busy source will be asked for again, in wire form.
     again: Vec<Vec<u8>>,
@@ -60,9 +84,7 @@ pub struct Fetch {
     patience: Duration,
     last_told: Instant,
     busy: Option<ServerError>,
-    /// When the outstanding requests were made, and for how many keys each.
-    asked: VecDeque<(Instant, usize)>,
-    latency: Latency,
+    waits: Waits,
 }
 
 impl Fetch {
@@ -72,7 +94,7 @@ impl Fetch {
         connection: Connection,
         keys: KeyQueue,
         out: channel::Sender,
-        clock: ExpiryClock,
+        asking: Asking,
         ledger: Ledger,
         stop: CancellationToken,
     ) -> Self {
@@ -82,26 +104,27 @@ impl Fetch {
             connection,
             keys,
             out,
-            clock,
+            asking,
             ledger,
             stop,
             window: Window::default(),
-            row: VecDeque::new(),
-            answered: 0,
-            requested: (0, 0),
+            row: Row::default(),
             outstanding: 0,
             groups: VecDeque::new(),
             answer: Answer::Begin,
             source_ms: 0,
+            told: Vec::new(),
             expiries: VecDeque::new(),
+            mix: Mix::default(),
+            values: Vec::new(),
+            no_strings: Vec::new(),
             batch: Batch::default(),
             again: Vec::new(),
             backoff: Backoff::default(),
             patience,
             last_told: Instant::now(),
             busy: None,
-            asked: VecDeque::new(),
-            latency: Latency::default(),
+            waits: Waits::default(),
         }
     }
 
@@ -115,7 +138,7 @@ impl Fetch {
         if let Err(error) = &result {
             self.fail_outstanding(error);
         }
-        self.ledger.add_latency(Stage::Fetch, &self.latency);
+        self.ledger.add_latency(Stage::Fetch, self.waits.latency());
         result
     }
 
@@ -132,7 +155,7 @@ impl Fetch {
                 self.ask();
             }
             let waiting = self.outstanding > 0;
-            let hungry = more && self.again.is_empty() && self.row.get(self.requested.0).is_none();
+            let hungry = more && self.again.is_empty() && self.row.is_all_asked();
             if !waiting && !hungry {
                 if more || (!self.again.is_empty() && !self.stop.is_cancelled()) {
                     continue;
@@ -147,7 +170,9 @@ impl Fetch {
                 },
                 keys = self.keys.next(), if hungry => match keys {
                     Some(keys) => {
-                        self.row.push_back(keys);
+                        let by_value = self.asking.by_value;
+                        let way = if by_value { self.mix.next_way() } else { Way::Dump };
+                        self.row.push(keys, way);
                         self.last_told = Instant::now();
                     }
                     None => more = false,
@@ -168,11 +193,12 @@ impl Fetch {
         self.hand_over().await?;
         self.connection = self.link.reconnect(error, self.last_told).await?.connection;
         self.outstanding = 0;
-        self.requested = (0, self.answered);
+        self.row.rewind();
         self.groups.clear();
         self.answer = Answer::Begin;
+        self.told.clear();
         self.expiries.clear();
-        self.asked.clear();
+        self.waits.forget();
         Ok(())
     }
 
@@ -189,68 +215,81 @@ impl Fetch {
             if before == 0 {
                 self.connection.expect_replies();
             }
-            self.asked.push_back((Instant::now(), asked));
+            self.waits.begin(asked);
         }
     }
 
     /// Asks for a group of at most `most` keys; `false` if there are none to ask for.
     fn ask_group(&mut self, most: usize) -> bool {
-        while self
-            .row
-            .get(self.requested.0)
-            .is_some_and(|keys| self.requested.1 == keys.wires.len())
-        {
-            self.requested = (self.requested.0 + 1, 0);
-        }
-        let (chunk, place) = self.requested;
-        let Some(keys) = self.row.get(chunk) else { return false };
-        let remaining = self.clock.command == ExpiryCommand::Remaining;
-        let size = if remaining { GROUP.min(most) } else { 1 };
-        let wires = keys.wires.get(place..).unwrap_or_default();
-        let wires = wires.get(..size).unwrap_or(wires);
+        let Asking { clock, expiries, .. } = self.asking;
+        let remaining = expiries && clock.command == ExpiryCommand::Remaining;
+        let size = |way| match way {
+            Way::Value => VALUES.min(most),
+            Way::Dump if remaining => GROUP.min(most),
+            Way::Dump | Way::Alone => 1,
+        };
+        let Some((way, keys, wires)) = self.row.take(size) else { return false };
         let output = self.connection.output();
         if remaining {
             keyspace::time(output);
         }
-        for wire in wires {
-            keyspace::expiry(output, self.clock.command, wire.of(&keys.slab));
+        if expiries {
+            for wire in wires {
+                keyspace::expiry(output, clock.command, wire.of(&keys.slab));
+            }
         }
-        for wire in wires {
-            keyspace::dump(output, wire.of(&keys.slab));
+        if remaining {
+            keyspace::time(output);
         }
-        self.requested = (chunk, place + wires.len());
+        match way {
+            Way::Value => keyspace::mget(output, wires.iter().map(|wire| wire.of(&keys.slab))),
+            Way::Dump | Way::Alone => {
+                wires.iter().for_each(|wire| keyspace::dump(output, wire.of(&keys.slab)));
+            }
+        }
         self.outstanding += wires.len();
-        self.groups.push_back(wires.len());
+        self.groups.push_back((wires.len(), way));
         true
     }
 
     /// Reads every whole reply that has come.
     fn absorb(&mut self) -> Result<()> {
-        let mut expired = 0;
         let (outstanding, again) = (self.outstanding, self.again.len());
-        while let Some(&group) = self.groups.front() {
+        let mut expired = 0;
+        let remaining = self.asking.clock.command == ExpiryCommand::Remaining;
+        while let Some(&(group, way)) = self.groups.front() {
+            if matches!(self.answer, Answer::Begin) && !self.asking.expiries {
+                self.expiries.resize(group, Expiry::At(0));
+                self.answer = Answer::Payloads;
+            }
             let Some(reply) = self.connection.next_reply()? else { break };
-            match self.answer {
-                Answer::Begin if self.clock.command == ExpiryCommand::Remaining => {
-                    let Some(now) = time_ms(&Value::of(&reply)) else {
-                        return Err(self.out_of_step());
-                    };
-                    self.source_ms = now;
+            match (self.answer, way) {
+                (Answer::Begin, _) if remaining => {
+                    self.source_ms = time_ms(&Value::of(&reply)).unwrap_or_default();
                     self.answer = Answer::Expiries;
                 }
-                Answer::Begin | Answer::Expiries => {
-                    let expiry = match reply.integer() {
-                        Some(answer) => self.clock.read(answer, self.source_ms),
-                        None => {
-                            let error = reply.error().map(ServerError::parse);
-                            self.without_expiry(error)?
+                (Answer::Begin | Answer::Expiries, _) => {
+                    let error = reply.error().map(ServerError::parse);
+                    let told = match reply.integer() {
+                        Some(told) => Some(told),
+                        None => self.without_expiry(error)?,
+                    };
+                    self.told.push(told);
+                    self.answer = match self.told.len() == group {
+                        false => Answer::Expiries,
+                        true if remaining => Answer::Clock,
+                        true => {
+                            self.read_expiries(self.source_ms);
+                            Answer::Payloads
                         }
                     };
-                    self.expiries.push_back(expiry);
-                    let all = self.expiries.len() == group;
-                    self.answer = if all { Answer::Payloads } else { Answer::Expiries };
                 }
-                Answer::Payloads => {
+                (Answer::Clock, _) => {
+                    let now = time_ms(&Value::of(&reply)).unwrap_or_default();
+                    self.read_clocks(now);
+                    self.answer = Answer::Payloads;
+                }
+                (Answer::Payloads, Way::Dump | Way::Alone) => {
                     let payload = Payload::of(&reply);
                     let expiry = self.expiries.pop_front().unwrap_or(Expiry::Gone);
                     if self.expiries.is_empty() {
@@ -259,43 +298,110 @@ impl Fetch {
                     }
                     expired += u64::from(self.settle(expiry, payload)?);
                 }
+                (Answer::Payloads, Way::Value) => {
+                    self.values.clear();
+                    self.values.extend_from_slice(reply.tokens());
+                    let busy = reply.error().map(ServerError::parse);
+                    self.groups.pop_front();
+                    self.answer = Answer::Begin;
+                    expired += self.settle_values(group, busy);
+                }
             }
         }
         let answered = outstanding - self.outstanding;
-        let asked_again = self.again.len() - again;
-        if answered > asked_again {
+        let later = self.again.len() - again + self.no_strings.len();
+        if answered > self.again.len() - again {
             self.last_told = Instant::now();
         }
-        self.ledger.add(Count::Scanned, (answered - asked_again) as u64);
+        let no_strings = Keys::copied(self.no_strings.iter().map(Vec::as_slice));
+        self.no_strings.clear();
+        self.row.push(no_strings, Way::Dump);
+        self.ledger.add(Count::Scanned, (answered - later) as u64);
         self.ledger.add(Count::Expired, expired);
         Ok(())
     }
 
-    /// The source did not tell an expiry: DUMP's answer will decide what becomes of the key.
-    fn without_expiry(&self, error: Option<ServerError>) -> Result<Expiry> {
+    /// What becomes of the keys of an MGET; answers how many are gone.
+    fn settle_values(&mut self, group: usize, refused: Option<ServerError>) -> u64 {
+        let mut gone = 0;
+        let mut strings = 0;
+        let busy = refused.as_ref().is_some_and(|error| error.cause == Cause::Transient);
+        for place in 0..group {
+            let expiry = self.expiries.pop_front().unwrap_or(Expiry::Gone);
+            let value = self.values.get(place + 1).filter(|token| token.kind == resp::Kind::Bulk);
+            let wire = self.row.awaited();
+            match (value, expiry) {
+                (Some(&value), Expiry::At(expiry)) => {
+                    strings += 1;
+                    self.window.learn(value.wire.len());
+                    self.batch.push(wire, value, Form::Value, expiry);
+                }
+                _ if busy => self.again.push(wire.to_vec()),
+                (None, Expiry::Gone) => gone += 1,
+                // Made anew between the two answers.
+                (Some(_), Expiry::Gone) => self.again.push(wire.to_vec()),
+                // No string, a key that this user may not read, an expiry that is not sure.
+                (_, Expiry::At(_) | Expiry::Unknown) => self.no_strings.push(wire.to_vec()),
+            }
+            self.outstanding -= 1;
+            self.row.step();
+            self.waits.answered();
+        }
+        if busy {
+            self.busy = refused;
+        } else {
+            self.mix.learn(strings, group);
+        }
+        gone
+    }
+
+    /// The clock after the expiries of a group: close enough to the one before, or all is asked again.
+    fn read_clocks(&mut self, after: i64) {
+        let apart = after.saturating_sub(self.source_ms);
+        match self.told.len() {
+            // Alone: a long name may have taken its time to arrive behind the first clock.
+            1 => self.read_expiries(after),
+            _ if (0..=CLOCKS_APART_MS).contains(&apart) => {
+                self.read_expiries(self.source_ms + apart / 2);
+            }
+            _ => {
+                self.told.fill(None);
+                self.read_expiries(after);
+            }
+        }
+    }
+
+    fn read_expiries(&mut self, now: i64) {
+        let clock = self.asking.clock;
+        let read = |told: Option<i64>| told.map_or(Expiry::Unknown, |told| clock.read(told, now));
+        self.expiries.extend(self.told.drain(..).map(read));
+    }
+
+    /// The source did not tell an expiry: DUMP's answer decides what becomes of the key.
+    fn without_expiry(&self, error: Option<ServerError>) -> Result<Option<i64>> {
         match error {
             Some(error) if error.cause.hits_every_key() => {
-                Err(self.connection.refused(self.clock.command.name().as_bytes(), &error))
+                Err(self.connection.refused(self.asking.clock.command.name().as_bytes(), &error))
             }
-            // Without its expiry a key could become immortal: ask for it again, as if it had gone.
-            Some(_) => Ok(Expiry::Gone),
+            Some(_) => Ok(None),
             None => Err(self.out_of_step()),
         }
     }
 
     /// What becomes of the key whose replies are both there; `true`: it is gone.
     fn settle(&mut self, expiry: Expiry, read: Payload) -> Result<bool> {
-        let wire = self.row.front().and_then(|keys| keys.wire(self.answered)).unwrap_or_default();
+        let wire = self.row.awaited();
         let mut gone = false;
         match (read, expiry) {
             (Payload::None, _) => gone = true,
             (Payload::Bulk(token), Expiry::At(expiry)) => {
                 self.window.learn(token.wire.len());
                 self.backoff = Backoff::default();
-                self.batch.push(wire, token, expiry);
+                self.busy = None;
+                self.batch.push(wire, token, Form::Dump, expiry);
             }
             // It was made anew between the two questions: ask both again.
-            (Payload::Bulk(_), Expiry::Gone) => self.again.push(wire.to_vec()),
+            (Payload::Bulk(_), Expiry::Gone | Expiry::Unknown) => self.again.push(wire.to_vec()),
             (Payload::Refused(error), _) if error.cause == Cause::Transient => {
                 self.again.push(wire.to_vec());
                 self.busy = Some(error);
@@ -310,32 +416,9 @@ impl Fetch {
             (Payload::Other, _) => return Err(self.out_of_step()),
         }
         self.outstanding -= 1;
-        self.step();
-        self.measure();
+        self.row.step();
+        self.waits.answered();
         Ok(gone)
-    }
-
-    /// Moves the place of replies on by one key.
-    fn step(&mut self) {
-        self.answered += 1;
-        if self.row.front().is_some_and(|keys| self.answered == keys.wires.len()) {
-            self.row.pop_front();
-            self.answered = 0;
-            self.requested = match self.requested {
-                // All of the front was asked for, nothing behind it yet.
-                (0, _) => (0, 0),
-                (chunk, place) => (chunk - 1, place),
-            };
-        }
-    }
-
-    fn measure(&mut self) {
-        let Some((since, keys)) = self.asked.front_mut() else { return };
-        *keys -= 1;
-        if *keys == 0 {
-            self.latency.record(Stage::Fetch, since.elapsed(), 1);
-            self.asked.pop_front();
-        }
     }
 
     /// Sends the entries that were read to the lane; waits while the lane has enough.
@@ -371,19 +454,15 @@ impl Fetch {
             let busy = self.busy.take().unwrap_or_else(|| ServerError::parse(b"BUSY"));
             return Err(self.connection.refused(b"DUMP", &busy));
         }
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Ok(()),
-            () = sleep(self.backoff.next_delay()) => {}
+        if self.busy.is_some() {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(()),
+                () = sleep(self.backoff.next_delay()) => {}
+            }
         }
-        let mut slab = Vec::new();
-        let mut wires = Vec::new();
-        for wire in self.again.drain(..) {
-            let start = slab.len();
-            slab.extend_from_slice(&wire);
-            wires.extend(resp::Span::new(start, slab.len()));
-        }
-        self.row.push_back(Keys { slab: slab.into(), wires });
+        self.row.push(Keys::copied(self.again.iter().map(Vec::as_slice)), Way::Alone);
+        self.again.clear();
         Ok(())
     }
 
@@ -403,10 +482,9 @@ impl Fetch {
         }
         self.ledger.add(Count::Scanned, self.outstanding as u64);
         while self.outstanding > 0 {
-            let wire = self.row.front().and_then(|keys| keys.wire(self.answered));
-            self.ledger.fail(printable(name_of(wire.unwrap_or_default())), error.message());
+            self.ledger.fail(printable(name_of(self.row.awaited())), error.message());
             self.outstanding -= 1;
-            self.step();
+            self.row.step();
         }
         self.give_up_again();
     }
@@ -414,39 +492,4 @@ impl Fetch {
     fn out_of_step(&self) -> Error {
         self.connection.place(Error::new(Kind::Protocol, "a reply does not fit its request"))
     }
-}
-
-/// How far the answers to a group have come.
-#[derive(Clone, Copy, Debug)]
-enum Answer {
-    /// Nothing yet: TIME, where it was asked for, else the first expiry.
-    Begin,
-    Expiries,
-    Payloads,
-}
-
-/// What DUMP answered.
-enum Payload {
-    Bulk(resp::Token),
-    None,
-    Refused(ServerError),
-    Other,
-}
-
-impl Payload {
-    fn of(reply: &Reply<'_>) -> Self {
-        let head = reply.head();
-        match head.kind {
-            resp::Kind::Bulk => Self::Bulk(head),
-            resp::Kind::Null => Self::None,
-            resp::Kind::Error => Self::Refused(ServerError::parse(reply.body(head))),
-            _ => Self::Other,
-        }
-    }
-}
-
-/// TIME's two numbers, seconds and microseconds, as Unix milliseconds.
-pub fn time_ms(reply: &Value) -> Option<i64> {
-    let [seconds, micros] = reply.elements()? else { return None };
-    seconds.integer()?.checked_mul(1000)?.checked_add(micros.integer()? / 1000)
 }

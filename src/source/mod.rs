@@ -3,12 +3,17 @@
 //! [`scan`] names the keys, several [`fetch`] tasks read them. A source is a guest-house: nothing
 //! here writes, but [`erase`], which runs only if `--delete-source` was asked for.
 
+mod answer;
 mod clock;
 mod duplicates;
 pub mod elements;
 pub mod erase;
 pub mod fetch;
+mod mix;
+mod row;
 pub mod scan;
+mod waits;
 mod window;
 
+pub use answer::time_ms;
 pub use clock::ExpiryClock;

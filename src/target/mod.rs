@@ -6,3 +6,4 @@
 pub mod members;
 mod outcome;
 pub mod restore;
+mod sending;

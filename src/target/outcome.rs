@@ -23,8 +23,10 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
     let head = reply.head();
     match head.kind {
         Kind::Simple => return Outcome::Copied,
+        // SET … NX on a key that is there.
+        Kind::Null => return Outcome::Exists,
         Kind::Error => {}
-        _ => return Outcome::Failed("RESTORE answered something else than OK".into()),
+        _ => return Outcome::Failed("the target answered something else than OK".into()),
     }
     let error = ServerError::parse(reply.body(head));
     match error.cause {

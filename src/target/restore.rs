@@ -4,7 +4,6 @@
 //! server says that it is busy; the batch's permit comes back when its last entry is settled.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -12,12 +11,14 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::outcome::{Outcome, outcome};
-use crate::command::keyspace::RestoreForm;
+use super::sending::Sending;
+use crate::command::keyspace::{self, RestoreForm};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Batch, channel, name_of};
-use crate::net::{Backoff, Connection, Link};
+use crate::flow::{Acked, Batch, Entry, Form, channel, name_of};
+use crate::net::{Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
+use crate::resp::Output;
 use crate::resp::escape::printable;
 
 /// Bytes written and not yet acknowledged: covers a round trip of 20 ms at 50 MB/s.
@@ -43,7 +44,10 @@ pub struct Lane {
     /// Place in `row` of what is written next.
     writing: usize,
     unacked_bytes: usize,
+    /// Commands without an ack.
     unacked: usize,
+    /// How many entries, of how many bytes, each of them carries.
+    commands: VecDeque<(usize, usize)>,
     /// What a busy target refused, and when to send it again.
     again: VecDeque<(Instant, Sending)>,
     /// How long the target may say that it is busy, without taking anything.
@@ -60,23 +64,6 @@ pub struct Hooks {
     pub acked: Option<mpsc::Sender<Acked>>,
     /// Takes the names of keys that exist and are to be merged.
     pub merge: Option<mpsc::Sender<Vec<u8>>>,
-}
-
-/// Entries of one batch on their way.
-struct Sending {
-    batch: Arc<Batch>,
-    /// Places in the batch, in the order of writing.
-    order: Vec<u32>,
-    written: usize,
-    answered: usize,
-    /// Entries in front of this place may have been carried out without an ack.
-    doubtful: usize,
-    copied: Vec<u32>,
-    refused: Vec<u32>,
-    exist: Vec<u32>,
-    maybe_ours: Vec<u32>,
-    since: Instant,
-    backoff: Backoff,
 }
 
 impl Lane {
@@ -104,6 +91,7 @@ impl Lane {
             writing: 0,
             unacked_bytes: 0,
             unacked: 0,
+            commands: VecDeque::new(),
             again: VecDeque::new(),
             patience,
             last_taken: Instant::now(),
@@ -184,6 +172,7 @@ impl Lane {
             sending.written = sending.answered;
         }
         self.writing = 0;
+        self.commands.clear();
         self.unacked = 0;
         self.unacked_bytes = 0;
         Ok(())
@@ -193,11 +182,10 @@ impl Lane {
     fn write(&mut self) {
         while self.fatal.is_none() && (self.unacked == 0 || self.unacked_bytes < WINDOW) {
             let Some(sending) = self.row.get_mut(self.writing) else { return };
-            let next = sending.order.get(sending.written).copied();
-            let Some(entry) = next.and_then(|at| sending.batch.entries.get(at as usize)) else {
+            if sending.written == sending.order.len() {
                 self.writing += 1;
                 continue;
-            };
+            }
             if sending.written == 0 {
                 sending.since = Instant::now();
             }
@@ -207,15 +195,23 @@ impl Lane {
                     self.last_taken = Instant::now();
                 }
             }
+            let run = if self.form.replace { sending.run_of_values() } else { 1 };
+            let places = sending.order.get(sending.written..).unwrap_or_default();
+            let places = places.get(..run.max(1)).unwrap_or(places);
             let output = self.connection.output();
-            output.copy(self.form.prefix());
-            output.copy(entry.key.of(&sending.batch.keys));
-            output.number(entry.expiry);
-            output.lay(&sending.batch.payloads, entry.payload.range());
-            output.copy(self.form.suffix());
-            sending.written += 1;
+            let bytes = match sending.entries(places).next() {
+                Some(_) if run > 1 => write_mset(output, sending, places),
+                Some(entry) if entry.form == Form::Value => {
+                    write_set(output, &sending.batch, entry, !self.form.replace)
+                }
+                Some(entry) => write_restore(output, &sending.batch, entry, self.form),
+                None => 0,
+            };
+            let entries = places.len();
+            sending.written += entries;
             self.unacked += 1;
-            self.unacked_bytes += entry.payload.len();
+            self.unacked_bytes += bytes;
+            self.commands.push_back((entries, bytes));
         }
     }
 
@@ -226,46 +222,15 @@ impl Lane {
         while self.unacked > 0 {
             let Some(reply) = self.connection.next_reply()? else { break };
             let result = outcome(&reply);
+            let Some((entries, bytes)) = self.commands.pop_front() else { break };
+            self.unacked -= 1;
+            self.unacked_bytes -= bytes;
             while self.row.get(front).is_some_and(Sending::is_answered) {
                 front += 1;
             }
-            let Some(sending) = self.row.get_mut(front) else { break };
-            let Some(&at) = sending.order.get(sending.answered) else { break };
-            let Some(entry) = sending.batch.entries.get(at as usize) else { break };
-            let doubtful = sending.answered < sending.doubtful;
-            sending.answered += 1;
-            self.unacked -= 1;
-            self.unacked_bytes -= entry.payload.len();
-            let fatal = match result {
-                Outcome::Again(error) => {
-                    sending.refused.push(at);
-                    let waited_enough = self.last_taken.elapsed() >= self.patience;
-                    Some(error).filter(|_| waited_enough || self.fatal.is_some())
-                }
-                Outcome::Fatal(error) => {
-                    self.ledger.fail(printable(sending.batch.name(entry)), &error.line);
-                    Some(error)
-                }
-                Outcome::Failed(reason) => {
-                    self.ledger.fail(printable(sending.batch.name(entry)), &reason);
-                    None
-                }
-                Outcome::Copied => {
-                    sending.copied.push(at);
-                    taken = true;
-                    None
-                }
-                Outcome::Exists => {
-                    let places =
-                        if doubtful { &mut sending.maybe_ours } else { &mut sending.exist };
-                    places.push(at);
-                    None
-                }
-            };
-            if let Some(error) = fatal {
-                self.stop.cancel();
-                let error = self.connection.refused(b"RESTORE", &error);
-                self.fatal.get_or_insert(error);
+            taken |= result == Outcome::Copied;
+            for _ in 0..entries {
+                self.settle(front, &result, entries > 1);
             }
         }
         if taken {
@@ -277,6 +242,53 @@ impl Lane {
         Ok(())
     }
 
+    /// Settles the next entry of a batch; `shared`: its command carried others as well.
+    fn settle(&mut self, front: usize, result: &Outcome, shared: bool) {
+        let Some(sending) = self.row.get_mut(front) else { return };
+        let Some(&at) = sending.order.get(sending.answered) else { return };
+        let Some(entry) = sending.batch.entries.get(at as usize) else { return };
+        let doubtful = sending.answered < sending.doubtful;
+        sending.answered += 1;
+        let fatal = match result {
+            Outcome::Copied => {
+                sending.copied.push(at);
+                return;
+            }
+            Outcome::Exists if doubtful => {
+                sending.maybe_ours.push(at);
+                return;
+            }
+            Outcome::Exists => {
+                sending.exist.push(at);
+                return;
+            }
+            Outcome::Failed(_) if shared => {
+                sending.refused.push(at);
+                sending.alone = true;
+                return;
+            }
+            Outcome::Failed(reason) => {
+                self.ledger.fail(printable(sending.batch.name(entry)), reason);
+                return;
+            }
+            Outcome::Again(error) => {
+                sending.refused.push(at);
+                if self.last_taken.elapsed() < self.patience && self.fatal.is_none() {
+                    return;
+                }
+                error
+            }
+            Outcome::Fatal(error) => {
+                self.ledger.fail(printable(sending.batch.name(entry)), &error.line);
+                error
+            }
+        };
+        self.stop.cancel();
+        let command = if entry.form == Form::Value { b"SET".as_slice() } else { b"RESTORE" };
+        let error = self.connection.refused(command, fatal);
+        self.fatal.get_or_insert(error);
+    }
+
     /// Finishes the batches in front whose entries all have an answer.
     async fn settle_front(&mut self) {
         while self.row.front().is_some_and(Sending::is_answered) {
@@ -284,7 +296,9 @@ impl Lane {
             self.writing = self.writing.saturating_sub(1);
             self.find_ours(&mut sending).await;
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
+            let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
             self.ledger.add(Count::Copied, sending.copied.len() as u64);
+            self.ledger.add(Count::ByCommands, values as u64);
             self.ledger.add_bytes(bytes);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
             self.settle_existing(&sending).await;
@@ -302,13 +316,17 @@ impl Lane {
         for at in std::mem::take(&mut sending.maybe_ours) {
             let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
             let payload = name_of(entry.payload.of(&sending.batch.payloads));
+            let by_value = entry.form == Form::Value;
+            let question = if by_value { b"GET".as_slice() } else { b"DUMP" };
             let held = match self.link.connect().await {
-                Ok(mut apart) => apart.call(&[b"DUMP", sending.batch.name(entry)]).await,
+                Ok(mut apart) => apart.call(&[question, sending.batch.name(entry)]).await,
                 Err(error) => Err(error),
             };
-            let ours = held.is_ok_and(|held| {
-                held.bytes().is_some_and(|held| value_of(held) == value_of(payload))
-            });
+            let same = |held: &[u8]| match by_value {
+                true => held == payload,
+                false => value_of(held) == value_of(payload),
+            };
+            let ours = held.is_ok_and(|held| held.bytes().is_some_and(same));
             if ours { sending.copied.push(at) } else { sending.exist.push(at) }
         }
     }
@@ -341,8 +359,12 @@ impl Lane {
             return;
         }
         let mut backoff = sending.backoff;
-        let due = Instant::now() + backoff.next_delay();
-        self.again.push_back((due, Sending::some(sending.batch, sending.refused, backoff)));
+        let now = Instant::now();
+        // One of them is to blame, not the target's being busy: at once.
+        let due = if sending.alone { now } else { now + backoff.next_delay() };
+        let mut again = Sending::some(sending.batch, sending.refused, backoff);
+        again.alone = sending.alone;
+        self.again.push_back((due, again));
     }
 
     /// Counts everything that is not acknowledged and will not be, also what still comes in.
@@ -375,33 +397,34 @@ fn value_of(payload: &[u8]) -> &[u8] {
     payload.get(..payload.len().saturating_sub(FOOTER)).unwrap_or_default()
 }
 
-impl Sending {
-    fn all(batch: Batch) -> Self {
-        let count = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
-        Self::some(Arc::new(batch), (0..count).collect(), Backoff::default())
-    }
+/// `RESTORE key expiry payload …`; answers the payload's bytes.
+fn write_restore(output: &mut Output, batch: &Batch, entry: &Entry, form: RestoreForm) -> usize {
+    output.copy(form.prefix());
+    output.copy(entry.key.of(&batch.keys));
+    output.number(entry.expiry);
+    output.lay(&batch.payloads, entry.payload.range());
+    output.copy(form.suffix());
+    entry.payload.len()
+}
 
-    fn some(batch: Arc<Batch>, order: Vec<u32>, backoff: Backoff) -> Self {
-        Self {
-            batch,
-            copied: Vec::with_capacity(order.len()),
-            order,
-            written: 0,
-            answered: 0,
-            doubtful: 0,
-            refused: Vec::new(),
-            exist: Vec::new(),
-            maybe_ours: Vec::new(),
-            since: Instant::now(),
-            backoff,
-        }
-    }
+/// `SET key value …`; answers the value's bytes.
+fn write_set(output: &mut Output, batch: &Batch, entry: &Entry, only_new: bool) -> usize {
+    keyspace::begin_set(output, only_new, entry.expiry);
+    output.copy(entry.key.of(&batch.keys));
+    output.lay(&batch.payloads, entry.payload.range());
+    keyspace::end_set(output, only_new, entry.expiry);
+    entry.payload.len()
+}
 
-    fn is_answered(&self) -> bool {
-        self.answered == self.order.len()
+/// `MSET key value …` of several entries; answers the values' bytes.
+fn write_mset(output: &mut Output, sending: &Sending, places: &[u32]) -> usize {
+    let batch = &sending.batch;
+    keyspace::begin_mset(output, places.len());
+    let mut bytes = 0;
+    for entry in sending.entries(places) {
+        output.copy(entry.key.of(&batch.keys));
+        output.lay(&batch.payloads, entry.payload.range());
+        bytes += entry.payload.len();
     }
-
-    fn entries<'a>(&'a self, places: &'a [u32]) -> impl Iterator<Item = &'a crate::flow::Entry> {
-        places.iter().filter_map(|&at| self.batch.entries.get(at as usize))
-    }
+    bytes
 }

@@ -36,6 +36,7 @@ fn copy(
     way: Way,
     at: u64,
     fault: Fault,
+    fetch: &str,
 ) -> (Run, bool) {
     let behaviour = match way {
         Way::Replies => Behaviour { after_replies: Some((at, fault)), ..Behaviour::default() },
@@ -50,7 +51,7 @@ fn copy(
         Side::Source => Keyferry::copy(proxy.url(), target.url()),
         Side::Target => Keyferry::copy(source.url(), proxy.url()),
     };
-    let run = run.impatient().run();
+    let run = run.args(["--fetch", fetch]).impatient().run();
     (run, proxy.struck())
 }
 
@@ -64,7 +65,7 @@ fn ends_in_time(side: Side, way: Way, offsets: &[u64], fault: Fault) {
             let source = &source;
             scope.spawn(move || {
                 let target = Server::start(Kind::Redis70);
-                let (run, struck) = copy(source, &target, side, way, at, fault);
+                let (run, struck) = copy(source, &target, side, way, at, fault, "dump");
                 assert!(struck, "nothing was cut at {at}{}", run.frame());
                 run.assert_code(&[1, 3]);
                 run.assert_says(&[match side {
@@ -133,14 +134,14 @@ fn the_target_resets() {
 
 /// One connection breaks, the server stays: the work is taken up again and nothing is missing.
 #[track_caller]
-fn is_overcome(side: Side, way: Way, offsets: &[u64]) {
+fn is_overcome(side: Side, way: Way, fetch: &str, offsets: &[u64]) {
     let source = source();
     std::thread::scope(|scope| {
         for &at in offsets {
             let source = &source;
             scope.spawn(move || {
                 let target = Server::start(Kind::Redis70);
-                let (run, struck) = copy(source, &target, side, way, at, Fault::CloseOnce);
+                let (run, struck) = copy(source, &target, side, way, at, Fault::CloseOnce, fetch);
                 assert!(struck, "nothing was cut at {at}{}", run.frame());
                 run.assert_code(&[0]);
                 run.assert_counts(&[("copied", 2_001)]);
@@ -152,12 +153,14 @@ fn is_overcome(side: Side, way: Way, offsets: &[u64]) {
 
 #[test]
 fn a_hiccup_of_the_source_is_overcome() {
-    is_overcome(Side::Source, Way::Replies, &[20_000, 200_000, 1_000_000, 2_500_000]);
+    is_overcome(Side::Source, Way::Replies, "auto", &[20_000, 200_000, 1_000_000, 2_500_000]);
+    is_overcome(Side::Source, Way::Replies, "dump", &[20_000, 200_000, 1_000_000, 2_500_000]);
 }
 
 #[test]
 fn a_hiccup_of_the_target_is_overcome() {
-    is_overcome(Side::Target, Way::Requests, &[50_000, 1_000_000, 2_500_000]);
+    is_overcome(Side::Target, Way::Requests, "auto", &[50_000, 1_000_000, 2_500_000]);
+    is_overcome(Side::Target, Way::Requests, "dump", &[50_000, 1_000_000, 2_500_000]);
 }
 
 #[test]

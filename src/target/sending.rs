@@ -1,0 +1,79 @@
+//! Entries of one batch on their way to the target, and what became of them.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::flow::{Batch, Entry, Form};
+use crate::net::Backoff;
+
+/// Strings in one MSET: more gain nothing, and the target does all of them before anybody else.
+const MSET_PAIRS: usize = 128;
+/// Their bytes; a larger string goes by SET.
+const MSET_BYTES: usize = 128 << 10;
+
+/// Entries of one batch on their way.
+pub(super) struct Sending {
+    pub(super) batch: Arc<Batch>,
+    /// Places in the batch, in the order of writing.
+    pub(super) order: Vec<u32>,
+    pub(super) written: usize,
+    pub(super) answered: usize,
+    /// Entries in front of this place may have been carried out without an ack.
+    pub(super) doubtful: usize,
+    pub(super) copied: Vec<u32>,
+    pub(super) refused: Vec<u32>,
+    pub(super) exist: Vec<u32>,
+    pub(super) maybe_ours: Vec<u32>,
+    /// Strings go one by one: several in one MSET were refused, and one of them is to blame.
+    pub(super) alone: bool,
+    pub(super) since: Instant,
+    pub(super) backoff: Backoff,
+}
+
+impl Sending {
+    /// All entries of a batch.
+    pub(super) fn all(batch: Batch) -> Self {
+        let count = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
+        Self::some(Arc::new(batch), (0..count).collect(), Backoff::default())
+    }
+
+    /// Some entries of a batch, at these places.
+    pub(super) fn some(batch: Arc<Batch>, order: Vec<u32>, backoff: Backoff) -> Self {
+        Self {
+            batch,
+            copied: Vec::with_capacity(order.len()),
+            order,
+            written: 0,
+            answered: 0,
+            doubtful: 0,
+            refused: Vec::new(),
+            exist: Vec::new(),
+            maybe_ours: Vec::new(),
+            alone: false,
+            since: Instant::now(),
+            backoff,
+        }
+    }
+
+    /// How many entries from the next one on can go in one MSET: strings without an expiry.
+    pub(super) fn run_of_values(&self) -> usize {
+        let mut bytes = 0;
+        let rest = self.order.get(self.written..).unwrap_or_default();
+        let fitting = self.entries(rest).take(MSET_PAIRS).take_while(|entry| {
+            bytes += entry.payload.len();
+            entry.form == Form::Value && entry.expiry == 0 && bytes <= MSET_BYTES
+        });
+        if self.alone { 1 } else { fitting.count() }
+    }
+
+    /// Whether every entry has an answer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered == self.order.len()
+    }
+
+    /// The entries at these places.
+    pub(super) fn entries<'a>(&'a self, places: &'a [u32]) -> impl Iterator<Item = &'a Entry> {
+        places.iter().filter_map(|&at| self.batch.entries.get(at as usize))
+    }
+}
