@@ -7,25 +7,20 @@
 const BYTES: usize = 1 << 20;
 /// Keys asked for on one connection: more gain nothing once a round trip is covered.
 const KEYS: usize = 512;
-/// The first guess of a payload's size, before any has come.
-const FIRST_GUESS: usize = 16 << 10;
 
-/// The window of one fetch connection.
-#[derive(Clone, Copy, Debug)]
+/// The window of one fetch connection. It opens from a single key: before any payload has come,
+/// every one could be large.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Window {
     typical: usize,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self { typical: FIRST_GUESS }
-    }
+    learned: usize,
 }
 
 impl Window {
     /// Learns the size of a payload: up at once, down slowly, so that large values among small ones
     /// keep the window cautious.
     pub(super) fn learn(&mut self, size: usize) {
+        self.learned = self.learned.saturating_add(1);
         self.typical = if size > self.typical {
             self.typical.midpoint(size)
         } else {
@@ -35,7 +30,8 @@ impl Window {
 
     /// How many keys may be outstanding.
     pub(super) fn keys(self) -> usize {
-        (BYTES / self.typical.max(1)).clamp(1, KEYS)
+        let opened = self.learned.saturating_mul(2).saturating_add(1);
+        (BYTES / self.typical.max(1)).min(opened).clamp(1, KEYS)
     }
 }
 
@@ -46,8 +42,10 @@ mod tests {
     #[test]
     fn small_payloads_open_the_window_and_a_large_one_closes_it() {
         let mut window = Window::default();
-        assert_eq!(window.keys(), 64);
-        (0..200).for_each(|_| window.learn(100));
+        assert_eq!(window.keys(), 1);
+        window.learn(100);
+        assert_eq!(window.keys(), 3);
+        (0..300).for_each(|_| window.learn(100));
         assert_eq!(window.keys(), KEYS);
         window.learn(20 << 20);
         assert_eq!(window.keys(), 1);
