@@ -25,7 +25,8 @@ const READ: usize = 256 << 10;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Reads everything once; answers how many payloads came and the seconds it took.
-pub(super) fn read_everything(address: &str) -> Result<(u64, f64), Failure> {
+pub(super) fn read_everything(host: &str, port: u16) -> Result<(u64, f64), Failure> {
+    let address = (host, port);
     let began = Instant::now();
     let (sender, receiver) = sync_channel(64);
     let receiver = Mutex::new(receiver);
@@ -43,10 +44,16 @@ pub(super) fn read_everything(address: &str) -> Result<(u64, f64), Failure> {
     Ok((payloads, began.elapsed().as_secs_f64()))
 }
 
+/// Host and port.
+type Address<'a> = (&'a str, u16);
+
 /// One page of SCAN: keys in wire form.
 type Page = Vec<Vec<u8>>;
 
-fn scan(address: &str, mut take: impl FnMut(Page) -> Result<(), Failure>) -> Result<(), Failure> {
+fn scan(
+    address: Address<'_>,
+    mut take: impl FnMut(Page) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut wire = Wire::open(address)?;
     let mut cursor = b"0".to_vec();
     loop {
@@ -65,7 +72,7 @@ fn scan(address: &str, mut take: impl FnMut(Page) -> Result<(), Failure>) -> Res
     }
 }
 
-fn read_keys(address: &str, pages: &Mutex<Receiver<Page>>) -> Result<u64, Failure> {
+fn read_keys(address: Address<'_>, pages: &Mutex<Receiver<Page>>) -> Result<u64, Failure> {
     let mut wire = Wire::open(address)?;
     let mut payloads = 0;
     loop {
@@ -92,7 +99,7 @@ struct Wire {
 }
 
 impl Wire {
-    fn open(address: &str) -> Result<Self, Failure> {
+    fn open(address: Address<'_>) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let output = Output::new(usize::MAX);

@@ -1,95 +1,261 @@
-//! Who takes part, and how one run is measured.
+//! Who takes part, and how one run of each is measured.
 
-use std::process::Stdio;
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use super::ceiling;
-use super::server::ThrowAway;
+use super::guide::{self, Programs};
+pub(super) use super::outcome::Measured;
+use super::outcome::fill;
+use super::proxy::Proxy;
+use super::server::{Peer, loopback};
+use super::setting::Setting;
+use super::watch::{Clients, Watch};
+use super::{ceiling, native, null_target, process};
 use crate::error::{Error, Kind, Result};
 
+/// Variables that would change what a copy does.
+const FOREIGN: [&str; 4] = ["DRY_RUN", "CLEAN_UP", "REPLACE_DST_KEYS", "DEBUG"];
+
 /// Who takes part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contestant {
-    /// Every DUMP and PTTL is read, nothing is written: the source's own limit.
-    Ceiling,
-    /// `keyferry copy` without options, as a process of its own.
-    Copy,
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    pub(super) name: String,
+    pub(super) way: Way,
+    /// Why it cannot take part, where that is known beforehand.
+    pub(super) obstacle: Option<String>,
 }
 
-/// One run.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Measured {
-    /// Wall-clock time.
-    pub seconds: f64,
-    /// CPU time of the contestant's own process, where it has one.
-    pub cpu_seconds: Option<f64>,
-    /// Its peak resident memory.
-    pub peak_resident_bytes: Option<u64>,
+/// How keys get from the source to the target, or how far.
+#[derive(Clone, Debug)]
+pub(super) enum Way {
+    /// The guides' pipeline; without the programs it is emulated.
+    Guide(Option<Programs>),
+    /// The server's MIGRATE in batches over one connection.
+    Migrate,
+    /// The server's own replication.
+    Replica,
+    /// Every DUMP and PTTL is read, nothing is written: the source's own limit.
+    Ceiling,
+    /// keyferry's reading half, into nothing.
+    NullTarget,
+    /// `keyferry copy` as a process of its own.
+    Copy {
+        /// Its options.
+        options: Vec<String>,
+        /// The round trip of the proxies that it goes through, if it does.
+        round_trip: Option<Duration>,
+    },
+    /// A shell command.
+    Against(String),
+}
+
+pub(super) fn failed(why: impl Into<String>) -> Error {
+    Error::new(Kind::Server, why)
 }
 
 impl Contestant {
     /// The name in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ceiling => "dump-ceiling",
-            Self::Copy => "copy",
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One line about how it works.
+    pub fn describe(&self) -> String {
+        match &self.way {
+            Way::Guide(Some(_)) => {
+                "redis-cli KEYS '*' | xargs redis-cli MIGRATE … COPY KEYS".into()
+            }
+            Way::Guide(None) => {
+                "the guide's MIGRATEs by one client (emulated: no redis-cli and xargs in PATH)"
+                    .into()
+            }
+            Way::Migrate => "SCAN and MIGRATE … COPY in batches of 100 keys, one connection".into(),
+            Way::Replica => {
+                "REPLICAOF, diskless and without delay, until all keys are there".into()
+            }
+            Way::Ceiling => {
+                "every DUMP and PTTL is read, nothing written: the source's limit".into()
+            }
+            Way::NullTarget => "keyferry's scan and fetch, whose batches are dropped".into(),
+            Way::Copy { options, round_trip } => {
+                let mut text = "keyferry copy".to_owned();
+                options.iter().for_each(|option| text.extend([" ", option]));
+                if let Some(round_trip) = round_trip {
+                    let ms = round_trip.as_millis();
+                    text.push_str(&format!(", through proxies with {ms} ms of round trip"));
+                }
+                text
+            }
+            Way::Against(template) => template.clone(),
         }
+    }
+
+    /// Whether the keys must be on the target afterwards.
+    fn writes(&self) -> bool {
+        !matches!(self.way, Way::Ceiling | Way::NullTarget)
+    }
+
+    /// Why it cannot run on these servers.
+    pub(super) fn obstacle(&self, setting: &Setting) -> Option<String> {
+        if self.obstacle.is_some() {
+            return self.obstacle.clone();
+        }
+        let servers_talk = match &self.way {
+            Way::NullTarget | Way::Against(_) | Way::Copy { round_trip: None, .. } => false,
+            Way::Guide(_)
+            | Way::Migrate
+            | Way::Replica
+            | Way::Ceiling
+            | Way::Copy { round_trip: Some(_), .. } => true,
+        };
+        let plain = |peer: &Peer| peer.plain_address().is_some();
+        if servers_talk && !(plain(&setting.source) && plain(&setting.target)) {
+            return Some("it needs plain TCP without a password on both sides".into());
+        }
+        None
     }
 
     /// Runs it once, on a source with `keys` keys and an empty target.
-    pub(super) async fn measure(
-        self,
-        source: &ThrowAway,
-        target: &ThrowAway,
-        keys: u64,
-    ) -> Result<Measured> {
-        match self {
-            Self::Ceiling => measure_ceiling(source, keys).await,
-            Self::Copy => measure_copy(source, target, keys).await,
+    pub(super) async fn measure(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+        setting.target.flush().await?;
+        let clients = match self.way {
+            Way::Copy { .. } | Way::NullTarget => Clients::Keyferry,
+            _ => Clients::All,
+        };
+        let watch = Watch::start(&setting.source, clients).await?;
+        let measured = Box::pin(self.run(setting, keys)).await;
+        let seen = watch.end().await;
+        let mut measured = measured?;
+        fill(&mut measured, &seen);
+        if self.writes() && !matches!(self.way, Way::Replica) {
+            let there = setting.target.keys().await?;
+            if there != keys {
+                return Err(failed(format!("{there} of {keys} keys are on the target")));
+            }
+        }
+        Ok(measured)
+    }
+
+    async fn run(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+        let address = |peer: &Peer| {
+            peer.plain_address().ok_or_else(|| failed("it needs plain TCP without a password"))
+        };
+        let (source, target) = (&setting.source, &setting.target);
+        match &self.way {
+            Way::Guide(Some(programs)) => {
+                guide::for_real(programs, [&address(source)?, &address(target)?]).await
+            }
+            Way::Guide(None) => guide::emulated(source, &address(target)?).await,
+            Way::Migrate => native::migrate(source, &address(target)?).await,
+            Way::Replica => {
+                let replica = setting.replica();
+                let measured = native::replicate(&address(source)?, replica, keys).await;
+                // Whatever came of it: a replica can be neither written nor flushed.
+                replica.demand(&[b"REPLICAOF", b"NO", b"ONE"]).await?;
+                replica.flush().await?;
+                measured
+            }
+            Way::Ceiling => ceiling(address(source)?, keys).await,
+            Way::NullTarget => Box::pin(null_target::read(source, keys)).await,
+            Way::Copy { options, round_trip: None } => {
+                copy(options, [source, target], &[source.url(), target.url()], keys).await
+            }
+            Way::Copy { options, round_trip: Some(round_trip) } => {
+                let way = |peer| {
+                    Proxy::start(&address(peer)?, *round_trip / 2)
+                        .map_err(|error| failed(format!("no proxy: {error}")))
+                };
+                let proxies = [way(source)?, way(target)?];
+                let urls = [&proxies[0], &proxies[1]].map(|p| loopback(p.port).to_string());
+                copy(options, [source, target], &urls, keys).await
+            }
+            Way::Against(template) => against(template, source, target).await,
         }
     }
 }
 
-fn failed(what: &str, why: impl std::fmt::Display) -> Error {
-    Error::new(Kind::Server, format!("{what} failed: {why}"))
-}
-
-async fn measure_ceiling(source: &ThrowAway, keys: u64) -> Result<Measured> {
-    let url = source.url();
-    let address = url.trim_start_matches("redis://").to_owned();
-    let task = tokio::task::spawn_blocking(move || ceiling::read_everything(&address));
+async fn ceiling((host, port): (String, u16), keys: u64) -> Result<Measured> {
+    let task = tokio::task::spawn_blocking(move || ceiling::read_everything(&host, port));
     let (payloads, seconds) = task
         .await
-        .map_err(|error| failed("the ceiling", error))?
-        .map_err(|error| failed("the ceiling", error))?;
+        .map_err(|error| failed(error.to_string()))?
+        .map_err(|error| failed(error.to_string()))?;
     if payloads < keys {
-        return Err(failed("the ceiling", format!("{payloads} of {keys} payloads came")));
+        return Err(failed(format!("{payloads} of {keys} payloads came")));
     }
     Ok(Measured { seconds, ..Measured::default() })
 }
 
 /// As a process of its own, so that CPU and memory are the copy's and nobody else's. The seconds
 /// are the whole process's, from its start to its end.
-async fn measure_copy(source: &ThrowAway, target: &ThrowAway, keys: u64) -> Result<Measured> {
-    let program = std::env::current_exe().map_err(|error| failed("copy", error))?;
-    let mut command = std::process::Command::new(program);
-    command.args(["copy", &source.url(), &target.url(), "--report", "-", "--quiet"]);
-    command.stdin(Stdio::null()).stderr(Stdio::inherit());
-    let began = std::time::Instant::now();
-    let task = tokio::task::spawn_blocking(move || command.output());
-    let output = task.await.map_err(|error| failed("copy", error))?;
-    let seconds = began.elapsed().as_secs_f64();
-    let output = output.map_err(|error| failed("copy", error))?;
-    let report: Value =
-        serde_json::from_slice(&output.stdout).map_err(|error| failed("copy", error))?;
-    let copied = report["keys"]["copied"].as_u64().unwrap_or(0);
-    if !output.status.success() || copied != keys {
-        return Err(failed("copy", format!("{copied} of {keys} keys copied, {}", output.status)));
+async fn copy(
+    options: &[String],
+    [source, target]: [&Peer; 2],
+    urls: &[String; 2],
+    keys: u64,
+) -> Result<Measured> {
+    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
+    let mut command = Command::new(program);
+    command.args(["copy", "--report", "-", "--quiet"]).args(options);
+    for name in FOREIGN {
+        command.env_remove(name);
     }
+    command.env("SOURCE_REDIS_URL", &urls[0]).env("DESTINATION_REDIS_URL", &urls[1]);
+    passwords(&mut command, source, target);
+    let ended = process::run(vec![command]).await?;
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
+    let copied = report["keys"]["copied"].as_u64().unwrap_or(0);
+    if !ended.status.success() || copied != keys {
+        let words = ended.last_words();
+        return Err(failed(format!("{copied} of {keys} keys copied, {}: {words}", ended.status)));
+    }
+    let given = |value: &Value| (!value.is_null()).then(|| value.clone());
     Ok(Measured {
-        seconds,
+        seconds: ended.seconds,
         cpu_seconds: report["process"]["cpu_seconds"].as_f64(),
         peak_resident_bytes: report["process"]["peak_resident_bytes"].as_u64(),
+        latency: given(&report["latency_ms"]),
+        ways: given(&report["ways"]),
+        ..Measured::default()
+    })
+}
+
+/// Passwords travel by environment: command lines are for everybody to see.
+fn passwords(command: &mut Command, source: &Peer, target: &Peer) {
+    for (name, peer) in [("SOURCE_REDIS_PASSWORD", source), ("DESTINATION_REDIS_PASSWORD", target)]
+    {
+        match peer.password() {
+            Some(password) => command.env(name, password),
+            None => command.env_remove(name),
+        };
+    }
+}
+
+async fn against(template: &str, source: &Peer, target: &Peer) -> Result<Measured> {
+    let mut script = template.to_owned();
+    for (side, peer) in [("source", source), ("target", target)] {
+        let (host, port) = match &peer.server.endpoint.address {
+            crate::config::Address::Tcp { host, port } => (host.clone(), port.to_string()),
+            crate::config::Address::Unix(path) => (path.display().to_string(), String::new()),
+        };
+        script = script
+            .replace(&format!("{{{side}}}"), &peer.url())
+            .replace(&format!("{{{side}_host}}"), &host)
+            .replace(&format!("{{{side}_port}}"), &port);
+    }
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script);
+    passwords(&mut command, source, target);
+    let ended = process::run(vec![command]).await?;
+    if !ended.status.success() {
+        return Err(failed(format!("{}: {}", ended.status, ended.last_words())));
+    }
+    Ok(Measured {
+        seconds: ended.seconds,
+        cpu_seconds: ended.cpu_seconds,
+        peak_resident_bytes: ended.peak_resident_bytes,
+        ..Measured::default()
     })
 }

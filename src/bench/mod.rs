@@ -1,83 +1,158 @@
-//! `keyferry bench`: ratios on throw-away servers, in one run, against named baselines.
+//! `keyferry bench`: ratios in one run, against named baselines.
 //!
-//! Two servers are started, data is loaded into one, and the contestants take turns (interleaved, so
-//! that a slow minute of the machine meets all of them). Seconds vary between machines; the ratio
-//! of two contestants in one run does not, much.
+//! Data is loaded into one server, and the contestants take turns (interleaved, so that a slow
+//! minute of the machine meets all of them), each with a flushed target. Seconds vary between
+//! machines; the ratio of two contestants in one run does not, much.
+//!
+//! ```text
+//! setting (servers) ──> data::load ──> for each round, for each contestant: flush, watch, run
+//!     ──> outcome (medians, ratios, doubts) ──> table · json (schema there) · svg
+//! ```
+//!
+//! A contestant that fails is named with its reason and does not run again; the others go on.
 
+mod bars;
 mod ceiling;
 mod contestant;
 mod data;
+mod guide;
+pub mod json;
+mod lineup;
+mod machine;
+mod native;
+mod null_target;
+mod outcome;
+mod proc;
+mod process;
+mod proxy;
 mod server;
+mod setting;
+pub mod svg;
+pub mod table;
+mod watch;
 
-use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
-pub use contestant::{Contestant, Measured};
-pub use data::DataSet;
+pub use bars::{Bar, bars};
+pub use contestant::Contestant;
+pub use data::{Amount, DataSet};
+pub use lineup::{Variant, Wishes, line_up};
+pub use machine::Machine;
+pub use outcome::{DataOutcome, Measured, Outcome, Row};
+pub use setting::Servers;
 
-use server::ThrowAway;
+use setting::Setting;
 
 /// What to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server program.
-    pub server: PathBuf,
-    /// What is loaded.
-    pub data: DataSet,
-    /// How many keys of it.
-    pub keys: u64,
+    /// On which servers.
+    pub servers: Servers,
+    /// With which data, one after the other.
+    pub data: Vec<DataSet>,
+    /// How much of each.
+    pub amount: Amount,
     /// How often each contestant runs.
     pub rounds: usize,
+    /// Who takes part, in this order.
+    pub contestants: Vec<Contestant>,
 }
 
-/// One contestant's runs.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// Who ran.
-    pub contestant: Contestant,
-    /// Every run, in order.
-    pub runs: Vec<Measured>,
-}
-
-impl Row {
-    /// The run in the middle, by seconds.
-    pub fn median(&self) -> Measured {
-        let mut runs = self.runs.clone();
-        runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-        runs.get(runs.len() / 2).copied().unwrap_or_default()
-    }
-}
-
-/// What was measured.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// Family and version of the servers.
-    pub server: String,
-    /// Bytes of memory that the loaded data takes on the source.
-    pub loaded_bytes: u64,
-    /// The contestants.
-    pub rows: Vec<Row>,
-}
-
-/// Runs the benchmark; `say` gets a line for each step.
+/// Runs the benchmark; `say` gets a line for each step. Cancelled, it leaves the servers as they
+/// were.
 ///
 /// # Errors
-/// A server does not start, or a contestant fails.
-pub async fn run(options: &Options, say: fn(&str)) -> Result<Outcome> {
-    let source = ThrowAway::start(&options.server)?;
-    let target = ThrowAway::start(&options.server)?;
-    say(&format!("loading {} keys: {}", options.keys, options.data.describe()));
-    let loaded_bytes = data::load(&source, options.data, options.keys).await?;
-    let contestants = [Contestant::Ceiling, Contestant::Copy];
-    let mut rows = contestants.map(|contestant| Row { contestant, runs: Vec::new() });
+/// A server does not start, is refused or breaks; or it was cancelled. What a contestant does wrong
+/// is in the outcome.
+pub async fn run(options: &Options, say: fn(&str), cancel: &CancellationToken) -> Result<Outcome> {
+    let (began, load) = (machine::now(), machine::load());
+    let setting = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(cancelled()),
+        setting = Box::pin(Setting::prepare(&options.servers, &options.contestants)) => setting?,
+    };
+    let measured = tokio::select! {
+        biased;
+        () = cancel.cancelled() => Err(cancelled()),
+        measured = Box::pin(measure_all(options, &setting, say)) => measured,
+    };
+    let left = setting.leave().await;
+    let data = measured?;
+    left?;
+    Ok(Outcome {
+        began,
+        load,
+        machine: Machine::here(),
+        source: setting.source.identity().await?.server(),
+        target: setting.target.identity().await?.server(),
+        throw_away: setting.is_throw_away(),
+        rounds: options.rounds,
+        data,
+    })
+}
+
+fn cancelled() -> Error {
+    Error::new(Kind::Cancelled, "interrupted")
+}
+
+async fn measure_all(
+    options: &Options,
+    setting: &Setting,
+    say: fn(&str),
+) -> Result<Vec<DataOutcome>> {
+    let mut outcomes = Vec::new();
+    for &data in &options.data {
+        outcomes.push(Box::pin(measure(options, setting, data, say)).await?);
+    }
+    Ok(outcomes)
+}
+
+async fn measure(
+    options: &Options,
+    setting: &Setting,
+    data: DataSet,
+    say: fn(&str),
+) -> Result<DataOutcome> {
+    let mut rows: Vec<Row> = options.contestants.iter().map(|c| row(c, setting)).collect();
+    if let Some(why) = rows.first().and_then(|row| row.left_out.as_ref())
+        && rows.iter().all(|row| row.left_out.is_some())
+    {
+        return Err(Error::config(format!("no contestant can run here: {why}")));
+    }
+    setting.source.flush().await?;
+    say(&format!("{data}: loading {}", data.describe()));
+    let loaded = data::load(&setting.source, data, options.amount).await?;
     for round in 1..=options.rounds {
-        for row in &mut rows {
-            target.flush().await?;
-            let measured = row.contestant.measure(&source, &target, options.keys).await?;
-            say(&format!("round {round}: {:<12} {:.2} s", row.contestant.name(), measured.seconds));
-            row.runs.push(measured);
+        for (contestant, row) in options.contestants.iter().zip(&mut rows) {
+            if row.left_out.is_some() || row.failure.is_some() {
+                continue;
+            }
+            let name = contestant.name();
+            match Box::pin(contestant.measure(setting, loaded.keys)).await {
+                Ok(measured) => {
+                    let seconds = measured.seconds;
+                    say(&format!("{data}, round {round}: {name:<16} {seconds:.2} s"));
+                    row.runs.push(measured);
+                }
+                Err(error) => {
+                    say(&format!("{data}, round {round}: {name:<16} FAILED: {error}"));
+                    row.failure = Some(error.to_string());
+                }
+            }
         }
     }
-    Ok(Outcome { server: source.describe().await?, loaded_bytes, rows: rows.into() })
+    setting.target.flush().await?;
+    Ok(DataOutcome { data, loaded, rows })
+}
+
+fn row(contestant: &Contestant, setting: &Setting) -> Row {
+    Row {
+        name: contestant.name().to_owned(),
+        how: contestant.describe(),
+        runs: Vec::new(),
+        left_out: contestant.obstacle(setting),
+        failure: None,
+    }
 }

@@ -1,84 +1,36 @@
-//! Servers that are started for a benchmark and gone with it.
+//! The servers of a benchmark: started for it and gone with it, or named by their URLs.
 
 use std::net::TcpListener;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::command::ServerInfo;
 use crate::config::{Address, Endpoint, Server, Timeouts, TlsOptions};
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Kind, Result, Side};
 use crate::net::{Connection, Connector, connect};
+use crate::resp::Value;
 
-/// How long a server may take to answer its first PING.
-const START_TRIES: usize = 200;
+/// How often a server that was started is asked whether it answers, and how long between.
+const START_TRIES: usize = 400;
+const START_PAUSE: Duration = Duration::from_millis(25);
+/// How often another port is tried: somebody else may take one before the server binds it.
+const PORT_TRIES: usize = 5;
+/// KEYS of millions, MIGRATE of hundreds of MB: a server is away for long here.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// The name of the benchmark's own connections, so that they are told apart from the copy's.
+pub(super) const OWN_NAME: &str = "keyferry-bench";
 
-/// A server without persistence, on a free loopback port.
-pub(super) struct ThrowAway {
-    child: Child,
-    port: u16,
+/// A server that takes part.
+pub(super) struct Peer {
+    pub(super) server: Server,
+    process: Option<ThrowAway>,
 }
 
-impl ThrowAway {
-    /// Starts `program`.
-    pub(super) fn start(program: &Path) -> Result<Self> {
-        let failed = |error: std::io::Error| {
-            Error::config(format!("{} cannot be started: {error}", program.display()))
-                .advise("name a redis-server or valkey-server by --server")
-        };
-        let port = TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|free| free.local_addr())
-            .map_err(failed)?
-            .port();
-        let child = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--loglevel", "warning"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(failed)?;
-        Ok(Self { child, port })
-    }
-
-    /// Its URL.
-    pub(super) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-
-    /// A connection to it; waits until it answers.
-    pub(super) async fn connect(&self) -> Result<Connection> {
-        let endpoint = Endpoint {
-            address: Address::Tcp { host: "127.0.0.1".into(), port: self.port },
-            tls: false,
-            username: None,
-            password: None,
-            database: None,
-        };
-        let server = Server { side: Side::Source, endpoint, tls: TlsOptions::default() };
-        let connector = Connector::new(&server, Timeouts::default())?;
-        let mut tries = 0;
-        loop {
-            match connect(&connector, 0).await {
-                Err(_) if tries < START_TRIES => {
-                    tries += 1;
-                    tokio::time::sleep(Duration::from_millis(25)).await;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// Removes all its keys and waits until their memory is free.
-    pub(super) async fn flush(&self) -> Result<()> {
-        self.connect().await?.demand(&[b"FLUSHALL", b"SYNC"]).await.map(drop)
-    }
-
-    /// Family and version.
-    pub(super) async fn describe(&self) -> Result<String> {
-        let reply = self.connect().await?.demand(&[b"INFO"]).await?;
-        Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())).server())
-    }
+/// A process of ours, and the directory of its files.
+struct ThrowAway {
+    child: Child,
+    directory: PathBuf,
 }
 
 impl Drop for ThrowAway {
@@ -86,5 +38,170 @@ impl Drop for ThrowAway {
         // Nothing is lost with it: it holds no data of anybody.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+impl Peer {
+    /// Starts a server without persistence on a free loopback port; waits until it answers.
+    pub(super) async fn start(program: &Path, side: Side) -> Result<Self> {
+        for _ in 0..PORT_TRIES {
+            let mut peer = Self::spawn(program, side)?;
+            if peer.is_ready().await? {
+                return Ok(peer);
+            }
+        }
+        Err(not_started(program, "it ends at once"))
+    }
+
+    /// A server that was named by its URL.
+    pub(super) fn given(server: Server) -> Self {
+        Self { server, process: None }
+    }
+
+    fn spawn(program: &Path, side: Side) -> Result<Self> {
+        let failed = |error: std::io::Error| not_started(program, &error.to_string());
+        let free = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
+        let port = free.local_addr().map_err(failed)?.port();
+        let name = format!("keyferry-bench-{}-{port}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).map_err(failed)?;
+        drop(free);
+        let child = Command::new(program)
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
+            .args(["--appendonly", "no", "--loglevel", "warning", "--dir"])
+            .arg(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = child.map_err(|error| {
+            let _ = std::fs::remove_dir(&directory);
+            failed(error)
+        })?;
+        let endpoint = loopback(port);
+        let server = Server { side, endpoint, tls: TlsOptions::default() };
+        Ok(Self { server, process: Some(ThrowAway { child, directory }) })
+    }
+
+    /// Waits until this very process answers; `false` when it ended or another one owns the port.
+    async fn is_ready(&mut self) -> Result<bool> {
+        for _ in 0..START_TRIES {
+            let Some(ThrowAway { child, .. }) = &mut self.process else { return Ok(true) };
+            if child.try_wait().is_ok_and(|status| status.is_some()) {
+                return Ok(false);
+            }
+            let ours = format!("process_id:{}", child.id());
+            if let Ok(mut connection) = self.connect().await {
+                let info = text(&connection.demand(&[b"INFO", b"server"]).await?);
+                return Ok(info.lines().any(|line| line.trim() == ours));
+            }
+            tokio::time::sleep(START_PAUSE).await;
+        }
+        Ok(false)
+    }
+
+    /// The URL without the password: as it may be shown, and stand in a list of processes.
+    pub(super) fn url(&self) -> String {
+        Endpoint { password: None, ..self.server.endpoint.clone() }.to_string()
+    }
+
+    /// The password, for the environment of a contestant.
+    pub(super) fn password(&self) -> Option<&str> {
+        self.server.endpoint.password.as_ref().map(crate::config::Secret::reveal)
+    }
+
+    /// Host and port, where that is all it takes to talk to it.
+    pub(super) fn plain_address(&self) -> Option<(String, u16)> {
+        let endpoint = &self.server.endpoint;
+        match &endpoint.address {
+            Address::Tcp { host, port }
+                if !endpoint.tls && endpoint.password.is_none() && endpoint.username.is_none() =>
+            {
+                Some((host.clone(), *port))
+            }
+            _ => None,
+        }
+    }
+
+    /// Makes connections as keyferry's own; see [`Self::connect`] for the benchmark's.
+    pub(super) fn connector(&self) -> Result<Connector> {
+        Connector::new(&self.server, Timeouts { reply: PATIENCE, ..Timeouts::default() })
+    }
+
+    /// A connection of the benchmark itself.
+    pub(super) async fn connect(&self) -> Result<Connection> {
+        let mut connection = connect(&self.connector()?, 0).await?;
+        connection.call(&[b"CLIENT", b"SETNAME", OWN_NAME.as_bytes()]).await?;
+        Ok(connection)
+    }
+
+    /// One command on a connection of its own.
+    pub(super) async fn demand(&self, command: &[&[u8]]) -> Result<Value> {
+        self.connect().await?.demand(command).await
+    }
+
+    /// Removes all keys and waits until their memory is free.
+    pub(super) async fn flush(&self) -> Result<()> {
+        self.demand(&[b"FLUSHALL", b"SYNC"]).await.map(drop)
+    }
+
+    /// Keys in all databases.
+    pub(super) async fn keys(&self) -> Result<u64> {
+        let info = self.info("keyspace").await?;
+        Ok(ServerInfo::parse(&info).keyspace.values().map(|keyspace| keyspace.keys).sum())
+    }
+
+    /// The text of a section of INFO.
+    pub(super) async fn info(&self, section: &str) -> Result<String> {
+        Ok(text(&self.demand(&[b"INFO", section.as_bytes()]).await?))
+    }
+
+    /// What the server says of itself.
+    pub(super) async fn identity(&self) -> Result<ServerInfo> {
+        Ok(ServerInfo::parse(&self.info("server").await?))
+    }
+
+    /// The setting of a server that was not started for this run has to be put back.
+    pub(super) async fn set(&self, name: &str, value: &str) -> Result<Option<String>> {
+        let mut connection = self.connect().await?;
+        let reply = connection.demand(&[b"CONFIG", b"GET", name.as_bytes()]).await?;
+        let before = reply.elements().and_then(|pair| pair.get(1)?.text()).map(str::to_owned);
+        if before.as_deref() != Some(value) {
+            connection.demand(&[b"CONFIG", b"SET", name.as_bytes(), value.as_bytes()]).await?;
+        }
+        Ok(before)
+    }
+
+    /// Refuses a server that holds keys: a benchmark fills and flushes.
+    pub(super) async fn must_be_empty(&self) -> Result<()> {
+        let keys = self.keys().await?;
+        if keys == 0 {
+            return Ok(());
+        }
+        let text = format!("it is not empty: it holds {} keys", crate::units::count(keys));
+        Err(Error::refused(text)
+            .at(self.server.side, &self.server.endpoint.to_string())
+            .advise("a benchmark fills its servers and flushes them; name servers without keys"))
+    }
+}
+
+/// A plain endpoint on this machine.
+pub(super) fn loopback(port: u16) -> Endpoint {
+    Endpoint {
+        address: Address::Tcp { host: "127.0.0.1".into(), port },
+        tls: false,
+        username: None,
+        password: None,
+        database: None,
+    }
+}
+
+fn text(reply: &Value) -> String {
+    String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned()
+}
+
+fn not_started(program: &Path, why: &str) -> Error {
+    Error::new(Kind::Config, format!("{} cannot be started: {why}", program.display()))
+        .advise("name a redis-server or valkey-server by --server")
 }

@@ -41,7 +41,7 @@ enum Command {
     /// Copy keys (`keyferry SOURCE TARGET` is the same)
     #[command(after_long_help = AFTER_HELP)]
     Copy(Box<copy::CopyOptions>),
-    /// Measure on throw-away servers: the copy against what the source can do
+    /// Measure on throw-away servers: the copy against MIGRATE, REPLICAOF and the source's own limit
     Bench(bench::BenchOptions),
     /// Print a script that completes keyferry's options in a shell
     Completions(Completions),

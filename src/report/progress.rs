@@ -47,7 +47,7 @@ impl Progress {
             Style::Bar => bars.add(ProgressBar::new(0)),
             _ => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
         };
-        let template = "{spinner} {percent:>3}% [{bar:30}] {msg}";
+        let template = "{spinner} {percent:>3}% [{bar:20}] {wide_msg}";
         if let Ok(look) = ProgressStyle::with_template(template) {
             bar.set_style(look.progress_chars("=> "));
         }

@@ -1,6 +1,6 @@
 //! Push: the tasks that write one database of the target.
 //!
-//! A [`restore::Lane`] writes RESTOREs and reads their acks; [`outcome`] says what an ack means;
+//! A [`restore::Lane`] writes RESTOREs and reads their acks; `outcome` says what an ack means;
 //! [`members`] adds to collections for `merge`.
 
 pub mod members;

@@ -1,5 +1,6 @@
 //! The command line: what can be said, what is answered, and with which exit code.
 
+mod bench;
 mod environment;
 mod output;
 mod passwords;

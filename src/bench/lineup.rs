@@ -1,0 +1,121 @@
+//! The list of contestants: the fixed ones, the copy's variants, programs from outside, and which of
+//! them were asked for.
+
+use std::time::Duration;
+
+use super::contestant::{Contestant, Way};
+use super::guide::Programs;
+use crate::error::{Error, Result};
+
+/// The names that ratios are taken of.
+pub(super) const GUIDE: &str = "guide";
+pub(super) const REPLICA: &str = "replicaof";
+pub(super) const CEILING: &str = "dump-ceiling";
+pub(super) const COPY: &str = "copy";
+pub(super) const COPY_DUMP: &str = "copy-dump";
+pub(super) const COPY_NO_COMPRESSION: &str = "copy-nocompress";
+/// Through proxies without and with delay.
+pub(super) const COPY_NEAR: &str = "copy-near";
+pub(super) const COPY_FAR: &str = "copy-far";
+
+/// A copy with options of its own.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// The name in tables.
+    pub name: String,
+    /// What is said to `keyferry copy`.
+    pub options: Vec<String>,
+    /// Why it cannot take part: this binary may lack an option.
+    pub obstacle: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Further variants of the copy.
+    pub variants: Vec<Variant>,
+    /// Programs from outside: name and shell command.
+    pub against: Vec<(String, String)>,
+    /// Measure a copy through proxies with this round trip, and through the same with none.
+    pub round_trip: Option<Duration>,
+    /// Only these, if any are named.
+    pub only: Vec<String>,
+    /// Not these.
+    pub skip: Vec<String>,
+}
+
+/// The contestants in the order they run in.
+///
+/// # Errors
+/// [`crate::error::Kind::Config`]: a name that nobody has, or that two have, or nobody is left.
+pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
+    let mut all = Vec::new();
+    let mut add = |name: &str, way, obstacle| {
+        all.push(Contestant { name: name.to_owned(), way, obstacle });
+    };
+    let plain = |round_trip| Way::Copy { options: Vec::new(), round_trip };
+    add(GUIDE, Way::Guide(Programs::find()), None);
+    add("migrate", Way::Migrate, None);
+    add(REPLICA, Way::Replica, None);
+    add(CEILING, Way::Ceiling, None);
+    add("null-target", Way::NullTarget, None);
+    add(COPY, plain(None), None);
+    for Variant { name, options, obstacle } in wishes.variants {
+        add(&name, Way::Copy { options, round_trip: None }, obstacle);
+    }
+    if let Some(round_trip) = wishes.round_trip {
+        add(COPY_NEAR, plain(Some(Duration::ZERO)), None);
+        add(COPY_FAR, plain(Some(round_trip)), None);
+    }
+    for (name, template) in wishes.against {
+        add(&name, Way::Against(template), None);
+    }
+    let names: Vec<String> = all.iter().map(|contestant| contestant.name.clone()).collect();
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().take(index).any(|other| other == name) {
+            return Err(Error::config(format!("two contestants are named '{name}'")));
+        }
+    }
+    if let Some(nobody) = wishes.only.iter().chain(&wishes.skip).find(|name| !names.contains(name))
+    {
+        return Err(Error::config(format!("no contestant is named '{nobody}'"))
+            .advise(format!("there are {}", names.join(", "))));
+    }
+    all.retain(|contestant| {
+        (wishes.only.is_empty() || wishes.only.contains(&contestant.name))
+            && !wishes.skip.contains(&contestant.name)
+    });
+    if all.is_empty() {
+        return Err(Error::config("no contestant is left"));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wishes: Wishes) -> Result<Vec<String>> {
+        Ok(line_up(wishes)?.into_iter().map(|contestant| contestant.name).collect())
+    }
+
+    #[test]
+    fn contestants_are_chosen_by_name() {
+        let only = vec![COPY.to_owned(), CEILING.to_owned()];
+        let wishes = Wishes { only: only.clone(), ..Wishes::default() };
+        assert_eq!(names(wishes).unwrap(), [CEILING, COPY]);
+        let skip = vec![CEILING.to_owned()];
+        assert_eq!(names(Wishes { only, skip, ..Wishes::default() }).unwrap(), [COPY]);
+        let round_trip = Some(Duration::from_millis(20));
+        let with_ways = names(Wishes { round_trip, ..Wishes::default() }).unwrap();
+        assert!(with_ways.ends_with(&[COPY_NEAR.into(), COPY_FAR.into()]), "{with_ways:?}");
+    }
+
+    #[test]
+    fn names_that_nobody_or_two_have_are_mistakes() {
+        let only = vec!["copi".to_owned()];
+        assert!(names(Wishes { only, ..Wishes::default() }).is_err());
+        let against = vec![(COPY.to_owned(), "true".to_owned())];
+        assert!(names(Wishes { against, ..Wishes::default() }).is_err());
+    }
+}
