@@ -6,6 +6,7 @@ use redis::cmd;
 use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
+use crate::support::fault_proxy::{Behaviour, FaultProxy};
 use crate::support::keyferry::Keyferry;
 use crate::support::server::{Kind, Server};
 
@@ -60,7 +61,10 @@ fn other_types_among_strings_are_dumped() {
 fn an_expiry_that_appears_meanwhile_is_not_lost() {
     let (source, target) = pair();
     fill_strings(&mut source.client(0), "key", 60_000, 200);
-    let running = Keyferry::copy(source.url(), target.url())
+    // Slow enough that all the expiries below come while it runs.
+    let slow = Behaviour { rate: Some(4_000_000), ..Behaviour::default() };
+    let proxy = FaultProxy::start(source.port, slow);
+    let mut running = Keyferry::copy(proxy.url(), target.url())
         .args(["--connections", "1", "--verify", "none"])
         .start();
     let mut there = target.client(0);
@@ -69,6 +73,7 @@ fn an_expiry_that_appears_meanwhile_is_not_lost() {
     for number in 0..500 {
         here.run(cmd("EXPIRE").arg(format!("key:{}", number * 120)).arg(5_000 + number));
     }
+    assert!(!running.is_over(), "the copy ended before the last expiry was set");
     running.finish().assert_code(&[0]);
     assert_equal(&source, &target, &[(0, 0)]);
 }
