@@ -38,7 +38,55 @@ pub fn duration(value: Duration) -> String {
     }
 }
 
-/// Parses a duration option: a number with `ms`, `s`, `m` or `h`; a bare number is seconds.
+/// Parses an option in bytes: a number, with or without a unit.
+///
+/// | unit | factor |
+/// | --- | --- |
+/// | none, `B` | 1 |
+/// | `k` `m` `g` `t`, `KiB` `MiB` `GiB` `TiB` | powers of 1024 |
+/// | `kB` `MB` `GB` `TB` | powers of 1000 |
+///
+/// Upper and lower case are the same, a blank may stand before the unit. The number may have a
+/// fraction (`1.5GiB`); what is left of a byte is cut. Nothing (0) is no such option.
+///
+/// # Errors
+/// A message for the command line when the text is no such size.
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong =
+        || format!("'{text}' is no size; write for example 50MiB, 50MB, 512k or a number of bytes");
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let (letter, thousand) = match unit.as_str() {
+        "" | "b" => ("", 1_u64),
+        "k" | "m" | "g" | "t" => (unit.as_str(), 1024),
+        _ => match unit.strip_suffix("ib") {
+            Some(letter) => (letter, 1024),
+            None => (unit.strip_suffix('b').ok_or_else(wrong)?, 1000),
+        },
+    };
+    let power = match letter {
+        "" if thousand == 1 => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let factor = thousand.pow(power);
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(factor),
+        Err(_) => {
+            let value = number.parse::<f64>().map_err(|_| wrong())? * factor as f64;
+            // From 2^53 on a fraction of a number is not exact any more, and nobody means it.
+            (value < (1_u64 << 53) as f64).then_some(value as u64)
+        }
+    };
+    bytes.filter(|&bytes| bytes > 0).ok_or_else(wrong)
+}
+
+/// Parses a duration option: a number with `us`, `ms`, `s`, `m` or `h`; a bare number is seconds.
 ///
 /// # Errors
 /// A message for the command line when the text is no such duration.
@@ -48,6 +96,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = text.split_at(digits);
     let value: f64 = number.parse().map_err(|_| wrong_duration(text))?;
     let seconds = match unit.trim() {
+        "us" => value / 1_000_000.0,
         "ms" => value / 1000.0,
         "" | "s" => value,
         "m" | "min" => value * 60.0,
@@ -81,8 +130,34 @@ mod tests {
     }
 
     #[test]
+    fn sizes_parse_with_their_units() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4096B", 4096),
+            ("512k", 512 << 10),
+            ("512KiB", 512 << 10),
+            ("50MiB", 50 << 20),
+            ("50 mib", 50 << 20),
+            ("50m", 50 << 20),
+            ("50MB", 50_000_000),
+            ("1.5GiB", 3 << 29),
+            ("0.5kB", 500),
+            ("2T", 2 << 40),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for bad in
+            ["", "0", "0.1", "MiB", "-1", "1.2.3", "5 parsecs", "1ib", "1bb", "1e9", "99999999T"]
+        {
+            assert!(parse_bytes(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn durations_parse_with_their_units() {
         assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("250us"), Ok(Duration::from_micros(250)));
         assert_eq!(parse_duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));

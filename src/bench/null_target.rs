@@ -47,7 +47,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         ledger: ledger.clone(),
         stop: stop.clone(),
     }));
-    for _ in 0..(Limits { connections: None }).connections_for(1) {
+    for _ in 0..Limits::default().connections_for(1) {
         let (sender, mut receiver) = channel::bounded(CHANNEL_BYTES);
         let from = link.connect().await?;
         let (ledger, stop) = (ledger.clone(), stop.clone());

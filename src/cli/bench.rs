@@ -108,7 +108,7 @@ fn prepare_and_run(options: &Wanted) -> Result<ExitCode> {
         tokio::select! {
             biased;
             outcome = Box::pin(bench::run(&wanted, logging::text_line, &cancel)) => outcome,
-            () = signals.watch(cancel.clone()) => Err(Error::config("signals ended")),
+            () = signals.watch(cancel.clone().into()) => Err(Error::config("signals ended")),
         }
     })?;
     let table = bench::table::table(&outcome);

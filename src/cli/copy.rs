@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use indicatif::MultiProgress;
-use tokio_util::sync::CancellationToken;
 use tracing::Level;
 
 use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
@@ -17,12 +16,14 @@ use super::signals::Signals;
 use super::{environment, exit, logging};
 use crate::command::Pattern;
 use crate::config::filter::parse_type;
-use crate::config::{FetchMode, Filter, IfExists, Limits, Mapping, Plan, Route, Timeouts, Verify};
+use crate::config::{
+    FetchMode, Filter, IfExists, Limits, Mapping, Plan, Route, SourceCompression, Timeouts, Verify,
+};
 use crate::engine;
-use crate::error::{Error, Result, Side};
+use crate::error::{Error, Kind, Result, Side};
 use crate::report::progress::{Progress, Style};
 use crate::report::{Stats, table};
-use crate::units::parse_duration;
+use crate::units::{parse_bytes, parse_duration};
 
 /// What `copy` takes.
 #[derive(Args)]
@@ -74,6 +75,19 @@ pub(super) struct CopyOptions {
     #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration, help_heading = "How it is copied")]
     retry_budget: Duration,
 
+    /// At most so many payload bytes a second, all connections together: 50MiB, 50MB, 512k, 4096
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes, help_heading = "Gentle to the source")]
+    max_rate: Option<u64>,
+    /// At most so many keys a second, all connections together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Gentle to the source")]
+    max_keys_rate: Option<u64>,
+    /// Slow down while the source keeps a PING waiting for longer than this, network time apart
+    #[arg(long, value_name = "TIME", value_parser = parse_latency, help_heading = "Gentle to the source")]
+    max_source_latency: Option<Duration>,
+    /// Whether the source goes on compressing what it dumps, most of a DUMP's cost
+    #[arg(long, value_name = "HOW", default_value = "keep", help_heading = "Gentle to the source")]
+    source_compression: CompressionMode,
+
     /// Write a JSON report to this file; - is stdout (the summary then goes to stderr)
     #[arg(long, value_name = "FILE", help_heading = "What is said")]
     report: Option<PathBuf>,
@@ -122,6 +136,14 @@ enum FetchWay {
     Auto,
     /// All by DUMP
     Dump,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum CompressionMode {
+    /// As it is configured there
+    Keep,
+    /// Off during the copy (CONFIG SET rdbcompression no), then put back, whatever happens
+    Off,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -209,7 +231,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 }
 
 async fn copy(plan: Plan, mut voice: Voice) -> Result<ExitCode> {
-    let cancel = CancellationToken::new();
+    let stop = engine::Stop::default();
     let signals = Signals::install()?;
     let stats = Arc::new(Stats::default());
     let line = match voice.format {
@@ -219,11 +241,15 @@ async fn copy(plan: Plan, mut voice: Voice) -> Result<ExitCode> {
     let progress = Progress::new(stats.clone(), voice.style, &voice.bars, line);
     let ended = tokio::select! {
         biased;
-        ended = Box::pin(engine::run(plan, stats, cancel.clone())) => ended,
-        () = signals.watch(cancel) => return Err(Error::config("signals ended")),
+        ended = Box::pin(engine::run(plan, stats, stop.clone())) => ended,
+        () = signals.watch(stop.clone()) => return Err(Error::config("signals ended")),
         () = progress.show() => return Err(Error::config("progress ended")),
     };
     drop(progress);
+    if stop.abort.is_cancelled() {
+        // What was in flight is dropped: there are no counts that add up.
+        return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
+    }
     let as_json = voice.format == logging::Format::Json;
     let summary = table::summary(&ended.report);
     // A run that never began is told by its error alone.
@@ -309,17 +335,32 @@ fn plan(options: CopyOptions) -> Result<Plan> {
             FetchWay::Auto => FetchMode::Auto,
             FetchWay::Dump => FetchMode::Dump,
         },
+        source_compression: match options.source_compression {
+            CompressionMode::Keep => SourceCompression::Keep,
+            CompressionMode::Off => SourceCompression::Off,
+        },
         verify: match options.verify {
             VerifyMode::None => Verify::None,
             VerifyMode::Count => Verify::Count,
         },
-        limits: Limits { connections: options.connections.map(usize::from) },
+        limits: Limits {
+            connections: options.connections.map(usize::from),
+            bytes_per_second: options.max_rate,
+            keys_per_second: options.max_keys_rate,
+            source_latency: options.max_source_latency,
+        },
         timeouts: Timeouts {
             connect: options.connect_timeout,
             reply: options.reply_timeout,
             retry: options.retry_budget,
         },
     })
+}
+
+/// A limit of latency: a duration that something can be under.
+fn parse_latency(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    if limit.is_zero() { Err(format!("'{text}' leaves no time for an answer")) } else { Ok(limit) }
 }
 
 /// The two URLs: arguments first, the environment where they are missing. A single argument is the

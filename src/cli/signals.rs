@@ -1,9 +1,15 @@
 //! Ctrl-C and SIGTERM: once drains and reports, twice stops at once.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
+
+use crate::engine::Stop;
 use crate::error::{Error, Kind, Result};
+
+/// How long a run that is to stop at once may take: its own clean-up takes a second at most.
+const CLEAN_UP: Duration = Duration::from_secs(2);
 
 /// Listens from now on.
 pub(super) struct Signals {
@@ -24,12 +30,18 @@ impl Signals {
         })
     }
 
-    /// Cancels on the first signal, ends the process on the second; never returns.
-    pub(super) async fn watch(mut self, cancel: CancellationToken) {
+    /// Drains on the first signal, aborts on the second, ends the process on the third, or if the
+    /// run does not end by itself; never returns.
+    pub(super) async fn watch(mut self, stop: Stop) {
         self.next().await;
-        cancel.cancel();
+        stop.drain.cancel();
         tracing::warn!("stopping: what is in flight is finished first; once more stops at once");
         self.next().await;
+        stop.abort.cancel();
+        tokio::select! {
+            () = self.next() => {}
+            () = sleep(CLEAN_UP) => {}
+        }
         std::process::exit(i32::from(Kind::Cancelled.exit_code()));
     }
 

@@ -2,12 +2,19 @@
 
 use std::time::Duration;
 
-/// Connections and windows of one run.
-#[derive(Clone, Copy, Debug)]
+/// Connections, windows and the pace of one run.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
     /// Fetch connections, and as many lanes, for each database; `None`: chosen from the number of
     /// databases.
     pub connections: Option<usize>,
+    /// Payload bytes a second, all databases and connections together; `None`: as fast as it goes.
+    pub bytes_per_second: Option<u64>,
+    /// Keys a second, likewise.
+    pub keys_per_second: Option<u64>,
+    /// How long the source may keep a PING waiting, beyond the network's own time; what is slower
+    /// throttles the copy.
+    pub source_latency: Option<Duration>,
 }
 
 impl Limits {
@@ -19,6 +26,11 @@ impl Limits {
     /// Databases copied at the same time; the others wait. Bounds sockets and buffers on servers
     /// that were configured with thousands of databases.
     pub const DATABASES_AT_ONCE: usize = 16;
+
+    /// Whether anything may slow the run.
+    pub fn paced(self) -> bool {
+        self.bytes_per_second.or(self.keys_per_second).is_some() || self.source_latency.is_some()
+    }
 
     /// Fetch connections for each of `databases` databases.
     pub fn connections_for(self, databases: usize) -> usize {
@@ -58,11 +70,12 @@ mod tests {
 
     #[test]
     fn databases_share_the_default_connections() {
-        let default = Limits { connections: None };
+        let default = Limits::default();
+        let asked = |connections| Limits { connections: Some(connections), ..default };
         assert_eq!(default.connections_for(1), 4);
         assert_eq!(default.connections_for(3), 2);
         assert_eq!(default.connections_for(1_000), 1);
-        assert_eq!(Limits { connections: Some(9) }.connections_for(3), 9);
-        assert_eq!(Limits { connections: Some(999) }.connections_for(1), 64);
+        assert_eq!(asked(9).connections_for(3), 9);
+        assert_eq!(asked(999).connections_for(1), 64);
     }
 }

@@ -68,6 +68,16 @@ pub enum FetchMode {
     Dump,
 }
 
+/// Whether the source compresses the payloads it dumps, which costs it most of the time of a DUMP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceCompression {
+    /// As it is configured there.
+    #[default]
+    Keep,
+    /// Turned off for the time of the copy, and put back.
+    Off,
+}
+
 /// What a copy does.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -87,9 +97,11 @@ pub struct Plan {
     pub dry_run: bool,
     /// How keys are read.
     pub fetch: FetchMode,
+    /// What becomes of the source's compression meanwhile.
+    pub source_compression: SourceCompression,
     /// How the end is proven.
     pub verify: Verify,
-    /// Connections, windows, bounds.
+    /// Connections, windows, bounds, pace.
     pub limits: Limits,
     /// How long a server may be silent.
     pub timeouts: Timeouts,

@@ -6,13 +6,22 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::probe::Probed;
-use super::{Run, database};
+use super::{Run, database, guard};
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 use crate::report::Ledger;
 
+/// The copy as a task of its own: what is left to do after it is done even if it panics.
+pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
+    let mut alone = JoinSet::new();
+    let copied = run.clone();
+    alone.spawn(async move { Box::pin(copy(&copied, &probed)).await });
+    join(alone, &run).await
+}
+
 /// Copies every route; the first error of a database stops the others and is returned at the end.
-pub(super) async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
+async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
+    let guard = guard::start(run, probed).await?;
     let connections = run.plan.limits.connections_for(probed.routes.len());
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
@@ -36,7 +45,11 @@ pub(super) async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             Box::pin(database::copy(&run, job)).await
         });
     }
-    join(databases, run).await
+    let copied = join(databases, run).await;
+    match guard {
+        Some(guard) => copied.and(guard.end().await),
+        None => copied,
+    }
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts.

@@ -75,6 +75,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     }
     for (from, into) in at_source.zip(at_target) {
         let (sender, receiver) = channel::bounded(CHANNEL_BYTES);
+        let sender = sender.paced(run.pace.clone());
         let (link, ledger, stop) = (source.clone(), ledger.clone(), run.stop.clone());
         let fetch =
             Fetch::new(link, from, keys.clone(), sender, asking, ledger.clone(), stop.clone());

@@ -3,11 +3,17 @@
 //! ```text
 //! probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> verify
 //! ```
+//!
+//! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
+//! source's latency, and the source's compression, which is put back however a run ends.
 
+mod compression;
 mod copy;
 mod database;
 mod dry_run;
 mod expiries;
+mod governor;
+mod guard;
 mod merge;
 mod probe;
 mod proof;
@@ -16,12 +22,30 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Plan, Verify};
-use crate::error::{Error, Result};
+use crate::config::{Plan, SourceCompression, Verify};
+use crate::error::{Error, Kind, Result};
+use crate::flow::Pace;
 use crate::net::{Connector, Link};
 use crate::report::Stats;
 use crate::report::json::{Outcome, Peer, Report, Verified};
+use compression::Compression;
 use probe::Probed;
+
+/// How a run is ended early. A plain token drains.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Finish what is in flight, then report.
+    pub drain: CancellationToken,
+    /// Drop what is in flight; what was changed on the source's settings is put back, within a
+    /// second. The counts do not add up then.
+    pub abort: CancellationToken,
+}
+
+impl From<CancellationToken> for Stop {
+    fn from(drain: CancellationToken) -> Self {
+        Self { drain, ..Self::default() }
+    }
+}
 
 /// What all tasks of a run share.
 struct Run {
@@ -31,6 +55,8 @@ struct Run {
     stats: Arc<Stats>,
     /// Ends the run early: the operator's wish, or a cause that hits every key.
     stop: CancellationToken,
+    /// How fast it may be, if there is anything to say about that.
+    pace: Option<Arc<Pace>>,
 }
 
 impl Run {
@@ -56,12 +82,29 @@ pub struct Ended {
     pub error: Option<Error>,
 }
 
-/// Runs a plan to its end, or, once `cancel` is cancelled, until what is in flight is done.
-pub async fn run(plan: Plan, stats: Arc<Stats>, cancel: CancellationToken) -> Ended {
+/// Runs a plan to its end, or, once it is to drain, until what is in flight is done.
+pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended {
+    let Stop { drain: cancel, abort } = stop.into();
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let dry_run = plan.dry_run;
-    let result = run_probed(plan, stats.clone(), &cancel, &mut source, &mut target).await;
+    let mut compression = Compression::default();
+    let work = async {
+        let run = prepare(plan, stats.clone(), &cancel)?;
+        run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
+    };
+    let mut result = tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            // For what is not dropped with `work`: threads that were started for it.
+            cancel.cancel();
+            Err(Error::new(Kind::Cancelled, "stopped at once"))
+        }
+        result = work => result,
+    };
+    if let Err(error) = compression.put_back(&abort).await {
+        result = Err(also(result, error));
+    }
     let mut report = Report::new("copy", source, target, &stats);
     let mut error = None;
     let mut proven = true;
@@ -75,7 +118,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, cancel: CancellationToken) -> En
             error = Some(cause);
         }
     }
-    let refused = error.as_ref().is_some_and(|e| e.kind() == crate::error::Kind::Refused);
+    let refused = error.as_ref().is_some_and(|e| e.kind() == Kind::Refused);
     let accounted = report.keys.settled() == report.keys.scanned;
     let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
     report.outcome = match &error {
@@ -91,34 +134,58 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, cancel: CancellationToken) -> En
     Ended { report, error }
 }
 
-async fn run_probed(
-    plan: Plan,
-    stats: Arc<Stats>,
-    cancel: &CancellationToken,
-    source: &mut Peer,
-    target: &mut Peer,
-) -> Result<Verified> {
-    let run = Run {
+fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
+    let (limits, stop) = (plan.limits, cancel.child_token());
+    let pace = limits.paced().then(|| {
+        Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
+    });
+    Ok(Arc::new(Run {
         source: Connector::new(&plan.source, plan.timeouts)?,
         target: Connector::new(&plan.target, plan.timeouts)?,
         plan,
         stats,
-        stop: cancel.child_token(),
-    };
+        stop,
+        pace,
+    }))
+}
+
+/// The error of a run whose source could not be put back as it was: what ended the run comes first,
+/// the other must not go unsaid.
+fn also<T>(result: Result<T>, left_behind: Error) -> Error {
+    let Err(first) = result else { return left_behind };
+    tracing::error!("{left_behind}; {}", left_behind.advice().unwrap_or_default());
+    first
+}
+
+async fn run_probed(
+    run: &Arc<Run>,
+    cancel: &CancellationToken,
+    abort: &CancellationToken,
+    compression: &mut Compression,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
     let probed = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(Verified::none()),
-        probed = probe::probe(&run, source, target) => probed?,
+        probed = probe::probe(run, source, target) => Arc::new(probed?),
     };
     if run.plan.dry_run {
-        dry_run::dry_run(&run, &probed).await?;
+        dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
-    let run = Arc::new(run);
-    copy::copy(&run, &probed).await?;
-    expiries::settle(&run, &probed).await?;
+    if run.plan.source_compression == SourceCompression::Off {
+        compression.turn_off(run, &probed).await?;
+    }
+    let copied = copy::apart(run.clone(), probed.clone()).await;
+    // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
+    if let Err(error) = compression.put_back(abort).await {
+        return Err(also(copied, error));
+    }
+    copied?;
+    expiries::settle(run, &probed).await?;
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
         return Ok(Verified::none());
     }
-    proof::prove(&run, &probed).await
+    proof::prove(run, &probed).await
 }

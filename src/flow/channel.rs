@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::entry::Batch;
+use super::pace::Pace;
 
 /// The bytes a batch holds of the channel's budget.
 pub type Permit = OwnedSemaphorePermit;
@@ -22,6 +23,7 @@ pub struct Sender {
     batches: mpsc::Sender<Batch>,
     budget: Arc<Semaphore>,
     capacity: u32,
+    pace: Option<Arc<Pace>>,
 }
 
 /// The target's end.
@@ -35,15 +37,30 @@ pub fn bounded(bytes: usize) -> (Sender, Receiver) {
     let capacity = u32::try_from(bytes.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let (sender, receiver) = mpsc::channel(BATCHES);
     let budget = Arc::new(Semaphore::new(capacity as usize));
-    (Sender { batches: sender, budget, capacity }, Receiver { batches: receiver })
+    (Sender { batches: sender, budget, capacity, pace: None }, Receiver { batches: receiver })
 }
 
 impl Sender {
-    /// Sends a batch once there is room for its bytes.
+    /// The same, at a pace that it shares with others.
+    #[must_use]
+    pub fn paced(self, pace: Option<Arc<Pace>>) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// How much of a full window should be asked of the source, so that the pace is kept there, too.
+    pub fn window(&self, full: usize) -> usize {
+        self.pace.as_ref().map_or(full, |pace| pace.scaled(full))
+    }
+
+    /// Sends a batch once its pace allows it and there is room for its bytes.
     ///
     /// # Errors
     /// The receiver is gone; the batch comes back.
     pub async fn send(&self, mut batch: Batch) -> Result<(), Batch> {
+        if let Some(pace) = &self.pace {
+            let bytes = batch.entries.iter().map(|entry| u64::from(entry.bytes)).sum();
+            pace.pass(batch.entries.len() as u64, bytes).await;
+        }
         let cost = u32::try_from(batch.cost()).unwrap_or(u32::MAX).min(self.capacity);
         match self.budget.clone().acquire_many_owned(cost).await {
             Ok(permit) => batch.permit = Some(permit),
@@ -69,9 +86,12 @@ impl Receiver {
 mod tests {
     use std::time::Duration;
 
-    use tokio::time::timeout;
+    use tokio::time::{Instant, timeout};
+    use tokio_util::sync::CancellationToken;
 
+    use super::super::entry::{Entry, Form};
     use super::*;
+    use crate::resp::Span;
 
     fn batch(bytes: usize) -> Batch {
         Batch { keys: vec![0; bytes], ..Batch::default() }
@@ -91,5 +111,23 @@ mod tests {
         assert!(timeout(wait, sender.send(batch(1))).await.is_err(), "a large one stands alone");
         drop(receiver);
         assert!(sender.send(batch(0)).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_channels_share_one_pace_of_payload_bytes() {
+        let pace = Arc::new(Pace::new(Some(1_000_000), None, CancellationToken::new()));
+        let began = Instant::now();
+        for _ in 0..10 {
+            let (sender, mut receiver) = bounded(100);
+            let sender = sender.paced(Some(pace.clone()));
+            assert_eq!(sender.window(500), 95);
+            let (key, payload) = (Span::default(), Span::default());
+            let entry = Entry { key, payload, form: Form::Dump, bytes: 200_000, expiry: 0 };
+            sender.send(Batch { entries: vec![entry; 2], ..Batch::default() }).await.unwrap();
+            assert_eq!(receiver.next().await.unwrap().entries.len(), 2);
+        }
+        // What the last one owes is not waited for.
+        let late = began.elapsed() - Duration::from_millis(3_600);
+        assert!(late < Duration::from_millis(50), "{late:?}");
     }
 }

@@ -5,6 +5,8 @@
 pub mod channel;
 mod entry;
 mod keys;
+pub mod pace;
 
 pub use entry::{Acked, Batch, Entry, Form};
 pub use keys::{KeyQueue, Keys, key_queue, name_of};
+pub use pace::Pace;
