@@ -28,6 +28,9 @@ pub(crate) struct Behaviour {
     pub(crate) after_replies: Option<(u64, Fault)>,
     /// The fault after so many bytes of requests, over all connections.
     pub(crate) after_requests: Option<(u64, Fault)>,
+    /// The fault once a request that holds these bytes was passed on, before its answer: the server
+    /// does as it is told, the client never hears of it. Only the first such request.
+    pub(crate) for_answer_to: Option<(&'static [u8], Fault)>,
     /// The largest piece in which bytes are passed on.
     pub(crate) piece: Option<usize>,
     /// A pause before each piece.
@@ -136,6 +139,14 @@ impl Shared {
         }
     }
 
+    /// The fault that is to happen instead of the answer to these requests. They are small and are
+    /// sent in one piece, so a needle across two pieces isn't looked for.
+    fn unanswered(&self, requests: &[u8]) -> Option<Fault> {
+        let (needle, fault) = self.behaviour.for_answer_to?;
+        let asked = requests.windows(needle.len()).any(|window| window == needle);
+        (asked && self.struck().is_none()).then_some(fault)
+    }
+
     fn strike(&self, fault: Fault, ends: [&TcpStream; 2]) {
         self.state().struck = Some(fault);
         match fault {
@@ -219,7 +230,10 @@ fn pump(from: &Arc<TcpStream>, to: &Arc<TcpStream>, direction: Direction, shared
             std::thread::sleep(Duration::from_millis(20));
         }
         shared.pace(count);
-        let (allowed, fault) = shared.allow(direction, count);
+        let (allowed, mut fault) = shared.allow(direction, count);
+        if matches!(direction, Direction::Requests) {
+            fault = fault.or_else(|| shared.unanswered(&buffer[..allowed]));
+        }
         if (&**to).write_all(&buffer[..allowed]).is_err() {
             break;
         }
