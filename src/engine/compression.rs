@@ -33,6 +33,8 @@ pub(super) struct Compression {
     changed: Option<Link>,
     /// The connection that changed it, not in the middle of anything.
     connection: Option<Connection>,
+    /// Why it could not be put back, and what to do.
+    left_behind: Option<Error>,
 }
 
 impl Compression {
@@ -88,11 +90,8 @@ impl Compression {
 
     /// Puts the setting back, if it was changed: tried for the whole of the retry budget, or, once
     /// `abort` is cancelled, for a second. When this is dropped half-way, it can be called again.
-    ///
-    /// # Errors
-    /// It could not be put back; the advice says what to do.
-    pub(super) async fn put_back(&mut self, abort: &CancellationToken) -> Result<()> {
-        let Some(link) = self.changed.clone() else { return Ok(()) };
+    pub(super) async fn put_back(&mut self, abort: &CancellationToken) {
+        let Some(link) = self.changed.clone() else { return };
         let kept = self.connection.take();
         let patiently = tokio::select! {
             biased;
@@ -107,11 +106,16 @@ impl Compression {
             },
         };
         self.changed = None;
-        result.map_err(|error| {
+        if let Err(error) = result {
             let why = error.message();
             let text = format!("rdbcompression may still be off on the source: {why}");
-            Error::new(Kind::Server, text).advise(BY_HAND)
-        })
+            self.left_behind = Some(Error::new(Kind::Server, text).advise(BY_HAND));
+        }
+    }
+
+    /// What the operator has to know: it could not be put back.
+    pub(super) fn left_behind(self) -> Option<Error> {
+        self.left_behind
     }
 }
 

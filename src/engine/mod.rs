@@ -93,7 +93,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         let run = prepare(plan, stats.clone(), &cancel)?;
         run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
     };
-    let mut result = tokio::select! {
+    let result = tokio::select! {
         biased;
         () = abort.cancelled() => {
             // For what is not dropped with `work`: threads that were started for it.
@@ -102,11 +102,9 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
         result = work => result,
     };
-    if let Err(error) = compression.put_back(&abort).await {
-        result = Err(also(result, error));
-    }
+    compression.put_back(&abort).await;
     let mut report = Report::new("copy", source, target, &stats);
-    let mut error = None;
+    let mut error = compression.left_behind();
     let mut proven = true;
     match result {
         Ok(verified) => {
@@ -114,10 +112,13 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
             report.verified = verified;
         }
         Err(cause) => {
-            report.error = Some(cause.to_string());
-            error = Some(cause);
+            // What ended the run comes first; the other must not go unsaid.
+            if let Some(left) = error.replace(cause) {
+                tracing::error!("{left}; {}", left.advice().unwrap_or_default());
+            }
         }
     }
+    report.error = error.as_ref().map(Error::to_string);
     let refused = error.as_ref().is_some_and(|e| e.kind() == Kind::Refused);
     let accounted = report.keys.settled() == report.keys.scanned;
     let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
@@ -149,14 +150,6 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
     }))
 }
 
-/// The error of a run whose source could not be put back as it was: what ended the run comes first,
-/// the other must not go unsaid.
-fn also<T>(result: Result<T>, left_behind: Error) -> Error {
-    let Err(first) = result else { return left_behind };
-    tracing::error!("{left_behind}; {}", left_behind.advice().unwrap_or_default());
-    first
-}
-
 async fn run_probed(
     run: &Arc<Run>,
     cancel: &CancellationToken,
@@ -179,9 +172,7 @@ async fn run_probed(
     }
     let copied = copy::apart(run.clone(), probed.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
-    if let Err(error) = compression.put_back(abort).await {
-        return Err(also(copied, error));
-    }
+    compression.put_back(abort).await;
     copied?;
     expiries::settle(run, &probed).await?;
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
