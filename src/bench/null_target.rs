@@ -4,7 +4,7 @@
 //! counts its batches and drops them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,17 +14,16 @@ use super::server::Peer;
 use crate::command::ServerInfo;
 use crate::command::keyspace::ExpiryCommand;
 use crate::config::{Filter, Limits};
+use crate::engine::Budget;
 use crate::error::Result;
-use crate::flow::{channel, key_queue};
+use crate::flow::{Load, Verdict, channel, key_queue};
 use crate::net::Link;
 use crate::report::{Ledger, Stats, Usage};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
-use crate::source::fetch::{Asking, Fetch};
+use crate::source::fetch::{Asking, Fetch, Tools};
 use crate::source::scan::{Scan, scan};
-
-/// Bytes between a fetch and its consumer, as in a copy.
-const CHANNEL_BYTES: usize = 2 << 20;
+use crate::source::window::Window;
 
 /// Reads the whole of database 0 once.
 pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
@@ -32,7 +31,12 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
     let stop = CancellationToken::new();
     let _ends_the_waiting = stop.clone().drop_guard();
     let link = Link::new(source.connector()?, 0, None, stop.clone());
-    let asking = asking(&link).await?;
+    let limits = Limits::default();
+    let connections = limits.connections_for(1);
+    let budget = Budget::new(limits.memory, connections, Duration::ZERO, Duration::ZERO);
+    let window = Window::new(budget.source_window, budget.source_keys, connections);
+    let window = Arc::new(window);
+    let asking = asking(&link, budget.large).await?;
     let stats = Arc::new(Stats::default());
     let ledger = Ledger::new(stats.clone(), stats.database(0, 0, keys));
     let (sender, queue) = key_queue();
@@ -47,16 +51,31 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         ledger: ledger.clone(),
         stop: stop.clone(),
     }));
-    for _ in 0..Limits::default().connections_for(1) {
-        let (sender, mut receiver) = channel::bounded(CHANNEL_BYTES);
-        let from = link.connect().await?;
-        let (ledger, stop) = (ledger.clone(), stop.clone());
-        let fetch = Fetch::new(link.clone(), from, queue.clone(), sender, asking, ledger, stop);
+    for _ in 0..connections {
+        let (sender, mut receiver) = channel::bounded(budget.channel);
+        let fetch = Fetch::new(Tools {
+            link: link.clone(),
+            connection: link.connect().await?,
+            keys: queue.clone(),
+            out: sender,
+            asking,
+            window: window.clone(),
+            slab: budget.slab,
+            ledger: ledger.clone(),
+            stop: stop.clone(),
+        });
         readers.spawn(fetch.run());
         consumers.spawn(async move {
             let mut entries = 0;
-            while let Some(batch) = receiver.next().await {
-                entries += batch.entries.len() as u64;
+            while let Some(load) = receiver.next().await {
+                entries += match load {
+                    Load::Batch(batch) => batch.entries.len() as u64,
+                    Load::Large(mut large) => {
+                        while large.pieces.recv().await.is_some() {}
+                        let _ = large.verdict.send(Verdict::Settled);
+                        1
+                    }
+                };
             }
             entries
         });
@@ -76,7 +95,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
 }
 
 /// As the engine asks when no options are given and the target is empty.
-async fn asking(link: &Link) -> Result<Asking> {
+async fn asking(link: &Link, large: usize) -> Result<Asking> {
     let mut connection = link.connect().await?;
     let command = match connection.call(&[b"PEXPIRETIME", b"keyferry:probe"]).await? {
         Value::Integer(_) => ExpiryCommand::Absolute,
@@ -85,5 +104,6 @@ async fn asking(link: &Link) -> Result<Asking> {
     let info = connection.demand(&[b"INFO", b"keyspace"]).await?;
     let info = ServerInfo::parse(&String::from_utf8_lossy(info.bytes().unwrap_or_default()));
     let expiries = info.keyspace.get(&0).is_some_and(|keyspace| keyspace.expires > 0);
-    Ok(Asking { clock: ExpiryClock { command, ahead_ms: 0 }, expiries, by_value: true })
+    let clock = ExpiryClock { command, ahead_ms: 0 };
+    Ok(Asking { clock, expiries, by_value: true, large, fingerprints: false })
 }

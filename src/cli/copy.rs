@@ -23,7 +23,7 @@ use crate::engine;
 use crate::error::{Error, Kind, Result, Side};
 use crate::report::progress::{Progress, Style};
 use crate::report::{Stats, table};
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{bytes, parse_bytes, parse_duration};
 
 /// What `copy` takes.
 #[derive(Args)]
@@ -65,6 +65,9 @@ pub(super) struct CopyOptions {
     /// Connections to each side for each database [default: 4, shared by the databases]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "How it is copied")]
     connections: Option<u16>,
+    /// What the process may have resident: 64MiB, 1GiB; larger values than fit come in pieces
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_memory, help_heading = "How it is copied")]
+    memory: u64,
     /// How long a connection may take to stand
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration, help_heading = "How it is copied")]
     connect_timeout: Duration,
@@ -345,6 +348,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         },
         limits: Limits {
             connections: options.connections.map(usize::from),
+            memory: options.memory,
             bytes_per_second: options.max_rate,
             keys_per_second: options.max_keys_rate,
             source_latency: options.max_source_latency,
@@ -355,6 +359,15 @@ fn plan(options: CopyOptions) -> Result<Plan> {
             retry: options.retry_budget,
         },
     })
+}
+
+/// A budget of memory: a size that a run can do with.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let memory = parse_bytes(text)?;
+    if memory < Limits::LEAST_MEMORY {
+        return Err(format!("a copy needs {} at least", bytes(Limits::LEAST_MEMORY)));
+    }
+    Ok(memory)
 }
 
 /// A limit of latency: a duration that something can be under.

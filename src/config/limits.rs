@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 /// Connections, windows and the pace of one run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Fetch connections, and as many lanes, for each database; `None`: chosen from the number of
     /// databases.
     pub connections: Option<usize>,
+    /// What the process may have resident, in bytes: bounds what is on its way.
+    pub memory: u64,
     /// Payload bytes a second, all databases and connections together; `None`: as fast as it goes.
     pub bytes_per_second: Option<u64>,
     /// Keys a second, likewise.
@@ -17,7 +19,23 @@ pub struct Limits {
     pub source_latency: Option<Duration>,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            memory: Self::DEFAULT_MEMORY,
+            bytes_per_second: None,
+            keys_per_second: None,
+            source_latency: None,
+        }
+    }
+}
+
 impl Limits {
+    /// What a run may have resident when nothing else is asked for, in bytes.
+    pub const DEFAULT_MEMORY: u64 = 64 << 20;
+    /// The least a run can do with, in bytes.
+    pub const LEAST_MEMORY: u64 = 24 << 20;
     /// Fetch connections of a whole run when none are asked for: enough that one is always being
     /// served while the others wait for the wire (see `keyferry bench`'s table in the README).
     pub const DEFAULT_CONNECTIONS: usize = 4;

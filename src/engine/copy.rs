@@ -5,11 +5,13 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::probe::Probed;
 use super::{Run, database, guard};
 use crate::config::Limits;
 use crate::error::{Error, Kind, Result};
 use crate::report::Ledger;
+use crate::source::window::Window;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
 pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
@@ -23,6 +25,11 @@ pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
 async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let guard = guard::start(run, probed).await?;
     let connections = run.plan.limits.connections_for(probed.routes.len());
+    let pairs = connections * probed.routes.len().min(Limits::DATABASES_AT_ONCE);
+    let [source_far, target_far] = probed.round_trips;
+    let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
+    tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
+    let window = Arc::new(Window::new(budget.source_window, budget.source_keys, pairs));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
     for &route in &probed.routes {
@@ -34,7 +41,9 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             target: run.target_link(route.target, probed),
             ledger,
             connections,
-            asking: probed.asking(run, route),
+            asking: probed.asking(run, route, budget.large),
+            budget,
+            window: window.clone(),
         };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {

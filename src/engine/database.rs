@@ -6,9 +6,12 @@
 //!                 └─> fetch ──> channel ──> lane ──┴─> exists ─> merge   (--if-exists merge)
 //! ```
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::budget::Budget;
 use super::copy::join;
 use super::{Run, merge};
 use crate::config::IfExists;
@@ -17,12 +20,11 @@ use crate::flow::{channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::erase::{Erase, erase};
-use crate::source::fetch::{Asking, Fetch};
+use crate::source::fetch::{self, Asking, Fetch};
 use crate::source::scan::{Scan, scan};
-use crate::target::restore::{Hooks, Lane};
+use crate::source::window::Window;
+use crate::target::restore::{self, Hooks, Lane};
 
-/// Bytes between a fetch and the ack of its lane: the lane's window, and as much again that waits.
-const CHANNEL_BYTES: usize = 2 << 20;
 /// Acknowledged batches, and names of keys to be merged, that may wait for their task.
 const HOOKS_WAITING: usize = 64;
 
@@ -34,12 +36,15 @@ pub(super) struct Job {
     /// Fetch connections, and as many lanes.
     pub(super) connections: usize,
     pub(super) asking: Asking,
+    pub(super) budget: Budget,
+    /// What may be asked of the source at once, all databases together.
+    pub(super) window: Arc<Window>,
 }
 
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
-    let Job { source, target, ledger, connections, asking } = job;
+    let Job { source, target, ledger, connections, asking, budget, window } = job;
     let clock = asking.clock;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
@@ -74,13 +79,29 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         }));
     }
     for (from, into) in at_source.zip(at_target) {
-        let (sender, receiver) = channel::bounded(CHANNEL_BYTES);
-        let sender = sender.paced(run.pace.clone());
-        let (link, ledger, stop) = (source.clone(), ledger.clone(), run.stop.clone());
-        let fetch =
-            Fetch::new(link, from, keys.clone(), sender, asking, ledger.clone(), stop.clone());
+        let (sender, receiver) = channel::bounded(budget.channel);
+        let fetch = Fetch::new(fetch::Tools {
+            link: source.clone(),
+            connection: from,
+            keys: keys.clone(),
+            out: sender.paced(run.pace.clone()),
+            asking,
+            window: window.clone(),
+            slab: budget.slab,
+            ledger: ledger.clone(),
+            stop: run.stop.clone(),
+        });
         tasks.spawn(fetch.run());
-        let lane = Lane::new(target.clone(), into, receiver, policy, ledger, stop, hooks.clone());
+        let lane = Lane::new(restore::Tools {
+            link: target.clone(),
+            connection: into,
+            batches: receiver,
+            policy,
+            window: budget.lane,
+            ledger: ledger.clone(),
+            stop: run.stop.clone(),
+            hooks: hooks.clone(),
+        });
         tasks.spawn(lane.run());
     }
     // What is left here must not keep the tasks waiting for more.

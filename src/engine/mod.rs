@@ -7,6 +7,7 @@
 //! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
 //! source's latency, and the source's compression, which is put back however a run ends.
 
+mod budget;
 mod compression;
 mod copy;
 mod database;
@@ -28,6 +29,7 @@ use crate::flow::Pace;
 use crate::net::{Connector, Link};
 use crate::report::Stats;
 use crate::report::json::{Outcome, Peer, Report, Verified};
+pub(crate) use budget::Budget;
 use compression::Compression;
 use probe::Probed;
 

@@ -1,14 +1,14 @@
 //! What both servers are, and whether the plan is safe on them. Writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Run;
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError, ServerInfo};
-use crate::config::FetchMode;
 use crate::config::mapping::{Route, shared_targets};
+use crate::config::{FetchMode, IfExists};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
 use crate::report::json::Peer;
@@ -22,6 +22,8 @@ use crate::units;
 const CLOCKS_AGREE_MS: i64 = 50;
 /// Samples of each clock; the quickest counts.
 const CLOCK_SAMPLES: usize = 5;
+/// PINGs to learn how far a server is away.
+const ROUND_TRIPS: usize = 3;
 /// A key that is asked about and never made.
 const PROBE_KEY: &[u8] = b"keyferry:probe";
 
@@ -43,17 +45,23 @@ pub(super) struct Probed {
     by_value: bool,
     /// Whether the target's user may set expiries later.
     may_expire: bool,
+    /// How long source and target take to answer a PING.
+    pub(super) round_trips: [Duration; 2],
     /// Keys that the source had removed because they expired, when the run began.
     pub(super) expired_keys: Option<u64>,
 }
 
 impl Probed {
     /// What the source is asked about each key of a route.
-    pub(super) fn asking(&self, run: &Run, route: Route) -> Asking {
+    pub(super) fn asking(&self, run: &Run, route: Route, large: usize) -> Asking {
+        let plan = &run.plan;
         Asking {
             clock: self.clock,
             expiries: !self.spares_expiries(run, route),
-            by_value: self.by_value && run.plan.fetch == FetchMode::Auto,
+            by_value: self.by_value && plan.fetch == FetchMode::Auto,
+            large,
+            // To find out whether a value was written before a connection broke, or to delete it.
+            fingerprints: plan.delete_source || plan.if_exists != Some(IfExists::Replace),
         }
     }
 
@@ -95,6 +103,8 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         && target_info.sets_with_expiry()
         && by_value_is_permitted(&mut at_source, &mut at_target).await?;
     let may_expire = !run.plan.dry_run && may_expire(&mut at_target).await?;
+    let (source_far, target_far) =
+        tokio::join!(round_trip(&mut at_source), round_trip(&mut at_target));
     // Last, since it leaves these connections on other databases.
     for route in &routes {
         select(&mut at_source, route.source).await?;
@@ -110,7 +120,20 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         by_value,
         may_expire,
         expired_keys: source_info.expired_keys,
+        round_trips: [source_far?, target_far?],
     })
+}
+
+/// The shortest of a few round trips: the network's own time.
+async fn round_trip(connection: &mut Connection) -> Result<Duration> {
+    let mut shortest = Duration::MAX;
+    for _ in 0..ROUND_TRIPS {
+        let began = Instant::now();
+        // Refused to some users; the answer takes its time all the same.
+        connection.call(&[b"PING"]).await?;
+        shortest = shortest.min(began.elapsed());
+    }
+    Ok(shortest)
 }
 
 async fn info(connection: &mut Connection) -> Result<ServerInfo> {

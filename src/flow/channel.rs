@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::entry::Batch;
+use super::large::Large;
 use super::pace::Pace;
 
 /// The bytes a batch holds of the channel's budget.
@@ -17,10 +18,19 @@ pub type Permit = OwnedSemaphorePermit;
 /// Batches queued: small, the bytes are what counts.
 const BATCHES: usize = 16;
 
+/// What comes out of the channel.
+#[derive(Debug)]
+pub enum Load {
+    /// Entries that are there whole.
+    Batch(Batch),
+    /// A single one that comes in pieces.
+    Large(Large),
+}
+
 /// The source's end.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    batches: mpsc::Sender<Batch>,
+    loads: mpsc::Sender<Load>,
     budget: Arc<Semaphore>,
     capacity: u32,
     pace: Option<Arc<Pace>>,
@@ -29,7 +39,7 @@ pub struct Sender {
 /// The target's end.
 #[derive(Debug)]
 pub struct Receiver {
-    batches: mpsc::Receiver<Batch>,
+    loads: mpsc::Receiver<Load>,
 }
 
 /// A channel that holds at most `bytes` (a single larger batch takes all of it, alone).
@@ -37,7 +47,7 @@ pub fn bounded(bytes: usize) -> (Sender, Receiver) {
     let capacity = u32::try_from(bytes.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
     let (sender, receiver) = mpsc::channel(BATCHES);
     let budget = Arc::new(Semaphore::new(capacity as usize));
-    (Sender { batches: sender, budget, capacity, pace: None }, Receiver { batches: receiver })
+    (Sender { loads: sender, budget, capacity, pace: None }, Receiver { loads: receiver })
 }
 
 impl Sender {
@@ -66,19 +76,40 @@ impl Sender {
             Ok(permit) => batch.permit = Some(permit),
             Err(_) => return Err(batch),
         }
-        self.batches.send(batch).await.map_err(|refused| refused.0)
+        self.loads.send(Load::Batch(batch)).await.map_err(|refused| match refused.0 {
+            Load::Batch(batch) => batch,
+            Load::Large(_) => Batch::default(),
+        })
+    }
+
+    /// Announces an entry that is too large to be held. What bounds its pieces is their own channel.
+    ///
+    /// # Errors
+    /// The receiver is gone.
+    pub async fn send_large(&self, large: Large) -> Result<(), ()> {
+        if let Some(pace) = &self.pace {
+            pace.pass(1, 0).await;
+        }
+        self.loads.send(Load::Large(large)).await.map_err(|_| ())
+    }
+
+    /// Waits until the pace allows a piece of a large entry.
+    pub async fn pace_piece(&self, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            pace.pass(0, bytes as u64).await;
+        }
     }
 }
 
 impl Receiver {
-    /// The next batch; `None` when there will be no more. Cancel-safe.
-    pub async fn next(&mut self) -> Option<Batch> {
-        self.batches.recv().await
+    /// The next load; `None` when there will be no more. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Load> {
+        self.loads.recv().await
     }
 
     /// Takes no more batches; those queued can still be received.
     pub fn close(&mut self) {
-        self.batches.close();
+        self.loads.close();
     }
 }
 
@@ -124,7 +155,8 @@ mod tests {
             let (key, payload) = (Span::default(), Span::default());
             let entry = Entry { key, payload, form: Form::Dump, bytes: 200_000, expiry: 0 };
             sender.send(Batch { entries: vec![entry; 2], ..Batch::default() }).await.unwrap();
-            assert_eq!(receiver.next().await.unwrap().entries.len(), 2);
+            let Some(Load::Batch(batch)) = receiver.next().await else { panic!("no batch") };
+            assert_eq!(batch.entries.len(), 2);
         }
         // What the last one owes is not waited for.
         let late = began.elapsed() - Duration::from_millis(3_600);

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::channel::Permit;
 use super::keys::name_of;
+use super::large::Fingerprint;
 use crate::resp::{Span, Token};
 
 /// What a payload is.
@@ -67,11 +68,11 @@ impl Batch {
     }
 }
 
-/// Entries of a batch that the target acknowledged.
+/// What the target acknowledged.
 #[derive(Debug)]
-pub struct Acked {
-    /// The batch.
-    pub batch: Arc<Batch>,
-    /// The acknowledged entries' places in it.
-    pub entries: Vec<u32>,
+pub enum Acked {
+    /// The entries at these places of a batch.
+    Batch(Arc<Batch>, Vec<u32>),
+    /// A large entry: its key in wire form, its expiry, and what it was.
+    Large(Vec<u8>, i64, Fingerprint),
 }

@@ -5,8 +5,11 @@
 pub mod channel;
 mod entry;
 mod keys;
+mod large;
 pub mod pace;
 
+pub use channel::Load;
 pub use entry::{Acked, Batch, Entry, Form};
 pub use keys::{KeyQueue, Keys, key_queue, name_of};
+pub use large::{Digest, Fingerprint, Large, PIECES, Piece, Verdict};
 pub use pace::Pace;

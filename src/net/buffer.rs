@@ -15,12 +15,24 @@ const LEAST_ROOM: usize = 16 << 10;
 const LEAST_STEP: usize = 1 << 20;
 
 /// The bytes that have come and are not yet taken.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ReadBuffer {
     bytes: BytesMut,
+    slab: usize,
+}
+
+impl Default for ReadBuffer {
+    fn default() -> Self {
+        Self { bytes: BytesMut::new(), slab: SLAB }
+    }
 }
 
 impl ReadBuffer {
+    /// Makes slabs smaller than usual.
+    pub(super) fn limit_slab(&mut self, bytes: usize) {
+        self.slab = bytes.clamp(LEAST_ROOM, SLAB);
+    }
+
     /// Room to read into. `wanted`: how long the buffer must get before the reply at hand is whole.
     pub(super) fn room(&mut self, wanted: Option<usize>) -> &mut BytesMut {
         let have = self.bytes.len();
@@ -30,7 +42,7 @@ impl ReadBuffer {
             // A slab in all, so that one that nobody holds fits again; towards a large value at
             // most as much again as there is already.
             let step = lacking.min(have.max(LEAST_STEP));
-            self.bytes.reserve(step.max(SLAB.saturating_sub(have)).max(LEAST_ROOM));
+            self.bytes.reserve(step.max(self.slab.saturating_sub(have)).max(LEAST_ROOM));
         }
         &mut self.bytes
     }

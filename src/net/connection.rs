@@ -6,13 +6,14 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::io::{poll_read_buf, poll_write_buf};
+use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::buffer::ReadBuffer;
@@ -26,6 +27,10 @@ use crate::units;
 
 /// How long a silent peer is waited for once the run is being stopped.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How often silence is looked for in a wait that has no clock of its own.
+const TICK: Duration = Duration::from_secs(1);
+/// What ends a bulk string.
+const LINE_END: &[u8] = b"\r\n";
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -39,6 +44,13 @@ pub struct Connection {
     unflushed: bool,
     timeouts: Timeouts,
     last_heard: Instant,
+}
+
+/// A bulk string that is taken piece by piece: what is still to come of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces {
+    rest: usize,
+    line_end: usize,
 }
 
 /// What a turn did.
@@ -83,37 +95,22 @@ impl Connection {
     pub async fn turn(&mut self) -> Result<Turn> {
         let result = poll_fn(|cx| {
             let mut turn = Turn::default();
-            while !self.output.is_empty() {
-                match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.output) {
-                    Poll::Ready(Ok(0)) => {
-                        let error = std::io::ErrorKind::WriteZero;
-                        return Poll::Ready(Err(error.into()));
-                    }
-                    Poll::Ready(Ok(written)) => {
-                        turn.written += written;
-                        self.unflushed = true;
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => break,
-                }
-            }
-            if self.unflushed {
-                match Pin::new(&mut self.stream).poll_flush(cx) {
-                    Poll::Ready(Ok(())) => self.unflushed = false,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {}
-                }
-            }
+            // A server that refuses what it is being sent says why before it closes: what it said
+            // counts more than the write that failed, which fails again in the next turn.
+            let write = self.poll_write(cx, &mut turn);
             let room = self.input.room(self.decoder.wanted());
-            match poll_read_buf(Pin::new(&mut self.stream), cx, room) {
-                Poll::Ready(Ok(0)) => Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into())),
-                Poll::Ready(Ok(read)) => {
+            match (poll_read_buf(Pin::new(&mut self.stream), cx, room), write) {
+                (Poll::Ready(Ok(read)), _) if read > 0 => {
                     turn.read = read;
                     Poll::Ready(Ok(turn))
                 }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending if turn.written > 0 => Poll::Ready(Ok(turn)),
-                Poll::Pending => Poll::Pending,
+                (_, Err(error)) => Poll::Ready(Err(error)),
+                (Poll::Ready(Err(error)), _) => Poll::Ready(Err(error)),
+                (Poll::Ready(Ok(_)), _) => {
+                    Poll::Ready(Err(std::io::ErrorKind::UnexpectedEof.into()))
+                }
+                (Poll::Pending, _) if turn.written > 0 => Poll::Ready(Ok(turn)),
+                (Poll::Pending, _) => Poll::Pending,
             }
         })
         .await;
@@ -128,6 +125,27 @@ impl Connection {
         }
     }
 
+    /// Writes what the stream takes of what is queued.
+    fn poll_write(&mut self, cx: &mut Context<'_>, turn: &mut Turn) -> std::io::Result<()> {
+        while !self.output.is_empty() {
+            match poll_write_buf(Pin::new(&mut self.stream), cx, &mut self.output) {
+                Poll::Ready(Ok(0)) => return Err(std::io::ErrorKind::WriteZero.into()),
+                Poll::Ready(written) => {
+                    turn.written += written?;
+                    self.unflushed = true;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed
+            && let Poll::Ready(flushed) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            flushed?;
+            self.unflushed = false;
+        }
+        Ok(())
+    }
+
     /// The next whole reply among the bytes that have come.
     ///
     /// # Errors
@@ -137,6 +155,83 @@ impl Connection {
         match self.decoder.next(filled) {
             Ok(reply) => Ok(reply),
             Err(expected) => Err(not_resp(&self.server, filled, &expected.0)),
+        }
+    }
+
+    /// The next node: a reply, but of an array its header alone, and then its elements.
+    ///
+    /// # Errors
+    /// As [`Self::next_reply`].
+    pub fn next_node(&mut self) -> Result<Option<Reply<'_>>> {
+        let filled = self.input.filled();
+        match self.decoder.next_node(filled) {
+            Ok(reply) => Ok(reply),
+            Err(expected) => Err(not_resp(&self.server, filled, &expected.0)),
+        }
+    }
+
+    /// The length of the bulk string at hand, of which more is still to come.
+    pub fn announced(&self) -> Option<usize> {
+        self.decoder.announced()
+    }
+
+    /// Begins to take the [`announced`](Self::announced) bulk string piece by piece. All replies
+    /// before it have to be taken first: this drops them.
+    pub fn begin_pieces(&mut self) -> Pieces {
+        let rest = self.decoder.announced().unwrap_or(0);
+        self.decoder.skip_header();
+        drop(self.take_slab());
+        Pieces { rest, line_end: LINE_END.len() }
+    }
+
+    /// The next piece of a bulk string; `None` when all of it has come. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::turn`], a peer that is silent for too long (`stop`: or for a little too long), and
+    /// [`Kind::Protocol`]: the string does not end where it should.
+    pub async fn next_piece(
+        &mut self,
+        pieces: &mut Pieces,
+        stop: &CancellationToken,
+    ) -> Result<Option<Bytes>> {
+        loop {
+            let filled = self.input.filled().len();
+            if pieces.rest == 0 {
+                if filled < pieces.line_end {
+                    self.turn_within(stop).await?;
+                    continue;
+                }
+                let end = self.input.take(pieces.line_end);
+                pieces.line_end = 0;
+                if !LINE_END.ends_with(&end) {
+                    let expected = "CR LF at the end of a bulk string";
+                    return Err(not_resp(&self.server, b"$", expected));
+                }
+                return Ok(None);
+            }
+            if filled > 0 {
+                let piece = self.input.take(pieces.rest);
+                pieces.rest -= piece.len();
+                return Ok(Some(piece));
+            }
+            self.turn_within(stop).await?;
+        }
+    }
+
+    /// A turn that does something before the peer's time is up.
+    ///
+    /// # Errors
+    /// As [`Self::turn`] and [`Self::check_silence`].
+    pub async fn turn_within(&mut self, stop: &CancellationToken) -> Result<Turn> {
+        loop {
+            match timeout(TICK, self.turn()).await {
+                Ok(turn) => {
+                    // A peer that takes what it is sent is at work, too.
+                    self.last_heard = Instant::now();
+                    return turn;
+                }
+                Err(_) => self.check_silence(stop.is_cancelled())?,
+            }
         }
     }
 
@@ -251,6 +346,12 @@ impl Connection {
     /// Puts this connection's side and endpoint on an error.
     pub fn place(&self, error: Error) -> Error {
         error.at(self.server.side, &self.server.endpoint.to_string())
+    }
+
+    /// Reads at most so many bytes at once, and holds as many at least: for a run of very many
+    /// connections.
+    pub fn limit_slab(&mut self, bytes: usize) {
+        self.input.limit_slab(bytes);
     }
 
     fn silent(&self, limit: Duration) -> Error {

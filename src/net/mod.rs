@@ -7,11 +7,13 @@ mod backoff;
 mod buffer;
 pub mod connect;
 mod connection;
+mod digest;
 mod link;
 mod stream;
 mod tls;
 
 pub use backoff::Backoff;
 pub use connect::{Connector, connect};
-pub use connection::Connection;
+pub use connection::{Connection, Pieces};
+pub use digest::Digest;
 pub use link::{Again, Link};

@@ -78,6 +78,46 @@ impl Decoder {
         Ok(None)
     }
 
+    /// The next node: a reply, but of an array its header alone. What it announces comes as nodes,
+    /// too, so that a long array need not be held whole. Not in the middle of a reply that
+    /// [`Self::next`] began.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_node<'a>(
+        &'a mut self,
+        buffer: &'a [u8],
+    ) -> Result<Option<Reply<'a>>, ProtocolError> {
+        if self.ended {
+            self.tokens.clear();
+            self.ended = false;
+        }
+        if !self.node(buffer)? {
+            self.reply_fits(buffer.len())?;
+            return Ok(None);
+        }
+        self.open.clear();
+        self.start = self.at;
+        self.ended = true;
+        Ok(Some(Reply { tokens: &self.tokens, buffer }))
+    }
+
+    /// The length of the bulk string at hand, if it is the outermost node and its header is read.
+    pub fn announced(&self) -> Option<usize> {
+        self.bulk.filter(|_| self.open.is_empty()).map(|(_, length)| length)
+    }
+
+    /// Counts the header of the [`announced`](Self::announced) bulk string as consumed, and leaves
+    /// its body and line end to the caller, who takes them off the buffer before the next reply.
+    pub fn skip_header(&mut self) {
+        if let Some((body, _)) = self.bulk.take() {
+            self.at = body;
+            self.start = body;
+            self.scanned = 0;
+            self.tokens.clear();
+        }
+    }
+
     /// Whether the reply at hand, which reaches `end` at least, is within its limit.
     fn reply_fits(&self, end: usize) -> Result<(), ProtocolError> {
         if end.saturating_sub(self.start) > self.limits.reply {
@@ -314,6 +354,25 @@ mod tests {
         buffer.extend_from_slice(b"c\r\n");
         let head = decoder.next(&buffer).unwrap().unwrap().head();
         assert_eq!(head.body.of(&buffer), b"abc");
+    }
+
+    #[test]
+    fn nodes_come_one_by_one_and_a_large_one_can_be_left_to_the_caller() {
+        let mut buffer = b"*3\r\n$1\r\na\r\n$-1\r\n$9\r\n123".to_vec();
+        let mut decoder = Decoder::default();
+        let mut kinds = Vec::new();
+        while let Some(reply) = decoder.next_node(&buffer).unwrap() {
+            kinds.push((reply.head().kind, reply.head().number));
+        }
+        assert_eq!(kinds, [(Kind::Array, 3), (Kind::Bulk, 0), (Kind::Null, 0)]);
+        assert_eq!(decoder.announced(), Some(9));
+        decoder.skip_header();
+        buffer.drain(..decoder.consumed());
+        decoder.taken();
+        assert_eq!((buffer.as_slice(), decoder.wanted()), (&b"123"[..], None));
+        buffer.clear();
+        buffer.extend_from_slice(b"+OK\r\n");
+        assert!(decoder.next(&buffer).unwrap().is_some());
     }
 
     #[test]

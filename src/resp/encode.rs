@@ -101,6 +101,12 @@ impl Output {
         self.header(b'*', arguments);
     }
 
+    /// Appends the header of a bulk string of `length` bytes, which the caller appends, and the line
+    /// end behind them.
+    pub fn begin_bulk(&mut self, length: usize) {
+        self.header(b'$', length);
+    }
+
     fn header(&mut self, mark: u8, length: usize) {
         let mut digits = itoa::Buffer::new();
         self.copy(&[mark]);

@@ -12,6 +12,8 @@ pub(super) enum Answer {
     /// The expiries are told; the second TIME is awaited.
     Clock,
     Payloads,
+    /// The array of an MGET has begun; its values are awaited one by one.
+    Values,
 }
 
 /// What DUMP answered.

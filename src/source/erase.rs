@@ -6,12 +6,13 @@
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::answer::time_ms;
 use super::clock::{Expiry, ExpiryClock};
-use crate::command::keyspace::ExpiryCommand;
+use crate::command::keyspace::{ExpiryCommand, FOOTER};
 use crate::error::Result;
-use crate::flow::{Acked, Batch, Entry, Form};
+use crate::flow::{Acked, Batch, Entry, Fingerprint, Form, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
@@ -45,9 +46,20 @@ pub struct Erase {
 /// The connection broke, or the source refuses a command that is needed. Keys not deleted stay.
 pub async fn erase(mut task: Erase) -> Result<()> {
     while let Some(acked) = task.acked.recv().await {
-        let batch = &acked.batch;
+        let (batch, places) = match acked {
+            Acked::Batch(batch, places) => (batch, places),
+            Acked::Large(key, expiry, was) => {
+                let began = Instant::now();
+                while let Err(error) = task.erase_large(name_of(&key), expiry, was).await {
+                    let again = task.link.reconnect(error, began).await?;
+                    task.connection = again.connection;
+                }
+                continue;
+            }
+        };
+        let batch = &*batch;
         let entries: Vec<&Entry> =
-            acked.entries.iter().filter_map(|&at| batch.entries.get(at as usize)).collect();
+            places.iter().filter_map(|&at| batch.entries.get(at as usize)).collect();
         let mut rest = &entries[..];
         while !rest.is_empty() {
             let (group, behind) = rest.split_at(group_length(rest));
@@ -121,6 +133,37 @@ impl Erase {
         }
     }
 
+    /// One key whose value nobody holds: it is read again for its digest.
+    async fn erase_large(&mut self, name: &[u8], expiry: i64, was: Fingerprint) -> Result<()> {
+        let (question, tail) = match was.form {
+            Form::Value => (b"GET".as_slice(), 0),
+            Form::Dump => (b"DUMP".as_slice(), FOOTER),
+        };
+        for _ in 0..ROUNDS {
+            self.demand("WATCH", &[name]).await?;
+            let now = match self.clock.command {
+                ExpiryCommand::Remaining => time_ms(&self.demand("TIME", &[]).await?).unwrap_or(0),
+                ExpiryCommand::Absolute => 0,
+            };
+            let told = self.demand(self.clock.command.name(), &[name]).await?;
+            let never = CancellationToken::new();
+            let is = self.connection.digest_of(&[question, name], tail, &never).await?;
+            if is != Some(was.digest) || !self.same_expiry(&told, now, expiry) {
+                self.demand("UNWATCH", &[]).await?;
+                break;
+            }
+            self.demand("MULTI", &[]).await?;
+            self.demand("UNLINK", &[name]).await?;
+            if let Value::Array(replies) = self.demand("EXEC", &[]).await? {
+                let removed = replies.first().and_then(Value::integer).unwrap_or(0);
+                self.ledger.add(Count::DeletedFromSource, removed.unsigned_abs());
+                return Ok(());
+            }
+        }
+        self.ledger.add(Count::KeptOnSource, 1);
+        Ok(())
+    }
+
     /// Expiry and payload of each key, as they are now.
     async fn read(
         &mut self,
@@ -148,15 +191,19 @@ impl Erase {
     }
 
     fn unchanged(&self, batch: &Batch, entry: &Entry, reading: (Value, Value, i64)) -> bool {
-        let (Value::Integer(answer), Value::Bulk(payload), now) = reading else { return false };
-        let Expiry::At(expiry) = self.clock.read(answer, now) else { return false };
-        let same_expiry = match self.clock.command {
-            ExpiryCommand::Absolute => expiry == entry.expiry,
-            ExpiryCommand::Remaining if expiry == 0 || entry.expiry == 0 => expiry == entry.expiry,
-            ExpiryCommand::Remaining => expiry.abs_diff(entry.expiry) <= SAME_EXPIRY_MS,
-        };
-        let copied = crate::flow::name_of(entry.payload.of(&batch.payloads));
-        same_expiry && payload == copied
+        let (told, Value::Bulk(payload), now) = reading else { return false };
+        let copied = name_of(entry.payload.of(&batch.payloads));
+        self.same_expiry(&told, now, entry.expiry) && payload == copied
+    }
+
+    fn same_expiry(&self, told: &Value, now: i64, copied: i64) -> bool {
+        let Value::Integer(answer) = told else { return false };
+        let Expiry::At(expiry) = self.clock.read(*answer, now) else { return false };
+        match self.clock.command {
+            ExpiryCommand::Absolute => expiry == copied,
+            ExpiryCommand::Remaining if expiry == 0 || copied == 0 => expiry == copied,
+            ExpiryCommand::Remaining => expiry.abs_diff(copied) <= SAME_EXPIRY_MS,
+        }
     }
 
     async fn demand(&mut self, command: &str, arguments: &[&[u8]]) -> Result<Value> {

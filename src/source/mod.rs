@@ -9,11 +9,13 @@ mod duplicates;
 pub mod elements;
 pub mod erase;
 pub mod fetch;
+mod large;
 mod mix;
 mod row;
 pub mod scan;
+mod settle;
 mod waits;
-mod window;
+pub mod window;
 
 pub use answer::time_ms;
 pub use clock::ExpiryClock;

@@ -1,55 +1,185 @@
-//! How much may be asked of a source at once.
+//! How much may be asked of a source at once, over all its connections.
 //!
-//! The source executes whatever is pipelined and holds the replies in its own memory, so a window
-//! is counted in the bytes that are expected to come back, learned from those that came.
+//! The source executes whatever is pipelined and holds the replies in its own memory until they are
+//! read, so the window is counted in the bytes that are expected to come back, learned from those
+//! that came. All connections share it: what one learned the others need not find out, each at the
+//! source's expense.
 
-/// Bytes expected back on one connection: covers a round trip of 20 ms at 50 MB/s.
-const BYTES: usize = 1 << 20;
-/// Keys asked for on one connection: more gain nothing once a round trip is covered.
-const KEYS: usize = 512;
+use std::sync::{Mutex, PoisonError};
 
-/// The window of one fetch connection. It opens from a single key: before any payload has come,
-/// every one could be large.
+use tokio::sync::Notify;
+
+/// Bytes that a source may be made to hold for us where its values are large: fewer of them are
+/// asked for at once, down to a single one.
+const HELD: usize = 44 << 20;
+/// Sizes are forgotten by this part with each key: small ones after a large one open it again.
+const FORGOTTEN: f64 = 15.0 / 16.0;
+
+/// The window of a source.
+#[derive(Debug)]
+pub struct Window {
+    bytes: usize,
+    keys: usize,
+    connections: usize,
+    state: Mutex<State>,
+    freed: Notify,
+}
+
+/// It opens from a single key: before any payload has come, every one could be large.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Window {
+struct State {
+    /// What a payload is expected to have, in bytes.
     typical: usize,
-    learned: usize,
+    /// The largest of late.
+    largest: usize,
+    answered: usize,
+    outstanding: usize,
+}
+
+/// Payloads that have come since the last time the window was told.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen {
+    count: usize,
+    bytes: usize,
+    largest: usize,
+}
+
+impl Seen {
+    /// One more.
+    pub(super) fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.largest = self.largest.max(bytes);
+    }
 }
 
 impl Window {
-    /// Learns the size of a payload: up at once, down slowly, so that large values among small ones
-    /// keep the window cautious.
-    pub(super) fn learn(&mut self, size: usize) {
-        self.learned = self.learned.saturating_add(1);
-        self.typical = if size > self.typical {
-            self.typical.midpoint(size)
-        } else {
-            self.typical - (self.typical - size) / 16
-        };
+    /// A window of at most `keys` keys, and about `bytes` bytes, for so many connections.
+    pub fn new(bytes: usize, keys: usize, connections: usize) -> Self {
+        let connections = connections.max(1);
+        Self {
+            bytes,
+            keys: keys.max(connections),
+            connections,
+            state: Mutex::default(),
+            freed: Notify::new(),
+        }
     }
 
-    /// How many keys may be outstanding.
-    pub(super) fn keys(self) -> usize {
-        let opened = self.learned.saturating_mul(2).saturating_add(1);
-        (BYTES / self.typical.max(1)).min(opened).clamp(1, KEYS)
+    /// How many keys one connection may have outstanding.
+    pub(super) fn share(&self) -> usize {
+        self.allowed(*self.state()).div_ceil(self.connections)
     }
+
+    /// Takes room for up to `most` keys, or for none.
+    pub(super) fn claim(&self, most: usize) -> usize {
+        let mut state = self.state();
+        let free = self.allowed(*state).saturating_sub(state.outstanding);
+        let granted = free.min(most);
+        state.outstanding += granted;
+        drop(state);
+        if granted < free {
+            // Others who wait may have the rest.
+            self.freed.notify_one();
+        }
+        granted
+    }
+
+    /// Gives back room for keys, and tells what was seen of them.
+    pub(super) fn release(&self, keys: usize, seen: Seen) {
+        if keys == 0 && seen.count == 0 {
+            return;
+        }
+        let mut state = self.state();
+        state.outstanding = state.outstanding.saturating_sub(keys);
+        state.answered = state.answered.saturating_add(seen.count);
+        if seen.count > 0 {
+            let kept = FORGOTTEN.powi(i32::try_from(seen.count).unwrap_or(i32::MAX));
+            let average = seen.bytes / seen.count;
+            // Up at once, down slowly: large values among small ones keep the window cautious.
+            state.typical = if seen.largest > state.typical.saturating_mul(4) {
+                state.typical.midpoint(seen.largest)
+            } else {
+                average.saturating_add_signed(weighed(state.typical, average, kept))
+            };
+            let less = average.saturating_add_signed(weighed(state.largest, average, kept));
+            state.largest = less.max(seen.largest);
+        }
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    /// Waits until there may be room again. Cancel-safe.
+    pub(super) async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    fn allowed(&self, state: State) -> usize {
+        let opened = state.answered.saturating_mul(2).saturating_add(1);
+        let fitting = self.bytes / state.typical.max(1);
+        let bearable = (HELD / state.largest.max(1)).min(self.connections);
+        fitting.max(bearable).min(opened).clamp(1, self.keys)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // Numbers cannot be left half-way by a panic of another task.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The part of the way from `new` to `old` that is still remembered.
+fn weighed(old: usize, new: usize, kept: f64) -> isize {
+    ((old as f64 - new as f64) * kept) as isize
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MB: usize = 1_000_000;
+
+    fn tell(window: &Window, keys: usize, size: usize) {
+        for _ in 0..keys {
+            let mut seen = Seen::default();
+            seen.add(size);
+            window.release(0, seen);
+        }
+    }
+
     #[test]
-    fn small_payloads_open_the_window_and_a_large_one_closes_it() {
-        let mut window = Window::default();
-        assert_eq!(window.keys(), 1);
-        window.learn(100);
-        assert_eq!(window.keys(), 3);
-        (0..300).for_each(|_| window.learn(100));
-        assert_eq!(window.keys(), KEYS);
-        window.learn(20 << 20);
-        assert_eq!(window.keys(), 1);
-        (0..20).for_each(|_| window.learn(100));
-        assert!(window.keys() < 4, "{}", window.keys());
+    fn it_opens_from_a_single_key_over_all_connections() {
+        let window = Window::new(4 << 20, 2_048, 4);
+        assert_eq!((window.share(), window.claim(9), window.claim(9)), (1, 1, 0));
+        let mut seen = Seen::default();
+        seen.add(100);
+        window.release(1, seen);
+        assert_eq!((window.share(), window.claim(9)), (1, 3));
+        tell(&window, 2_000, 100);
+        assert_eq!((window.share(), window.claim(9_999)), (512, 2_048 - 3));
+    }
+
+    #[test]
+    fn large_values_close_it_and_small_ones_open_it_again() {
+        let window = Window::new(4 << 20, 2_048, 4);
+        tell(&window, 2_000, 1_000);
+        let open = window.share();
+        assert!(open > 400, "{open}");
+        tell(&window, 1, 20 * MB);
+        assert_eq!(window.claim(9), 2);
+        tell(&window, 40, 20 * MB);
+        assert_eq!(window.claim(9), 0);
+        window.release(2, Seen::default());
+        tell(&window, 1, 400 * MB);
+        assert_eq!(window.claim(9), 1);
+        window.release(1, Seen::default());
+        tell(&window, 300, 1_000);
+        assert!(window.share() > 400, "{}", window.share());
+    }
+
+    #[test]
+    fn middling_values_keep_every_connection_busy() {
+        let window = Window::new(4 << 20, 2_048, 4);
+        tell(&window, 100, 8 * MB);
+        assert_eq!((window.share(), window.claim(9)), (1, 4));
     }
 }

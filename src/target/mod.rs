@@ -1,8 +1,9 @@
 //! Push: the tasks that write one database of the target.
 //!
-//! A [`restore::Lane`] writes RESTOREs and reads their acks; `outcome` says what an ack means;
-//! [`members`] adds to collections for `merge`.
+//! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
+//! `outcome` says what an ack means; [`members`] adds to collections for `merge`.
 
+mod large;
 pub mod members;
 mod outcome;
 pub mod restore;

@@ -10,35 +10,45 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::large::Tries;
 use super::outcome::{Outcome, outcome};
 use super::sending::Sending;
-use crate::command::keyspace::{self, RestoreForm};
+use crate::command::keyspace::{self, FOOTER, RestoreForm};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Batch, Entry, Form, channel, name_of};
+use crate::flow::{Acked, Batch, Entry, Form, Large, Load, Verdict, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
 use crate::resp::Output;
 use crate::resp::escape::printable;
 
-/// Bytes written and not yet acknowledged: covers a round trip of 20 ms at 50 MB/s.
-const WINDOW: usize = 1 << 20;
-/// RDB version and checksum at the end of a payload, in bytes.
-const FOOTER: usize = 10;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What a lane works with.
+pub struct Tools {
+    /// The way back, should the connection break.
+    pub link: Link,
+    /// On the target database.
+    pub connection: Connection,
+    /// What is to be written.
+    pub batches: channel::Receiver,
+    /// What happens to a key that exists.
+    pub policy: IfExists,
+    /// Bytes that may be written and not yet acknowledged.
+    pub window: usize,
+    /// Where keys are counted.
+    pub ledger: Ledger,
+    /// Tells everybody to stop, when nothing more can be written.
+    pub stop: CancellationToken,
+    /// Where keys are reported that are not done with their ack.
+    pub hooks: Hooks,
+}
+
 /// One connection to one target database.
 pub struct Lane {
-    link: Link,
-    connection: Connection,
-    batches: channel::Receiver,
-    policy: IfExists,
-    form: RestoreForm,
-    ledger: Ledger,
-    /// Tells everybody to stop, when nothing more can be written.
-    stop: CancellationToken,
-    hooks: Hooks,
+    pub(super) tools: Tools,
+    pub(super) form: RestoreForm,
     /// In the order of writing; acks come for the front.
     row: VecDeque<Sending>,
     /// Place in `row` of what is written next.
@@ -50,11 +60,14 @@ pub struct Lane {
     commands: VecDeque<(usize, usize)>,
     /// What a busy target refused, and when to send it again.
     again: VecDeque<(Instant, Sending)>,
+    /// An entry that comes in pieces, to be written once all before it has an ack.
+    large: Option<Large>,
+    pub(super) tries: Tries,
     /// How long the target may say that it is busy, without taking anything.
-    patience: Duration,
-    last_taken: Instant,
-    fatal: Option<Error>,
-    latency: Latency,
+    pub(super) patience: Duration,
+    pub(super) last_taken: Instant,
+    pub(super) fatal: Option<Error>,
+    pub(super) latency: Latency,
 }
 
 /// Where a lane reports keys that are not done with their ack.
@@ -68,31 +81,19 @@ pub struct Hooks {
 
 impl Lane {
     /// A lane that takes batches and writes them.
-    pub fn new(
-        link: Link,
-        connection: Connection,
-        batches: channel::Receiver,
-        policy: IfExists,
-        ledger: Ledger,
-        stop: CancellationToken,
-        hooks: Hooks,
-    ) -> Self {
-        let patience = connection.timeouts().retry;
+    pub fn new(tools: Tools) -> Self {
+        let patience = tools.connection.timeouts().retry;
         Self {
-            link,
-            connection,
-            batches,
-            policy,
-            form: RestoreForm { replace: policy == IfExists::Replace, absolute: true },
-            ledger,
-            stop,
-            hooks,
+            form: RestoreForm { replace: tools.policy == IfExists::Replace, absolute: true },
+            tools,
             row: VecDeque::new(),
             writing: 0,
             unacked_bytes: 0,
             unacked: 0,
             commands: VecDeque::new(),
             again: VecDeque::new(),
+            large: None,
+            tries: Tries::default(),
             patience,
             last_taken: Instant::now(),
             fatal: None,
@@ -112,10 +113,10 @@ impl Lane {
             (result, _) => result,
         };
         if let Err(error) = &result {
-            self.stop.cancel();
+            self.tools.stop.cancel();
             self.fail_rest(error).await;
         }
-        self.ledger.add_latency(Stage::Restore, &self.latency);
+        self.tools.ledger.add_latency(Stage::Restore, &self.latency);
         result
     }
 
@@ -130,25 +131,34 @@ impl Lane {
             }
             self.write();
             let waiting = self.unacked > 0;
-            let hungry = more && self.fatal.is_none() && self.writing == self.row.len();
+            let written = self.writing == self.row.len();
+            if !waiting
+                && written
+                && let Some(large) = self.large.take()
+            {
+                self.write_large(large).await?;
+                continue;
+            }
+            let hungry = more && self.fatal.is_none() && written && self.large.is_none();
             if !waiting && !more && self.again.is_empty() {
                 return Ok(());
             }
             let due = self.again.front().map(|(due, _)| *due);
             tokio::select! {
                 biased;
-                turn = self.connection.turn(), if waiting => if let Err(error) = turn {
+                turn = self.tools.connection.turn(), if waiting => if let Err(error) = turn {
                     self.recover(error).await?;
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.row.extend(self.again.pop_front().map(|(_, sending)| sending));
                 }
-                batch = self.batches.next(), if hungry => match batch {
-                    Some(batch) => self.row.push_back(Sending::all(batch)),
+                batch = self.tools.batches.next(), if hungry => match batch {
+                    Some(Load::Batch(batch)) => self.row.push_back(Sending::all(batch)),
+                    Some(Load::Large(large)) => self.large = Some(large),
                     None => more = false,
                 },
                 _ = tick.tick(), if waiting => {
-                    if let Err(error) = self.connection.check_silence(self.stop.is_cancelled()) {
+                    if let Err(error) = self.tools.connection.check_silence(self.tools.stop.is_cancelled()) {
                         self.recover(error).await?;
                     }
                 }
@@ -157,15 +167,15 @@ impl Lane {
     }
 
     /// Connects again and writes again what has no ack.
-    async fn recover(&mut self, error: Error) -> Result<()> {
-        let again = self.link.reconnect(error, self.last_taken).await?;
+    pub(super) async fn recover(&mut self, error: Error) -> Result<()> {
+        let again = self.tools.link.reconnect(error, self.last_taken).await?;
         if !again.same_process {
             let text = "the target was restarted, or another server took its place: what was \
                         written before may be lost";
             let error = again.connection.place(Error::new(Kind::Server, text));
             return Err(error.advise("copy again with --if-exists replace"));
         }
-        self.connection = again.connection;
+        self.tools.connection = again.connection;
         for sending in &mut self.row {
             // Written, but was it carried out? A key that exists from here on may be our own.
             sending.doubtful = sending.doubtful.max(sending.written);
@@ -180,7 +190,8 @@ impl Lane {
 
     /// Writes entries while the window has room.
     fn write(&mut self) {
-        while self.fatal.is_none() && (self.unacked == 0 || self.unacked_bytes < WINDOW) {
+        while self.fatal.is_none() && (self.unacked == 0 || self.unacked_bytes < self.tools.window)
+        {
             let Some(sending) = self.row.get_mut(self.writing) else { return };
             if sending.written == sending.order.len() {
                 self.writing += 1;
@@ -190,7 +201,7 @@ impl Lane {
                 sending.since = Instant::now();
             }
             if self.unacked == 0 {
-                self.connection.expect_replies();
+                self.tools.connection.expect_replies();
                 if self.again.is_empty() && sending.backoff.tries() == 0 {
                     self.last_taken = Instant::now();
                 }
@@ -198,7 +209,7 @@ impl Lane {
             let run = if self.form.replace { sending.run_of_values() } else { 1 };
             let places = sending.order.get(sending.written..).unwrap_or_default();
             let places = places.get(..run.max(1)).unwrap_or(places);
-            let output = self.connection.output();
+            let output = self.tools.connection.output();
             let bytes = match sending.entries(places).next() {
                 Some(_) if run > 1 => write_mset(output, sending, places),
                 Some(entry) if entry.form == Form::Value => {
@@ -220,7 +231,7 @@ impl Lane {
         let mut front = 0;
         let mut taken = false;
         while self.unacked > 0 {
-            let Some(reply) = self.connection.next_reply()? else { break };
+            let Some(reply) = self.tools.connection.next_reply()? else { break };
             let result = outcome(&reply);
             let Some((entries, bytes)) = self.commands.pop_front() else { break };
             self.unacked -= 1;
@@ -236,8 +247,8 @@ impl Lane {
         if taken {
             self.last_taken = Instant::now();
         }
-        if self.connection.decoded() > 0 {
-            drop(self.connection.take_slab());
+        if self.tools.connection.decoded() > 0 {
+            drop(self.tools.connection.take_slab());
         }
         Ok(())
     }
@@ -268,7 +279,7 @@ impl Lane {
                 return;
             }
             Outcome::Failed(reason) => {
-                self.ledger.fail(printable(sending.batch.name(entry)), reason);
+                self.tools.ledger.fail(printable(sending.batch.name(entry)), reason);
                 return;
             }
             Outcome::Again(error) => {
@@ -279,13 +290,13 @@ impl Lane {
                 error
             }
             Outcome::Fatal(error) => {
-                self.ledger.fail(printable(sending.batch.name(entry)), &error.line);
+                self.tools.ledger.fail(printable(sending.batch.name(entry)), &error.line);
                 error
             }
         };
-        self.stop.cancel();
+        self.tools.stop.cancel();
         let command = if entry.form == Form::Value { b"SET".as_slice() } else { b"RESTORE" };
-        let error = self.connection.refused(command, fatal);
+        let error = self.tools.connection.refused(command, fatal);
         self.fatal.get_or_insert(error);
     }
 
@@ -297,15 +308,15 @@ impl Lane {
             self.find_ours(&mut sending).await;
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
             let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
-            self.ledger.add(Count::Copied, sending.copied.len() as u64);
-            self.ledger.add(Count::ByCommands, values as u64);
-            self.ledger.add_bytes(bytes);
+            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
+            self.tools.ledger.add(Count::ByCommands, values as u64);
+            self.tools.ledger.add_bytes(bytes);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
             self.settle_existing(&sending).await;
             let copied = std::mem::take(&mut sending.copied);
-            if let Some(acked) = self.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
+            if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
                 // Gone when the source connection is lost: then the keys stay, which is safe.
-                let _ = acked.send(Acked { batch: sending.batch.clone(), entries: copied }).await;
+                let _ = acked.send(Acked::Batch(sending.batch.clone(), copied)).await;
             }
             self.send_again(sending);
         }
@@ -318,7 +329,7 @@ impl Lane {
             let payload = name_of(entry.payload.of(&sending.batch.payloads));
             let by_value = entry.form == Form::Value;
             let question = if by_value { b"GET".as_slice() } else { b"DUMP" };
-            let held = match self.link.connect().await {
+            let held = match self.tools.link.connect().await {
                 Ok(mut apart) => apart.call(&[question, sending.batch.name(entry)]).await,
                 Err(error) => Err(error),
             };
@@ -334,16 +345,19 @@ impl Lane {
     /// What the policy says of keys that the target holds.
     async fn settle_existing(&mut self, sending: &Sending) {
         for entry in sending.entries(&sending.exist) {
-            let key = sending.batch.name(entry);
-            match (self.policy, &self.hooks.merge) {
-                (IfExists::Skip, _) => self.ledger.add(Count::Skipped, 1),
-                (IfExists::Merge, Some(merge)) => {
-                    if merge.send(key.to_vec()).await.is_err() {
-                        self.ledger.fail(printable(key), "the merge has ended");
-                    }
+            self.settle_one_existing(sending.batch.name(entry)).await;
+        }
+    }
+
+    pub(super) async fn settle_one_existing(&self, key: &[u8]) {
+        match (self.tools.policy, &self.tools.hooks.merge) {
+            (IfExists::Skip, _) => self.tools.ledger.add(Count::Skipped, 1),
+            (IfExists::Merge, Some(merge)) => {
+                if merge.send(key.to_vec()).await.is_err() {
+                    self.tools.ledger.fail(printable(key), "the merge has ended");
                 }
-                _ => self.ledger.fail(printable(key), "exists on the target"),
             }
+            _ => self.tools.ledger.fail(printable(key), "exists on the target"),
         }
     }
 
@@ -354,7 +368,7 @@ impl Lane {
         if self.fatal.is_some() {
             for entry in sending.entries(&sending.refused) {
                 let text = "the target stayed busy";
-                self.ledger.fail(printable(sending.batch.name(entry)), text);
+                self.tools.ledger.fail(printable(sending.batch.name(entry)), text);
             }
             return;
         }
@@ -373,20 +387,35 @@ impl Lane {
         let unsettled: Vec<Sending> = self.row.drain(..).chain(again).collect();
         for sending in &unsettled {
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
-            self.ledger.add(Count::Copied, sending.copied.len() as u64);
-            self.ledger.add_bytes(bytes);
+            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
+            self.tools.ledger.add_bytes(bytes);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
             for places in [open, &sending.refused, &sending.exist, &sending.maybe_ours] {
                 for entry in sending.entries(places) {
-                    self.ledger.fail(printable(sending.batch.name(entry)), error.message());
+                    self.tools.ledger.fail(printable(sending.batch.name(entry)), error.message());
                 }
             }
         }
         drop(unsettled);
-        self.batches.close();
-        while let Some(batch) = self.batches.next().await {
-            for entry in &batch.entries {
-                self.ledger.fail(printable(batch.name(entry)), error.message());
+        self.tools.batches.close();
+        if let Some(large) = self.large.take() {
+            self.fail_load(Load::Large(large), error);
+        }
+        while let Some(load) = self.tools.batches.next().await {
+            self.fail_load(load, error);
+        }
+    }
+
+    fn fail_load(&self, load: Load, error: &Error) {
+        match load {
+            Load::Batch(batch) => {
+                for entry in &batch.entries {
+                    self.tools.ledger.fail(printable(batch.name(entry)), error.message());
+                }
+            }
+            Load::Large(large) => {
+                self.tools.ledger.fail(printable(name_of(&large.key)), error.message());
+                let _ = large.verdict.send(Verdict::Settled);
             }
         }
     }

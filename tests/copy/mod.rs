@@ -8,6 +8,7 @@ mod everything;
 mod filters;
 mod guard;
 mod interrupt;
+mod large;
 mod mapping;
 mod merge;
 mod pace;

@@ -1,0 +1,102 @@
+//! How the memory of a run is divided, and how wide the windows are: by `--memory` and round trips.
+
+use std::time::Duration;
+
+use crate::config::Limits;
+
+/// What a run needs beside the entries on their way: code, stacks, TLS, names of keys, counters.
+const RESERVED: usize = 16 << 20;
+/// Bytes on their way on each side that keep both servers busy where there is no distance.
+const NEAR_WINDOW: usize = 4 << 20;
+/// Keys likewise.
+const NEAR_KEYS: usize = 2_048;
+/// What distance has to be made up for: the rates of the fastest servers seen, in bytes and keys for
+/// each microsecond of a round trip.
+const BYTES_PER_MICRO: usize = 400;
+const KEYS_PER_MICRO: f64 = 1.0;
+/// The most bytes that a source may be made to hold for us while its values are small.
+const FARTHEST_WINDOW: usize = 24 << 20;
+/// A longer round trip is not made up for.
+const FARTHEST: Duration = Duration::from_millis(200);
+/// The longest payload that is held whole, and the shortest that may have to come in pieces, in
+/// bytes: below, a piece is hardly worth its announcement.
+const LARGE: (usize, usize) = (64 << 10, 1 << 20);
+
+/// The shares of one run, in bytes where nothing else is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// What is expected back from the source at once, over all connections.
+    pub(crate) source_window: usize,
+    /// The same in keys.
+    pub(crate) source_keys: usize,
+    /// Between a fetch and the ack of its lane, for each pair of connections.
+    pub(crate) channel: usize,
+    /// Written and without an ack, for each lane.
+    pub(crate) lane: usize,
+    /// Payloads longer than this come in pieces.
+    pub(crate) large: usize,
+    /// One read buffer.
+    pub(crate) slab: usize,
+}
+
+impl Budget {
+    /// Divides `memory` among `connections` pairs of connections, whose servers are so far away.
+    pub(crate) fn new(memory: u64, connections: usize, source: Duration, target: Duration) -> Self {
+        let memory = usize::try_from(memory.max(Limits::LEAST_MEMORY)).unwrap_or(usize::MAX);
+        let connections = connections.max(1);
+        let far = |distance: Duration| {
+            usize::try_from(distance.min(FARTHEST).as_micros()).unwrap_or_default()
+        };
+        // A third for what is on its way; the rest is room for read buffers that grow, for slabs
+        // that a few entries keep whole, and for what the allocator does not give back.
+        let road = (memory - RESERVED) / 3 / connections;
+        let lane = (NEAR_WINDOW + BYTES_PER_MICRO * far(target)) / connections;
+        let channel = (2 * lane).min(road).max(LARGE.0);
+        Self {
+            source_window: (NEAR_WINDOW + BYTES_PER_MICRO * far(source)).min(FARTHEST_WINDOW),
+            source_keys: NEAR_KEYS + (far(source) as f64 * KEYS_PER_MICRO) as usize,
+            channel,
+            lane: lane.min(channel / 2),
+            large: (channel / 4).clamp(LARGE.0, LARGE.1),
+            slab: road / 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_servers_and_few_connections_get_what_they_need() {
+        let budget = Budget::new(Limits::DEFAULT_MEMORY, 4, Duration::ZERO, Duration::ZERO);
+        assert_eq!((budget.source_window, budget.source_keys), (NEAR_WINDOW, NEAR_KEYS));
+        assert_eq!((budget.channel, budget.lane), (2 << 20, 1 << 20));
+        assert_eq!(budget.large, 512 << 10);
+    }
+
+    #[test]
+    fn distance_widens_the_windows_within_the_memory() {
+        let far = Duration::from_millis(20);
+        let budget = Budget::new(Limits::DEFAULT_MEMORY, 4, far, far);
+        assert_eq!(budget.source_window, NEAR_WINDOW + 8_000_000);
+        assert_eq!(budget.channel, (16 << 20) / 4);
+        assert_eq!(budget.lane, (16 << 20) / 8);
+        let wide = Budget::new(1 << 30, 4, far, far);
+        assert_eq!(wide.lane, (NEAR_WINDOW + 8_000_000) / 4);
+    }
+
+    #[test]
+    fn no_number_of_connections_goes_past_the_memory() {
+        for memory in [Limits::LEAST_MEMORY, Limits::DEFAULT_MEMORY] {
+            for connections in [1, 64, 1_024] {
+                let far = Duration::from_secs(9);
+                let budget = Budget::new(memory, connections, far, far);
+                let held = connections * (budget.channel + budget.slab);
+                // What is on its way, a read buffer each, and the least there can be of both.
+                let least = connections * (LARGE.0 + (16 << 10));
+                assert!(held <= (memory as usize / 2).max(least), "{connections}: {budget:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! An entry too large to be held whole: it is announced, and its bytes follow piece by piece.
+//!
+//! The target writes the pieces as they come. Should either side break in the middle, the key is
+//! asked for again: nobody holds the pieces that were passed on.
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use super::entry::Form;
+
+/// Pieces on their way, each at most one read buffer long.
+pub const PIECES: usize = 4;
+
+/// What identifies a value that nobody holds: SHA-256.
+pub type Digest = [u8; 32];
+
+/// A value as it was when its copy came to nobody knows what end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// How it was read.
+    pub form: Form,
+    /// Of its bytes; of a DUMP without the footer, which is the server's own.
+    pub digest: Digest,
+}
+
+/// One key whose payload follows.
+#[derive(Debug)]
+pub struct Large {
+    /// The key as a bulk string in wire form.
+    pub key: Vec<u8>,
+    /// What the payload is.
+    pub form: Form,
+    /// Its length in bytes: exactly as many follow.
+    pub bytes: usize,
+    /// When the key expires, in Unix milliseconds by the target's clock; 0: never.
+    pub expiry: i64,
+    /// The payload, and its end.
+    pub pieces: mpsc::Receiver<Piece>,
+    /// Takes what became of it; dropped: the lane has ended and said why.
+    pub verdict: oneshot::Sender<Verdict>,
+    /// An earlier attempt may have been carried out: it was this value.
+    pub doubt: Option<Fingerprint>,
+}
+
+/// A part of a large payload.
+#[derive(Debug)]
+pub enum Piece {
+    /// Bytes of it.
+    Bytes(Bytes),
+    /// All of it has come; its fingerprint, where somebody will want it.
+    End(Option<Fingerprint>),
+}
+
+/// What became of a large entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is settled and counted.
+    Settled,
+    /// It has to be sent again; `doubtful`: it may have been carried out.
+    Again {
+        /// The command was written whole, and its answer did not come.
+        doubtful: bool,
+    },
+}

@@ -1,0 +1,254 @@
+//! Writes an entry that nobody holds whole: its pieces go out as they come.
+//!
+//! A command that was begun has to be completed or its connection given up. The key is then asked of
+//! the source again, so this lane writes nothing beside it that it would have to remember.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::outcome::{Outcome, outcome};
+use super::restore::Lane;
+use crate::command::ServerError;
+use crate::command::keyspace::{self, FOOTER};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
+use crate::net::Backoff;
+use crate::report::{Count, Stage};
+use crate::resp::escape::printable;
+
+/// So often the target may close the connection in the middle of the same value.
+const TRIES: u32 = 5;
+/// What may be the reason: the server closes at once then, and its word is often lost.
+const TOO_LONG: &str = " (is it longer than the target's proto-max-bulk-len?)";
+
+/// Large values that the target did not take yet.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    broken: HashMap<Vec<u8>, u32>,
+    busy: Backoff,
+}
+
+/// How the writing of a command ended.
+enum Passed {
+    /// The target answered. It stays in step only if it had been sent all of the command.
+    Answered { outcome: Outcome, fingerprint: Option<Fingerprint>, whole: bool },
+    /// The source did not deliver the rest.
+    Cut,
+    /// The connection broke; `whole`: the target may have had all of the command.
+    Broken { error: Error, whole: bool },
+}
+
+impl Lane {
+    /// Writes one large entry and settles it. Nothing else may be without an ack.
+    pub(super) async fn write_large(&mut self, mut large: Large) -> Result<()> {
+        let began = Instant::now();
+        let passed = self.pass_on(&mut large).await;
+        let Large { key, form, bytes, expiry, pieces, verdict, doubt } = large;
+        // From here on the source need not wait for room any more.
+        drop(pieces);
+        let name = name_of(&key);
+        let (outcome, fingerprint) = match passed {
+            Ok(Passed::Answered { outcome, fingerprint, whole: true }) => (outcome, fingerprint),
+            Ok(Passed::Answered { outcome, .. }) => {
+                // It refused the value while it was still being sent, and closes.
+                self.start_over(
+                    "the target refused a value before it was sent whole",
+                    name,
+                    verdict,
+                )
+                .await
+                .map(|verdict| self.settle_refused(name, outcome, verdict))?;
+                return Ok(());
+            }
+            Ok(Passed::Cut) => {
+                let text = "the source did not deliver all of a large value";
+                let verdict = self.start_over(text, name, verdict).await?;
+                let _ = verdict.send(Verdict::Again { doubtful: false });
+                return Ok(());
+            }
+            Ok(Passed::Broken { error, whole }) => {
+                return self.after_break(error, whole, key, verdict).await;
+            }
+            Err(error) => return self.after_break(error, true, key, verdict).await,
+        };
+        let ours = match (&outcome, doubt) {
+            (Outcome::Exists, Some(doubt)) => self.holds(name, doubt).await,
+            _ => false,
+        };
+        match outcome {
+            Outcome::Exists if !ours => self.settle_one_existing(name).await,
+            Outcome::Copied | Outcome::Exists => {
+                self.last_taken = Instant::now();
+                self.tries = Tries::default();
+                let ledger = &self.tools.ledger;
+                ledger.add(Count::Copied, 1);
+                ledger.add(Count::ByCommands, u64::from(form == Form::Value));
+                ledger.add_bytes(bytes as u64);
+                self.latency.record(Stage::Restore, began.elapsed(), 1);
+                if let (Some(acked), Some(was)) = (&self.tools.hooks.acked, fingerprint) {
+                    // Gone when the source connection is lost: then the key stays, which is safe.
+                    let _ = acked.send(Acked::Large(key, expiry, was)).await;
+                }
+            }
+            Outcome::Again(_) if self.last_taken.elapsed() < self.patience => {
+                sleep(self.tries.busy.next_delay()).await;
+                let _ = verdict.send(Verdict::Again { doubtful: false });
+                return Ok(());
+            }
+            outcome => {
+                self.settle_refused(name, outcome, verdict);
+                return Ok(());
+            }
+        }
+        let _ = verdict.send(Verdict::Settled);
+        Ok(())
+    }
+
+    /// Writes the command with the pieces as they come, and reads its answer.
+    async fn pass_on(&mut self, large: &mut Large) -> Result<Passed> {
+        let only_new = !self.form.replace;
+        let output = self.tools.connection.output();
+        match large.form {
+            Form::Dump => {
+                output.copy(self.form.prefix());
+                output.copy(&large.key);
+                output.number(large.expiry);
+            }
+            Form::Value => {
+                keyspace::begin_set(output, only_new, large.expiry);
+                output.copy(&large.key);
+            }
+        }
+        output.begin_bulk(large.bytes);
+        self.tools.connection.expect_replies();
+        let fingerprint = loop {
+            match large.pieces.recv().await {
+                None => return Ok(Passed::Cut),
+                Some(Piece::End(fingerprint)) => break fingerprint,
+                Some(Piece::Bytes(piece)) => {
+                    let length = piece.len();
+                    self.tools.connection.output().lay(&piece, 0..length);
+                    drop(piece);
+                    while !self.tools.connection.output().is_empty() {
+                        if let Err(error) =
+                            self.tools.connection.turn_within(&self.tools.stop).await
+                        {
+                            return Ok(Passed::Broken { error, whole: false });
+                        }
+                        if let Some(reply) = self.tools.connection.next_reply()? {
+                            let outcome = outcome(&reply);
+                            return Ok(Passed::Answered {
+                                outcome,
+                                fingerprint: None,
+                                whole: false,
+                            });
+                        }
+                    }
+                }
+            }
+        };
+        let output = self.tools.connection.output();
+        output.copy(b"\r\n");
+        match large.form {
+            Form::Dump => output.copy(self.form.suffix()),
+            Form::Value => keyspace::end_set(output, only_new, large.expiry),
+        }
+        self.tools.connection.expect_replies();
+        loop {
+            if let Some(reply) = self.tools.connection.next_reply()? {
+                let outcome = outcome(&reply);
+                drop(self.tools.connection.take_slab());
+                return Ok(Passed::Answered { outcome, fingerprint, whole: true });
+            }
+            if let Err(error) = self.tools.connection.turn_within(&self.tools.stop).await {
+                return Ok(Passed::Broken { error, whole: true });
+            }
+        }
+    }
+
+    /// Gives up a connection in the middle of a command.
+    async fn start_over(
+        &mut self,
+        text: &str,
+        name: &[u8],
+        verdict: oneshot::Sender<Verdict>,
+    ) -> Result<oneshot::Sender<Verdict>> {
+        let error = self.tools.connection.place(Error::new(Kind::Transport, text));
+        match self.recover(error).await {
+            Ok(()) => Ok(verdict),
+            Err(error) => {
+                self.tools.ledger.fail(printable(name), error.message());
+                let _ = verdict.send(Verdict::Settled);
+                Err(error)
+            }
+        }
+    }
+
+    /// After the target's connection broke: once more, but not for ever.
+    async fn after_break(
+        &mut self,
+        error: Error,
+        whole: bool,
+        key: Vec<u8>,
+        verdict: oneshot::Sender<Verdict>,
+    ) -> Result<()> {
+        let why = error.message().to_owned();
+        if let Err(error) = self.recover(error).await {
+            self.tools.ledger.fail(printable(name_of(&key)), error.message());
+            let _ = verdict.send(Verdict::Settled);
+            return Err(error);
+        }
+        let tries = self.tries.broken.entry(key.clone()).or_default();
+        *tries += 1;
+        if *tries < TRIES {
+            let _ = verdict.send(Verdict::Again { doubtful: whole });
+            return Ok(());
+        }
+        self.tries.broken.remove(&key);
+        let text = format!(
+            "the target broke off {TRIES} times while this value was sent: {why}{TOO_LONG}"
+        );
+        self.tools.ledger.fail(printable(name_of(&key)), &text);
+        let _ = verdict.send(Verdict::Settled);
+        Ok(())
+    }
+
+    /// Settles an entry that the target refused, for itself or for good.
+    fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
+        let fatal: Option<ServerError> = match outcome {
+            Outcome::Failed(reason) => {
+                let hint = if reason.contains("invalid bulk length") { TOO_LONG } else { "" };
+                self.tools.ledger.fail(printable(name), &format!("{reason}{hint}"));
+                None
+            }
+            Outcome::Again(error) | Outcome::Fatal(error) => {
+                self.tools.ledger.fail(printable(name), &error.line);
+                Some(error)
+            }
+            Outcome::Copied | Outcome::Exists => {
+                let text = "the target answered before it had all of the value";
+                self.tools.ledger.fail(printable(name), text);
+                None
+            }
+        };
+        if let Some(error) = fatal {
+            self.tools.stop.cancel();
+            let error = self.tools.connection.refused(b"RESTORE", &error);
+            self.fatal.get_or_insert(error);
+        }
+        let _ = verdict.send(Verdict::Settled);
+    }
+
+    /// Whether the target's key is what we may have written before a connection broke.
+    async fn holds(&self, name: &[u8], doubt: Fingerprint) -> bool {
+        let (question, tail) = match doubt.form {
+            Form::Dump => (b"DUMP".as_slice(), FOOTER),
+            Form::Value => (b"GET".as_slice(), 0),
+        };
+        let Ok(mut apart) = self.tools.link.connect().await else { return false };
+        let held = apart.digest_of(&[question, name], tail, &self.tools.stop).await;
+        held.is_ok_and(|held| held == Some(doubt.digest))
+    }
+}
