@@ -37,9 +37,9 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
     let window = Window::new(budget.source_window, budget.source_keys, connections);
     let window = Arc::new(window);
     let asking = asking(&link, budget.large).await?;
+    let (sender, queue) = key_queue(budget.waiting);
     let stats = Arc::new(Stats::default());
     let ledger = Ledger::new(stats.clone(), stats.database(0, 0, keys));
-    let (sender, queue) = key_queue();
     let mut readers = JoinSet::new();
     let mut consumers = JoinSet::new();
     readers.spawn(scan(Scan {
@@ -47,6 +47,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         connection: link.connect().await?,
         filter: Filter::default(),
         once: false,
+        largest_count: budget.largest_count,
         keys: sender,
         ledger: ledger.clone(),
         stop: stop.clone(),

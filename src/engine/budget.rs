@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Limits;
+use crate::source::scan::{CHUNK, FIRST_COUNT, LARGEST_COUNT};
 
 /// What a run needs beside the entries on their way: code, stacks, TLS, names of keys, counters.
 const RESERVED: usize = 16 << 20;
@@ -10,6 +11,8 @@ const RESERVED: usize = 16 << 20;
 const NEAR_WINDOW: usize = 4 << 20;
 /// Keys likewise.
 const NEAR_KEYS: usize = 2_048;
+/// Chunks of keys that wait where there is no distance: each connection can have the next at once.
+const LEAST_WAITING: usize = 4;
 /// What distance has to be made up for: the rates of the fastest servers seen, in bytes and keys for
 /// each microsecond of a round trip.
 const BYTES_PER_MICRO: usize = 400;
@@ -29,6 +32,10 @@ pub(crate) struct Budget {
     pub(crate) source_window: usize,
     /// The same in keys.
     pub(crate) source_keys: usize,
+    /// The largest COUNT of a SCAN.
+    pub(crate) largest_count: u32,
+    /// Chunks of keys that wait to be fetched.
+    pub(crate) waiting: usize,
     /// Between a fetch and the ack of its lane, for each pair of connections.
     pub(crate) channel: usize,
     /// Written and without an ack, for each lane.
@@ -51,10 +58,14 @@ impl Budget {
         // that a few entries keep whole, and for what the allocator does not give back.
         let road = (memory - RESERVED) / 3 / connections;
         let lane = (NEAR_WINDOW + BYTES_PER_MICRO * far(target)) / connections;
+        let keys = KEYS_PER_MICRO * far(source) as f64;
+        let largest_count = (FIRST_COUNT + (keys / 2.0) as u32).min(LARGEST_COUNT);
         let channel = (2 * lane).min(road).max(LARGE.0);
         Self {
             source_window: (NEAR_WINDOW + BYTES_PER_MICRO * far(source)).min(FARTHEST_WINDOW),
-            source_keys: NEAR_KEYS + (far(source) as f64 * KEYS_PER_MICRO) as usize,
+            source_keys: NEAR_KEYS + keys as usize,
+            largest_count,
+            waiting: (largest_count as usize / CHUNK).max(LEAST_WAITING),
             channel,
             lane: lane.min(channel / 2),
             large: (channel / 4).clamp(LARGE.0, LARGE.1),

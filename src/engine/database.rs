@@ -66,12 +66,13 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         tasks.spawn(merge::merge(source.clone(), target.clone(), keys, clock, ledger));
     }
     let mut at_source = at_source.into_iter();
-    let (key_sender, keys) = key_queue();
+    let (key_sender, keys) = key_queue(budget.waiting);
     if let Some(connection) = at_source.next() {
         tasks.spawn(scan(Scan {
             link: source.clone(),
             connection,
             filter: plan.filter.clone(),
+            largest_count: budget.largest_count,
             once: policy != IfExists::Replace || plan.delete_source,
             keys: key_sender,
             ledger: ledger.clone(),

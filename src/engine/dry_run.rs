@@ -7,13 +7,13 @@ use super::probe::Probed;
 use crate::command::keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::Result;
-use crate::flow::{Keys, key_queue};
+use crate::flow::{Keys, WAITING, key_queue};
 use crate::net::Connection;
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::resp::escape::printable;
 use crate::source::elements::Collection;
-use crate::source::scan::{Scan, scan};
+use crate::source::scan::{LARGEST_COUNT, Scan, scan};
 
 /// Counts what a copy would do, database by database.
 pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
@@ -31,12 +31,13 @@ async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger)
     let link = run.source_link(route.source, probed);
     let source = link.connect().await?;
     let mut target = run.target_link(route.target, probed).connect().await?;
-    let (sender, keys) = key_queue();
+    let (sender, keys) = key_queue(WAITING);
     let task = Scan {
         link,
         connection: source,
         filter: run.plan.filter.clone(),
         once: true,
+        largest_count: LARGEST_COUNT,
         keys: sender,
         ledger: ledger.clone(),
         stop: run.stop.clone(),

@@ -16,11 +16,11 @@ use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{ServerError, ServerInfo};
 use crate::config::Route;
 use crate::error::Result;
-use crate::flow::{KeyQueue, Keys, key_queue, name_of};
+use crate::flow::{KeyQueue, Keys, WAITING, key_queue, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Ledger, Stats};
 use crate::resp::Value;
-use crate::source::scan::{Scan, scan};
+use crate::source::scan::{LARGEST_COUNT, Scan, scan};
 use crate::source::{ExpiryClock, time_ms};
 
 /// Between two looks at the source's clock no more may pass, or the keys are asked again.
@@ -65,7 +65,7 @@ async fn give(run: &Run, probed: &Probed, route: Route) -> Result<()> {
 }
 
 async fn give_once(run: &Run, clock: ExpiryClock, from: &Link, into: &Link) -> Result<()> {
-    let (sender, keys) = key_queue();
+    let (sender, keys) = key_queue(WAITING);
     // Not part of the copy's accounts.
     let apart = Arc::new(Stats::default());
     let ledger = Ledger::new(apart.clone(), apart.database(0, 0, 0));
@@ -74,6 +74,7 @@ async fn give_once(run: &Run, clock: ExpiryClock, from: &Link, into: &Link) -> R
         connection: from.connect().await?,
         filter: run.plan.filter.clone(),
         once: false,
+        largest_count: LARGEST_COUNT,
         keys: sender,
         ledger,
         stop: run.stop.clone(),

@@ -40,8 +40,8 @@ pub fn name_of(wire: &[u8]) -> &[u8] {
     wire.get(start..wire.len().saturating_sub(2)).unwrap_or_default()
 }
 
-/// Keys that may wait to be fetched: enough to keep every fetch connection busy during a SCAN.
-const WAITING: usize = 64;
+/// Chunks of keys that may wait where nothing else is said.
+pub const WAITING: usize = 64;
 
 /// The receiving end, shared by the fetch tasks.
 #[derive(Clone)]
@@ -56,9 +56,9 @@ impl KeyQueue {
     }
 }
 
-/// A queue of keys for several takers.
-pub fn key_queue() -> (mpsc::Sender<Keys>, KeyQueue) {
-    let (sender, receiver) = mpsc::channel(WAITING);
+/// A queue of keys for several takers, of so many chunks: enough to keep them busy during a SCAN.
+pub fn key_queue(waiting: usize) -> (mpsc::Sender<Keys>, KeyQueue) {
+    let (sender, receiver) = mpsc::channel(waiting.max(1));
     (sender, KeyQueue { receiver: Arc::new(Mutex::new(receiver)) })
 }
 
