@@ -213,7 +213,7 @@ impl Fetch {
         self.hand_over().await?;
         self.tools.connection = self.tools.link.reconnect(error, self.last_told).await?.connection;
         self.tools.connection.limit_slab(self.tools.slab);
-        self.tools.window.release(self.outstanding, std::mem::take(&mut self.seen));
+        self.tools.window.give_back(self.outstanding);
         self.outstanding = 0;
         self.row.rewind();
         self.groups.clear();
@@ -238,7 +238,7 @@ impl Fetch {
             && self.ask_group(before + granted - self.outstanding)
         {}
         let asked = self.outstanding - before;
-        self.tools.window.release(granted - asked, Seen::default());
+        self.tools.window.give_back(granted - asked);
         self.starved = self.outstanding == 0;
         if asked > 0 {
             if before == 0 {
@@ -343,7 +343,7 @@ impl Fetch {
             self.tools.ledger.fail(printable(batch.name(entry)), error.message());
         }
         self.tools.ledger.add(Count::Scanned, self.outstanding as u64);
-        self.tools.window.release(self.outstanding, Seen::default());
+        self.tools.window.give_back(self.outstanding);
         while self.outstanding > 0 {
             self.tools.ledger.fail(printable(name_of(self.row.awaited())), error.message());
             self.outstanding -= 1;

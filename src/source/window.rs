@@ -85,14 +85,25 @@ impl Window {
         granted
     }
 
-    /// Gives back room for keys, and tells what was seen of them.
+    /// Gives back room that was not used, or whose answers will not come.
+    pub(super) fn give_back(&self, keys: usize) {
+        if keys > 0 {
+            let mut state = self.state();
+            state.outstanding = state.outstanding.saturating_sub(keys);
+            drop(state);
+            self.freed.notify_one();
+        }
+    }
+
+    /// Gives back the room of keys that were answered, and tells what was seen of them: nothing of
+    /// those that are gone, which open the window all the same.
     pub(super) fn release(&self, keys: usize, seen: Seen) {
         if keys == 0 && seen.count == 0 {
             return;
         }
         let mut state = self.state();
         state.outstanding = state.outstanding.saturating_sub(keys);
-        state.answered = state.answered.saturating_add(seen.count);
+        state.answered = state.answered.saturating_add(keys);
         if seen.count > 0 {
             let kept = FORGOTTEN.powi(i32::try_from(seen.count).unwrap_or(i32::MAX));
             let average = seen.bytes / seen.count;
@@ -140,9 +151,10 @@ mod tests {
 
     fn tell(window: &Window, keys: usize, size: usize) {
         for _ in 0..keys {
+            window.state().outstanding += 1;
             let mut seen = Seen::default();
             seen.add(size);
-            window.release(0, seen);
+            window.release(1, seen);
         }
     }
 
@@ -174,6 +186,16 @@ mod tests {
         window.release(1, Seen::default());
         tell(&window, 300, 1_000);
         assert!(window.share() > 400, "{}", window.share());
+    }
+
+    #[test]
+    fn keys_that_are_gone_open_it_too() {
+        let window = Window::new(4 << 20, 2_048, 4);
+        for _ in 0..20 {
+            let granted = window.claim(usize::MAX);
+            window.release(granted, Seen::default());
+        }
+        assert_eq!(window.claim(usize::MAX), 2_048);
     }
 
     #[test]
