@@ -36,7 +36,7 @@ pub fn bars(outcome: &DataOutcome) -> Vec<Bar> {
     let kilo = outcome.data == DataSet::Strings { size: 1_000 };
     let small = outcome.data == DataSet::Strings { size: 100 };
     let mixed = outcome.data == DataSet::Mixed;
-    // Not of the huge value: the source makes its reply as a whole, whoever asks.
+    // Not of the giant value: the source makes its reply as a whole, whoever asks.
     let large = outcome.data == DataSet::Large;
     let times_guide = match outcome.data {
         _ if kilo => Some(6.0),

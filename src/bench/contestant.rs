@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::data::DataSet;
 use super::guide::{self, Programs};
 pub(super) use super::outcome::Measured;
 use super::outcome::fill;
@@ -117,14 +118,19 @@ impl Contestant {
         None
     }
 
-    /// Runs it once, on a source with `keys` keys and an empty target.
-    pub(super) async fn measure(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+    /// Runs it once, on a source with `keys` keys of `data` and an empty target.
+    pub(super) async fn measure(
+        &self,
+        setting: &Setting,
+        data: DataSet,
+        keys: u64,
+    ) -> Result<Measured> {
         setting.target.flush().await?;
         let clients = match self.way {
             Way::Copy { .. } | Way::NullTarget => Clients::Keyferry,
             _ => Clients::All,
         };
-        let watch = Watch::start(&setting.source, clients).await?;
+        let watch = Watch::start(&setting.source, clients, data.has_large_values()).await?;
         let measured = Box::pin(self.run(setting, keys)).await;
         let seen = watch.end().await;
         let mut measured = measured?;

@@ -130,7 +130,7 @@ async fn measure(
                 continue;
             }
             let name = contestant.name();
-            match Box::pin(contestant.measure(setting, loaded.keys)).await {
+            match Box::pin(contestant.measure(setting, data, loaded.keys)).await {
                 Ok(measured) => {
                     let seconds = measured.seconds;
                     say(&format!("{data}, round {round}: {name:<16} {seconds:.2} s"));

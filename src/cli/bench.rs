@@ -45,14 +45,15 @@ struct Wanted {
     #[arg(long, value_name = "PROGRAM", conflicts_with = "source", help_heading = "Servers")]
     target_server: Option<PathBuf>,
 
-    /// strings-1k, strings-100 (or another size), strings-expiring, mixed, large (40 of 20 MB), huge
-    /// (one of 400 MB), giant (both); may be given several times [default: strings-1k]
+    /// strings-1k, strings-100 (or another size), strings-expiring, mixed, large (40 of 20 MB), giant
+    /// (one of 400 MB), together (both, and strings of 1 kB); values are random bytes, half of mixed
+    /// is text that compresses; may be given several times [default: strings-1k]
     #[arg(long, value_name = "SET", help_heading = "Data")]
     data: Vec<DataSet>,
-    /// How many keys, except of the large sets [default: 3,000,000 of less than 1 kB, else 1,000,000]
+    /// How many keys, not counting large and giant values [default: 3,000,000 of less than 1 kB, else 1,000,000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Data")]
     keys: Option<u64>,
-    /// How many bytes, where --keys does not say it, and of the large sets
+    /// How many bytes, where --keys does not say it, and of large and giant values
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Data")]
     bytes: Option<u64>,
     /// The same as --data strings-BYTES
