@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::data::DataSet;
 use super::lineup::{
-    CEILING, COPY, COPY_DUMP, COPY_FAR, COPY_NEAR, COPY_NO_COMPRESSION, GUIDE, REPLICA,
+    CEILING, COPY, COPY_DUMP, COPY_FAR, COPY_NEAR, COPY_NO_COMPRESSION, COPY_TLS, GUIDE, REPLICA,
 };
 use super::outcome::DataOutcome;
 
@@ -57,6 +57,7 @@ pub fn bars(outcome: &DataOutcome) -> Vec<Bar> {
     ratio(COPY_DUMP, CEILING, (kilo || small || mixed).then_some(0.92));
     ratio(COPY_NO_COMPRESSION, GUIDE, mixed.then_some(2.7));
     ratio(COPY_FAR, COPY_NEAR, Some(0.8));
+    ratio(COPY_TLS, COPY, Some(0.6));
     let mut most = |what: &str, measured: Option<f64>, bar: f64| {
         if let Some(measured) = measured {
             bars.push(Bar { what: what.into(), measured, bar, at_least: false });

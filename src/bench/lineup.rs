@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::contestant::{Contestant, Way};
+use super::copying::{Copying, Road};
 use super::guide::Programs;
 use crate::error::{Error, Result};
 
@@ -14,6 +15,8 @@ pub(super) const CEILING: &str = "dump-ceiling";
 pub(super) const COPY: &str = "copy";
 pub(super) const COPY_DUMP: &str = "copy-dump";
 pub(super) const COPY_NO_COMPRESSION: &str = "copy-nocompress";
+/// By TLS on both sides.
+pub(super) const COPY_TLS: &str = "copy-tls";
 /// Through proxies without and with delay.
 pub(super) const COPY_NEAR: &str = "copy-near";
 pub(super) const COPY_FAR: &str = "copy-far";
@@ -53,19 +56,20 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
     let mut add = |name: &str, way, obstacle| {
         all.push(Contestant { name: name.to_owned(), way, obstacle });
     };
-    let plain = |round_trip| Way::Copy { options: Vec::new(), round_trip };
+    let by = |road| Way::Copy(Copying { road, ..Copying::default() });
     add(GUIDE, Way::Guide(Programs::find()), None);
     add("migrate", Way::Migrate, None);
     add(REPLICA, Way::Replica, None);
     add(CEILING, Way::Ceiling, None);
     add("null-target", Way::NullTarget, None);
-    add(COPY, plain(None), None);
+    add(COPY, by(Road::Straight), None);
     for Variant { name, options, obstacle } in wishes.variants {
-        add(&name, Way::Copy { options, round_trip: None }, obstacle);
+        add(&name, Way::Copy(Copying { options, ..Copying::default() }), obstacle);
     }
+    add(COPY_TLS, by(Road::Tls), None);
     if let Some(round_trip) = wishes.round_trip {
-        add(COPY_NEAR, plain(Some(Duration::ZERO)), None);
-        add(COPY_FAR, plain(Some(round_trip)), None);
+        add(COPY_NEAR, by(Road::Proxies(Duration::ZERO)), None);
+        add(COPY_FAR, by(Road::Proxies(round_trip)), None);
     }
     for (name, template) in wishes.against {
         add(&name, Way::Against(template), None);

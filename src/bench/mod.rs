@@ -13,7 +13,9 @@
 
 mod bars;
 mod ceiling;
+mod certificates;
 mod contestant;
+mod copying;
 mod data;
 mod guide;
 pub mod json;

@@ -12,6 +12,9 @@ use crate::support::server::{Kind, Server};
 /// A server that all tests have, see `scripts/servers.py`.
 const REDIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/redis70/redis-server");
 
+const VALKEY_WITHOUT_TLS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey81/valkey-server");
+
 /// A benchmark of one round and its JSON.
 struct Bench {
     directory: TempDir,
@@ -139,6 +142,28 @@ fn every_data_set() {
     // 2,000 strings of 1 kB; of the 12 MB 12/22 are large values.
     let together = report["data"][4]["bytes"].as_u64().unwrap_or(0);
     assert!((8_400_000..8_700_000).contains(&together), "{together}");
+}
+
+#[test]
+fn tls_is_measured_where_both_servers_have_it() {
+    let bench = || Bench::throw_away().args(["--keys", "2000", "--only", "copy"]);
+    let (run, report) = bench().args(["--only", "copy-tls"]).expect(0);
+    let tls = contestant(&report, "copy-tls");
+    assert_eq!((&tls["left_out"], &tls["failure"]), (&Value::Null, &Value::Null), "{tls:#}");
+    assert!(tls["seconds"]["median"].as_f64() > Some(0.0), "{tls:#}");
+    assert!(run.stdout.contains("speed of copy-tls in that of copy"), "{}", run.frame());
+    assert!(!run.stderr.contains("NOT verified"), "{}", run.frame());
+    // A target without TLS: all the others run.
+    let other = ["--target-server", VALKEY_WITHOUT_TLS, "--only", "copy-tls"];
+    let (_, report) = bench().args(other).expect(0);
+    let why = contestant(&report, "copy-tls")["left_out"].as_str().unwrap_or("").to_owned();
+    assert!(why.contains("target") && why.contains("built without TLS"), "{why}");
+    // No openssl: nothing of PATH is needed else, the server is named by its path.
+    let mut bench = bench().args(["--only", "copy-tls"]);
+    bench.keyferry = bench.keyferry.env("PATH", "/nowhere");
+    let (_, report) = bench.expect(0);
+    let why = contestant(&report, "copy-tls")["left_out"].as_str().unwrap_or("").to_owned();
+    assert!(why.contains("openssl"), "{why}");
 }
 
 #[test]
