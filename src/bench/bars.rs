@@ -5,9 +5,11 @@ use serde::Serialize;
 
 use super::data::DataSet;
 use super::lineup::{
-    CEILING, COPY, COPY_DUMP, COPY_FAR, COPY_NEAR, COPY_NO_COMPRESSION, COPY_TLS, GUIDE, REPLICA,
+    CEILING, COPY, COPY_DUMP, COPY_FAR, COPY_KEYS_RATE, COPY_NEAR, COPY_NO_COMPRESSION, COPY_RATE,
+    COPY_TLS, GUIDE, REPLICA,
 };
 use super::outcome::DataOutcome;
+use super::throttle;
 
 /// A promise and how it stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -58,6 +60,17 @@ pub fn bars(outcome: &DataOutcome) -> Vec<Bar> {
     ratio(COPY_NO_COMPRESSION, GUIDE, mixed.then_some(2.7));
     ratio(COPY_FAR, COPY_NEAR, Some(0.8));
     ratio(COPY_TLS, COPY, Some(0.6));
+    // A throttle holds if it is neither too slow nor too fast, in any run.
+    for (name, option) in [(COPY_RATE, "--max-rate"), (COPY_KEYS_RATE, "--max-keys-rate")] {
+        let held = outcome.row(name).and_then(|row| throttle::range(&row.runs));
+        for (measured, bar, at_least) in
+            held.into_iter().flat_map(|(low, high)| [(low, 0.95, true), (high, 1.05, false)])
+        {
+            let run = if at_least { "slowest" } else { "fastest" };
+            let what = format!("rate reached in that asked by {option}, {run} run");
+            bars.push(Bar { what, measured, bar, at_least });
+        }
+    }
     let mut most = |what: &str, measured: Option<f64>, bar: f64| {
         if let Some(measured) = measured {
             bars.push(Bar { what: what.into(), measured, bar, at_least: false });

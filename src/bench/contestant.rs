@@ -9,6 +9,7 @@ pub(super) use super::outcome::Measured;
 use super::outcome::fill;
 use super::server::Peer;
 use super::setting::Setting;
+use super::throttle::Moved;
 use super::watch::{Clients, Watch};
 use super::{ceiling, native, null_target, process};
 use crate::error::{Error, Kind, Result};
@@ -39,6 +40,16 @@ pub(super) enum Way {
     Copy(Copying),
     /// A shell command.
     Against(String),
+}
+
+/// What a contestant finds.
+pub(super) struct Occasion {
+    /// What the source holds.
+    pub(super) data: DataSet,
+    /// How many keys of it.
+    pub(super) keys: u64,
+    /// What the plain copy moved, if it ran already.
+    pub(super) free: Option<Moved>,
 }
 
 pub(super) fn failed(why: impl Into<String>) -> Error {
@@ -79,6 +90,14 @@ impl Contestant {
         !matches!(self.way, Way::Ceiling | Way::NullTarget)
     }
 
+    /// The plain copy does not take part: whoever is measured by it cannot either.
+    pub(super) fn needs_copy(&mut self) {
+        if matches!(&self.way, Way::Copy(copying) if copying.throttle.is_some()) {
+            let why = "its rate is a part of what 'copy' reaches, which does not take part";
+            self.obstacle.get_or_insert_with(|| why.into());
+        }
+    }
+
     /// Whether it needs the servers' TLS ports.
     pub(super) fn speaks_tls(&self) -> bool {
         matches!(&self.way, Way::Copy(copying) if copying.road == Road::Tls)
@@ -104,33 +123,29 @@ impl Contestant {
         None
     }
 
-    /// Runs it once, on a source with `keys` keys of `data` and an empty target.
-    pub(super) async fn measure(
-        &self,
-        setting: &Setting,
-        data: DataSet,
-        keys: u64,
-    ) -> Result<Measured> {
+    /// Runs it once, on a source that is filled and an empty target.
+    pub(super) async fn measure(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
         setting.target.flush().await?;
         let clients = match self.way {
             Way::Copy(_) | Way::NullTarget => Clients::Keyferry,
             _ => Clients::All,
         };
-        let watch = Watch::start(&setting.source, clients, data.has_large_values()).await?;
-        let measured = Box::pin(self.run(setting, keys)).await;
+        let watch = Watch::start(&setting.source, clients, now.data.has_large_values()).await?;
+        let measured = Box::pin(self.run(setting, now)).await;
         let seen = watch.end().await;
         let mut measured = measured?;
         fill(&mut measured, &seen);
         if self.writes() && !matches!(self.way, Way::Replica) {
             let there = setting.target.keys().await?;
-            if there != keys {
-                return Err(failed(format!("{there} of {keys} keys are on the target")));
+            if there != now.keys {
+                return Err(failed(format!("{there} of {} keys are on the target", now.keys)));
             }
         }
         Ok(measured)
     }
 
-    async fn run(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+    async fn run(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
+        let keys = now.keys;
         let (source, target) = (&setting.source, &setting.target);
         match &self.way {
             Way::Guide(Some(programs)) => {
@@ -148,7 +163,7 @@ impl Contestant {
             }
             Way::Ceiling => ceiling(source.plain()?, keys).await,
             Way::NullTarget => Box::pin(null_target::read(source, keys)).await,
-            Way::Copy(copying) => Box::pin(copying.run(setting, keys)).await,
+            Way::Copy(copying) => Box::pin(copying.run(setting, keys, now.free)).await,
             Way::Against(template) => against(template, source, target).await,
         }
     }

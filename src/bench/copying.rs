@@ -12,6 +12,7 @@ use super::process;
 use super::proxy::Proxy;
 use super::server::{Peer, loopback};
 use super::setting::Setting;
+use super::throttle::{Moved, Throttle};
 use crate::error::Result;
 
 /// Variables that would change what a copy does.
@@ -24,6 +25,8 @@ pub(super) struct Copying {
     pub(super) options: Vec<String>,
     /// How it reaches the servers.
     pub(super) road: Road,
+    /// What it is held back by: the rate follows from what it reaches without.
+    pub(super) throttle: Option<Throttle>,
 }
 
 /// How a copy reaches the servers.
@@ -51,13 +54,37 @@ impl Copying {
             }
             Road::Tls => text.push_str(", by TLS on both sides"),
         }
+        if let Some(throttle) = self.throttle {
+            let option = throttle.option();
+            text.push_str(&format!(", {option} at a part of what it reaches without"));
+        }
         text
     }
 
-    /// Copies once; the seconds are the whole process's, from its start to its end.
-    pub(super) async fn run(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+    /// Copies once, told to be slower than the copy that moved `free`, if it is to be throttled. The
+    /// seconds are the whole process's, from its start to its end.
+    pub(super) async fn run(
+        &self,
+        setting: &Setting,
+        keys: u64,
+        free: Option<Moved>,
+    ) -> Result<Measured> {
+        let Some(throttle) = self.throttle else {
+            return self.go(setting, keys, &[]).await;
+        };
+        let free = free.ok_or_else(|| failed("no copy shows what a part of its rate is"))?;
+        let rate = throttle.rate(&free);
+        // What is proven after the copy is not copied, and would count as its time.
+        let options = [throttle.option(), &rate.to_string(), "--verify", "none"];
+        let mut measured = self.go(setting, keys, &options).await?;
+        measured.throttle = measured.moved.map(|moved| throttle.held(rate, &moved));
+        Ok(measured)
+    }
+
+    async fn go(&self, setting: &Setting, keys: u64, more: &[&str]) -> Result<Measured> {
         let sides = [&setting.source, &setting.target];
         let mut options = self.options.clone();
+        options.extend(more.iter().copied().map(str::to_owned));
         // Proxies live as long as the copy.
         let mut proxies = Vec::new();
         let mut urls = Vec::new();
@@ -115,6 +142,10 @@ async fn copy(
         peak_resident_bytes: report["process"]["peak_resident_bytes"].as_u64(),
         latency: given(&report["latency_ms"]),
         ways: given(&report["ways"]),
+        moved: report["bytes"]
+            .as_u64()
+            .zip(report["seconds"].as_f64())
+            .map(|(bytes, seconds)| Moved { bytes, keys: copied, seconds }),
         ..Measured::default()
     })
 }

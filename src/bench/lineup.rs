@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::contestant::{Contestant, Way};
 use super::copying::{Copying, Road};
 use super::guide::Programs;
+use super::throttle::Throttle;
 use crate::error::{Error, Result};
 
 /// The names that ratios are taken of.
@@ -20,6 +21,10 @@ pub(super) const COPY_TLS: &str = "copy-tls";
 /// Through proxies without and with delay.
 pub(super) const COPY_NEAR: &str = "copy-near";
 pub(super) const COPY_FAR: &str = "copy-far";
+
+/// Told a part of the rate that `copy` reaches.
+pub(super) const COPY_RATE: &str = "copy-max-rate";
+pub(super) const COPY_KEYS_RATE: &str = "copy-max-keys-rate";
 
 /// A copy with options of its own.
 #[derive(Clone, Debug)]
@@ -41,6 +46,8 @@ pub struct Wishes {
     pub against: Vec<(String, String)>,
     /// Measure a copy through proxies with this round trip, and through the same with none.
     pub round_trip: Option<Duration>,
+    /// Measure whether a copy keeps to the rates it is told.
+    pub throttled: bool,
     /// Only these, if any are named.
     pub only: Vec<String>,
     /// Not these.
@@ -71,6 +78,12 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
         add(COPY_NEAR, by(Road::Proxies(Duration::ZERO)), None);
         add(COPY_FAR, by(Road::Proxies(round_trip)), None);
     }
+    if wishes.throttled {
+        for (name, throttle) in [(COPY_RATE, Throttle::Bytes), (COPY_KEYS_RATE, Throttle::Keys)] {
+            let throttle = Some(throttle);
+            add(name, Way::Copy(Copying { throttle, ..Copying::default() }), None);
+        }
+    }
     for (name, template) in wishes.against {
         add(&name, Way::Against(template), None);
     }
@@ -89,6 +102,11 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
         (wishes.only.is_empty() || wishes.only.contains(&contestant.name))
             && !wishes.skip.contains(&contestant.name)
     });
+    if !all.iter().any(|contestant| contestant.name == COPY) {
+        for contestant in &mut all {
+            contestant.needs_copy();
+        }
+    }
     if all.is_empty() {
         return Err(Error::config("no contestant is left"));
     }

@@ -31,6 +31,7 @@ mod server;
 mod setting;
 pub mod svg;
 pub mod table;
+mod throttle;
 mod watch;
 
 use tokio_util::sync::CancellationToken;
@@ -44,7 +45,9 @@ pub use lineup::{Variant, Wishes, line_up};
 pub use machine::Machine;
 pub use outcome::{DataOutcome, Measured, Outcome, Row};
 pub use setting::Servers;
+pub use throttle::{Held, Moved};
 
+use contestant::Occasion;
 use setting::Setting;
 
 /// What to measure.
@@ -127,12 +130,16 @@ async fn measure(
     say(&format!("{data}: loading {}", data.describe()));
     let loaded = data::load(&setting.source, data, options.amount).await?;
     for round in 1..=options.rounds {
-        for (contestant, row) in options.contestants.iter().zip(&mut rows) {
+        for (index, contestant) in options.contestants.iter().enumerate() {
+            let free = rows.iter().find(|row| row.name == lineup::COPY).and_then(Row::median);
+            let free = free.and_then(|median| median.moved);
+            let Some(row) = rows.get_mut(index) else { continue };
             if row.left_out.is_some() || row.failure.is_some() {
                 continue;
             }
             let name = contestant.name();
-            match Box::pin(contestant.measure(setting, data, loaded.keys)).await {
+            let now = Occasion { data, keys: loaded.keys, free };
+            match Box::pin(contestant.measure(setting, &now)).await {
                 Ok(measured) => {
                     let seconds = measured.seconds;
                     say(&format!("{data}, round {round}: {name:<16} {seconds:.2} s"));

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::data::{DataSet, Loaded};
 use super::lineup::{CEILING, GUIDE};
 use super::machine::Machine;
+use super::throttle::{Held, Moved};
 use super::watch::Seen;
 
 /// A spread beyond this says more about the machine than about the contestant.
@@ -35,6 +36,10 @@ pub struct Measured {
     pub latency: Option<Value>,
     /// The ways that the copy's keys took.
     pub ways: Option<Value>,
+    /// What the copy says it moved.
+    pub moved: Option<Moved>,
+    /// How the copy kept to the rate it was told.
+    pub throttle: Option<Held>,
 }
 
 /// Adds what was seen on the source.

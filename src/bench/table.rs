@@ -74,6 +74,7 @@ fn data_set(text: &mut String, data: &DataOutcome, rounds: usize) {
         }
     }
     latencies(text, data);
+    rates(text, data);
     for bar in bars(data) {
         let (sign, verdict) =
             (if bar.at_least { '≥' } else { '≤' }, if bar.is_met() { "met" } else { "MISSED" });
@@ -146,6 +147,24 @@ fn latencies(text: &mut String, data: &DataOutcome) {
         .collect();
     if !lines.is_empty() {
         let _ = writeln!(text, "Latency in ms, p50 / p99 / max: {}", lines.join(" · "));
+    }
+}
+
+/// What throttled copies were told and what they reached, run by run.
+fn rates(text: &mut String, data: &DataOutcome) {
+    for row in &data.rows {
+        let held: Vec<_> = row.runs.iter().filter_map(|run| run.throttle).collect();
+        if held.is_empty() {
+            continue;
+        }
+        let runs: Vec<String> = held
+            .iter()
+            .map(|run| {
+                let (reached, asked) = (units::count(run.reached as u64), units::count(run.asked));
+                format!("{reached} of {asked}")
+            })
+            .collect();
+        let _ = writeln!(text, "{}, a second, reached of asked: {}", row.name, runs.join(" · "));
     }
 }
 

@@ -79,6 +79,10 @@ struct Wanted {
     /// Also copy through proxies with this round trip, and with none (copy-far, copy-near)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Contestants")]
     round_trip: Option<Duration>,
+    /// Also copy with --max-rate and --max-keys-rate at 40 % of what copy reaches, for three seconds
+    /// or more (copy-max-rate, copy-max-keys-rate)
+    #[arg(long, help_heading = "Contestants")]
+    throttled: bool,
 
     /// Write a JSON report to this file; - is stdout (the table then goes to stderr)
     #[arg(long, value_name = "FILE", help_heading = "What is said")]
@@ -143,6 +147,7 @@ fn wanted(options: &Wanted) -> Result<Options> {
         variants,
         against: options.against.clone(),
         round_trip: options.round_trip,
+        throttled: options.throttled,
         only: options.only.clone(),
         skip: options.skip.clone(),
     })?;

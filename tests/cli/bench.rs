@@ -167,6 +167,23 @@ fn tls_is_measured_where_both_servers_have_it() {
 }
 
 #[test]
+fn throttled_copies_are_told_a_part_of_the_copys_rate() {
+    let bench = || Bench::throw_away().args(["--keys", "3000", "--throttled"]);
+    let names = ["--only", "copy", "--only", "copy-max-rate", "--only", "copy-max-keys-rate"];
+    let (run, report) = bench().args(names).expect(0);
+    for name in ["copy-max-rate", "copy-max-keys-rate"] {
+        let held = &contestant(&report, name)["runs"][0]["throttle"];
+        assert!(held["asked"].as_u64() > Some(0), "{held:#}");
+        assert!(held["reached"].as_f64() > Some(0.0), "{held:#}");
+    }
+    for word in ["reached of asked", "asked by --max-rate", "asked by --max-keys-rate"] {
+        assert!(run.stdout.contains(word), "the table lacks {word}{}", run.frame());
+    }
+    let (_, report) = bench().args(["--only", "copy-dump", "--only", "copy-max-rate"]).expect(0);
+    assert!(contestant(&report, "copy-max-rate")["left_out"].is_string(), "{report:#}");
+}
+
+#[test]
 fn two_servers_of_the_users_are_left_empty_and_as_they_were() {
     let (source, target) = (Server::start(Kind::Valkey81), Server::start(Kind::Valkey81));
     let delay = |server: &Server| -> Vec<String> {
