@@ -1,9 +1,11 @@
 //! Who takes part, and how one run of each is measured.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::copying::{Copying, Road, passwords};
 use super::data::DataSet;
+use super::foreground;
 use super::guide::{self, Programs};
 pub(super) use super::outcome::Measured;
 use super::outcome::fill;
@@ -14,11 +16,16 @@ use super::watch::{Clients, Watch};
 use super::{ceiling, native, null_target, process};
 use crate::error::{Error, Kind, Result};
 
+/// How long nothing is moved: enough operations of a client to tell the slowest hundredth.
+const ALONE: Duration = Duration::from_secs(3);
+
 /// Who takes part.
 #[derive(Clone, Debug)]
 pub struct Contestant {
     pub(super) name: String,
     pub(super) way: Way,
+    /// Whether clients work on the source meanwhile.
+    pub(super) client: bool,
     /// Why it cannot take part, where that is known beforehand.
     pub(super) obstacle: Option<String>,
 }
@@ -40,6 +47,8 @@ pub(super) enum Way {
     Copy(Copying),
     /// A shell command.
     Against(String),
+    /// Nothing is moved, for a while.
+    Nothing,
 }
 
 /// What a contestant finds.
@@ -64,6 +73,11 @@ impl Contestant {
 
     /// One line about how it works.
     pub fn describe(&self) -> String {
+        let way = self.describe_way();
+        if self.client { format!("{way}, beside clients of the source") } else { way }
+    }
+
+    fn describe_way(&self) -> String {
         match &self.way {
             Way::Guide(Some(_)) => {
                 "redis-cli KEYS '*' | xargs redis-cli MIGRATE … COPY KEYS".into()
@@ -82,12 +96,13 @@ impl Contestant {
             Way::NullTarget => "keyferry's scan and fetch, whose batches are dropped".into(),
             Way::Copy(copying) => copying.describe(),
             Way::Against(template) => template.clone(),
+            Way::Nothing => "nothing".into(),
         }
     }
 
     /// Whether the keys must be on the target afterwards.
     fn writes(&self) -> bool {
-        !matches!(self.way, Way::Ceiling | Way::NullTarget)
+        !matches!(self.way, Way::Ceiling | Way::NullTarget | Way::Nothing)
     }
 
     /// The plain copy does not take part: whoever is measured by it cannot either.
@@ -112,13 +127,16 @@ impl Contestant {
             return setting.no_tls();
         }
         let servers_talk = match &self.way {
-            Way::NullTarget | Way::Against(_) => false,
+            Way::NullTarget | Way::Against(_) | Way::Nothing => false,
             Way::Copy(copying) => matches!(copying.road, Road::Proxies(_)),
             Way::Guide(_) | Way::Migrate | Way::Replica | Way::Ceiling => true,
         };
         let plain = |peer: &Peer| peer.plain_address().is_some();
         if servers_talk && !(plain(&setting.source) && plain(&setting.target)) {
             return Some("it needs plain TCP without a password on both sides".into());
+        }
+        if self.client && !plain(&setting.source) {
+            return Some("the clients need plain TCP without a password".into());
         }
         None
     }
@@ -131,7 +149,7 @@ impl Contestant {
             _ => Clients::All,
         };
         let watch = Watch::start(&setting.source, clients, now.data.has_large_values()).await?;
-        let measured = Box::pin(self.run(setting, now)).await;
+        let measured = Box::pin(self.run_beside(setting, now)).await;
         let seen = watch.end().await;
         let mut measured = measured?;
         fill(&mut measured, &seen);
@@ -141,6 +159,17 @@ impl Contestant {
                 return Err(failed(format!("{there} of {} keys are on the target", now.keys)));
             }
         }
+        Ok(measured)
+    }
+
+    async fn run_beside(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
+        if !self.client {
+            return self.run(setting, now).await;
+        }
+        let broken = |error: std::io::Error| failed(format!("the clients: {error}"));
+        let clients = foreground::Clients::start(setting.source.plain()?).await.map_err(broken)?;
+        let mut measured = self.run(setting, now).await?;
+        measured.client_ms = Some(clients.end().await.map_err(broken)?);
         Ok(measured)
     }
 
@@ -165,6 +194,10 @@ impl Contestant {
             Way::NullTarget => Box::pin(null_target::read(source, keys)).await,
             Way::Copy(copying) => Box::pin(copying.run(setting, keys, now.free)).await,
             Way::Against(template) => against(template, source, target).await,
+            Way::Nothing => {
+                tokio::time::sleep(ALONE).await;
+                Ok(Measured { seconds: ALONE.as_secs_f64(), ..Measured::default() })
+            }
         }
     }
 }

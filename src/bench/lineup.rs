@@ -26,6 +26,15 @@ pub(super) const COPY_FAR: &str = "copy-far";
 pub(super) const COPY_RATE: &str = "copy-max-rate";
 pub(super) const COPY_KEYS_RATE: &str = "copy-max-keys-rate";
 
+/// A client of the source: alone, beside a copy, and beside one that spares the source.
+pub(super) const CLIENT_ALONE: &str = "client-alone";
+pub(super) const CLIENT_COPY: &str = "client-copy";
+pub(super) const CLIENT_GUARDED: &str = "client-guarded";
+/// The limit that the guard is given: the bar is twice that, for what it takes to notice and to act.
+const GUARDED: [&str; 2] = ["--max-source-latency", "5ms"];
+/// The client's database is not copied.
+const NOT_THE_CLIENTS: [&str; 2] = ["--db", "0"];
+
 /// A copy with options of its own.
 #[derive(Clone, Debug)]
 pub struct Variant {
@@ -48,6 +57,8 @@ pub struct Wishes {
     pub round_trip: Option<Duration>,
     /// Measure whether a copy keeps to the rates it is told.
     pub throttled: bool,
+    /// Measure what a client of the source waits without and with a copy.
+    pub foreground: bool,
     /// Only these, if any are named.
     pub only: Vec<String>,
     /// Not these.
@@ -61,7 +72,7 @@ pub struct Wishes {
 pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
     let mut all = Vec::new();
     let mut add = |name: &str, way, obstacle| {
-        all.push(Contestant { name: name.to_owned(), way, obstacle });
+        all.push(Contestant { name: name.to_owned(), way, client: false, obstacle });
     };
     let by = |road| Way::Copy(Copying { road, ..Copying::default() });
     add(GUIDE, Way::Guide(Programs::find()), None);
@@ -87,6 +98,9 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
     for (name, template) in wishes.against {
         add(&name, Way::Against(template), None);
     }
+    if wishes.foreground {
+        all.extend(beside_a_client());
+    }
     let names: Vec<String> = all.iter().map(|contestant| contestant.name.clone()).collect();
     for (index, name) in names.iter().enumerate() {
         if names.iter().take(index).any(|other| other == name) {
@@ -111,6 +125,22 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
         return Err(Error::config("no contestant is left"));
     }
     Ok(all)
+}
+
+/// The situations in which a client of the source is measured.
+fn beside_a_client() -> impl Iterator<Item = Contestant> {
+    let copy = |more: &[&str]| {
+        let options = NOT_THE_CLIENTS.iter().chain(more).map(|&word| word.to_owned()).collect();
+        Way::Copy(Copying { options, ..Copying::default() })
+    };
+    let situations =
+        [(CLIENT_ALONE, Way::Nothing), (CLIENT_COPY, copy(&[])), (CLIENT_GUARDED, copy(&GUARDED))];
+    situations.into_iter().map(|(name, way)| Contestant {
+        name: name.to_owned(),
+        way,
+        client: true,
+        obstacle: None,
+    })
 }
 
 #[cfg(test)]

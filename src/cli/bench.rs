@@ -83,6 +83,11 @@ struct Wanted {
     /// or more (copy-max-rate, copy-max-keys-rate)
     #[arg(long, help_heading = "Contestants")]
     throttled: bool,
+    /// Also measure what clients of the source wait: alone, beside a copy, beside a copy with
+    /// --max-source-latency 5ms (client-alone, client-copy, client-guarded). Take --data mixed, whose
+    /// DUMPs keep the source busy; copies of strings end before there is much to wait for
+    #[arg(long, help_heading = "Contestants")]
+    foreground: bool,
 
     /// Write a JSON report to this file; - is stdout (the table then goes to stderr)
     #[arg(long, value_name = "FILE", help_heading = "What is said")]
@@ -148,6 +153,7 @@ fn wanted(options: &Wanted) -> Result<Options> {
         against: options.against.clone(),
         round_trip: options.round_trip,
         throttled: options.throttled,
+        foreground: options.foreground,
         only: options.only.clone(),
         skip: options.skip.clone(),
     })?;

@@ -184,6 +184,27 @@ fn throttled_copies_are_told_a_part_of_the_copys_rate() {
 }
 
 #[test]
+fn clients_of_the_source_are_measured_in_three_situations() {
+    let situations = ["client-alone", "client-copy", "client-guarded"];
+    let bench = Bench::throw_away().args(["--keys", "3000", "--data", "mixed", "--foreground"]);
+    let bench = situations.iter().fold(bench, |bench, name| bench.args(["--only", name]));
+    let (run, report) = bench.expect(0);
+    for name in situations {
+        let row = contestant(&report, name);
+        let waits = &row["runs"][0]["client_ms"];
+        assert!(waits["operations"].as_u64() > Some(0), "{row:#}");
+        assert!(waits["p50"].as_f64() <= waits["p99"].as_f64(), "{row:#}");
+        assert!(waits["p99"].as_f64() <= waits["max"].as_f64(), "{row:#}");
+        assert!(run.stdout.contains(name), "{}", run.frame());
+    }
+    let alone = contestant(&report, "client-alone");
+    assert!(alone["keys_per_second"].is_null(), "nothing is copied: {alone:#}");
+    for word in ["p99 from sending", "The guarded copy takes", "p99 in ms of clients"] {
+        assert!(run.stdout.contains(word), "the table lacks {word}{}", run.frame());
+    }
+}
+
+#[test]
 fn two_servers_of_the_users_are_left_empty_and_as_they_were() {
     let (source, target) = (Server::start(Kind::Valkey81), Server::start(Kind::Valkey81));
     let delay = |server: &Server| -> Vec<String> {
