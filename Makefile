@@ -33,8 +33,8 @@ check: ## Format, lints, documentation
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 
-bench: build ## keyferry against what the source can do: 1,000,000 strings of 1 kB
-	target/release/keyferry bench
+bench: build ## Every bar of speed and memory on every data set, into benches/runs/ (half an hour)
+	scripts/bench.sh
 
 fuzz: ## Every fuzz target for ten minutes
 	scripts/fuzz.sh

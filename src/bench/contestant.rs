@@ -3,26 +3,29 @@
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::copying::{Copying, Road, passwords};
+use super::data::DataSet;
+use super::foreground;
 use super::guide::{self, Programs};
 pub(super) use super::outcome::Measured;
 use super::outcome::fill;
-use super::proxy::Proxy;
-use super::server::{Peer, loopback};
+use super::server::Peer;
 use super::setting::Setting;
+use super::throttle::Moved;
 use super::watch::{Clients, Watch};
 use super::{ceiling, native, null_target, process};
 use crate::error::{Error, Kind, Result};
 
-/// Variables that would change what a copy does.
-const FOREIGN: [&str; 4] = ["DRY_RUN", "CLEAN_UP", "REPLACE_DST_KEYS", "DEBUG"];
+/// How long nothing is moved: enough operations of a client to tell the slowest hundredth.
+const ALONE: Duration = Duration::from_secs(3);
 
 /// Who takes part.
 #[derive(Clone, Debug)]
 pub struct Contestant {
     pub(super) name: String,
     pub(super) way: Way,
+    /// Whether clients work on the source meanwhile.
+    pub(super) client: bool,
     /// Why it cannot take part, where that is known beforehand.
     pub(super) obstacle: Option<String>,
 }
@@ -41,14 +44,21 @@ pub(super) enum Way {
     /// keyferry's reading half, into nothing.
     NullTarget,
     /// `keyferry copy` as a process of its own.
-    Copy {
-        /// Its options.
-        options: Vec<String>,
-        /// The round trip of the proxies that it goes through, if it does.
-        round_trip: Option<Duration>,
-    },
+    Copy(Copying),
     /// A shell command.
     Against(String),
+    /// Nothing is moved, for a while.
+    Nothing,
+}
+
+/// What a contestant finds.
+pub(super) struct Occasion {
+    /// What the source holds.
+    pub(super) data: DataSet,
+    /// How many keys of it.
+    pub(super) keys: u64,
+    /// What the plain copy moved, if it ran already.
+    pub(super) free: Option<Moved>,
 }
 
 pub(super) fn failed(why: impl Into<String>) -> Error {
@@ -63,6 +73,11 @@ impl Contestant {
 
     /// One line about how it works.
     pub fn describe(&self) -> String {
+        let way = self.describe_way();
+        if self.client { format!("{way}, beside clients of the source") } else { way }
+    }
+
+    fn describe_way(&self) -> String {
         match &self.way {
             Way::Guide(Some(_)) => {
                 "redis-cli KEYS '*' | xargs redis-cli MIGRATE … COPY KEYS".into()
@@ -79,22 +94,28 @@ impl Contestant {
                 "every DUMP and PTTL is read, nothing written: the source's limit".into()
             }
             Way::NullTarget => "keyferry's scan and fetch, whose batches are dropped".into(),
-            Way::Copy { options, round_trip } => {
-                let mut text = "keyferry copy".to_owned();
-                options.iter().for_each(|option| text.extend([" ", option]));
-                if let Some(round_trip) = round_trip {
-                    let ms = round_trip.as_millis();
-                    text.push_str(&format!(", through proxies with {ms} ms of round trip"));
-                }
-                text
-            }
+            Way::Copy(copying) => copying.describe(),
             Way::Against(template) => template.clone(),
+            Way::Nothing => "nothing".into(),
         }
     }
 
     /// Whether the keys must be on the target afterwards.
     fn writes(&self) -> bool {
-        !matches!(self.way, Way::Ceiling | Way::NullTarget)
+        !matches!(self.way, Way::Ceiling | Way::NullTarget | Way::Nothing)
+    }
+
+    /// The plain copy does not take part: whoever is measured by it cannot either.
+    pub(super) fn needs_copy(&mut self) {
+        if matches!(&self.way, Way::Copy(copying) if copying.throttle.is_some()) {
+            let why = "its rate is a part of what 'copy' reaches, which does not take part";
+            self.obstacle.get_or_insert_with(|| why.into());
+        }
+    }
+
+    /// Whether it needs the servers' TLS ports.
+    pub(super) fn speaks_tls(&self) -> bool {
+        matches!(&self.way, Way::Copy(copying) if copying.road == Road::Tls)
     }
 
     /// Why it cannot run on these servers.
@@ -102,76 +123,81 @@ impl Contestant {
         if self.obstacle.is_some() {
             return self.obstacle.clone();
         }
+        if self.speaks_tls() {
+            return setting.no_tls();
+        }
         let servers_talk = match &self.way {
-            Way::NullTarget | Way::Against(_) | Way::Copy { round_trip: None, .. } => false,
-            Way::Guide(_)
-            | Way::Migrate
-            | Way::Replica
-            | Way::Ceiling
-            | Way::Copy { round_trip: Some(_), .. } => true,
+            Way::NullTarget | Way::Against(_) | Way::Nothing => false,
+            Way::Copy(copying) => matches!(copying.road, Road::Proxies(_)),
+            Way::Guide(_) | Way::Migrate | Way::Replica | Way::Ceiling => true,
         };
         let plain = |peer: &Peer| peer.plain_address().is_some();
         if servers_talk && !(plain(&setting.source) && plain(&setting.target)) {
             return Some("it needs plain TCP without a password on both sides".into());
         }
+        if self.client && !plain(&setting.source) {
+            return Some("the clients need plain TCP without a password".into());
+        }
         None
     }
 
-    /// Runs it once, on a source with `keys` keys and an empty target.
-    pub(super) async fn measure(&self, setting: &Setting, keys: u64) -> Result<Measured> {
+    /// Runs it once, on a source that is filled and an empty target.
+    pub(super) async fn measure(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
         setting.target.flush().await?;
         let clients = match self.way {
-            Way::Copy { .. } | Way::NullTarget => Clients::Keyferry,
+            Way::Copy(_) | Way::NullTarget => Clients::Keyferry,
             _ => Clients::All,
         };
-        let watch = Watch::start(&setting.source, clients).await?;
-        let measured = Box::pin(self.run(setting, keys)).await;
+        let watch = Watch::start(&setting.source, clients, now.data.has_large_values()).await?;
+        let measured = Box::pin(self.run_beside(setting, now)).await;
         let seen = watch.end().await;
         let mut measured = measured?;
         fill(&mut measured, &seen);
         if self.writes() && !matches!(self.way, Way::Replica) {
             let there = setting.target.keys().await?;
-            if there != keys {
-                return Err(failed(format!("{there} of {keys} keys are on the target")));
+            if there != now.keys {
+                return Err(failed(format!("{there} of {} keys are on the target", now.keys)));
             }
         }
         Ok(measured)
     }
 
-    async fn run(&self, setting: &Setting, keys: u64) -> Result<Measured> {
-        let address = |peer: &Peer| {
-            peer.plain_address().ok_or_else(|| failed("it needs plain TCP without a password"))
-        };
+    async fn run_beside(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
+        if !self.client {
+            return self.run(setting, now).await;
+        }
+        let broken = |error: std::io::Error| failed(format!("the clients: {error}"));
+        let clients = foreground::Clients::start(setting.source.plain()?).await.map_err(broken)?;
+        let mut measured = self.run(setting, now).await?;
+        measured.client_ms = Some(clients.end().await.map_err(broken)?);
+        Ok(measured)
+    }
+
+    async fn run(&self, setting: &Setting, now: &Occasion) -> Result<Measured> {
+        let keys = now.keys;
         let (source, target) = (&setting.source, &setting.target);
         match &self.way {
             Way::Guide(Some(programs)) => {
-                guide::for_real(programs, [&address(source)?, &address(target)?]).await
+                guide::for_real(programs, [&source.plain()?, &target.plain()?]).await
             }
-            Way::Guide(None) => guide::emulated(source, &address(target)?).await,
-            Way::Migrate => native::migrate(source, &address(target)?).await,
+            Way::Guide(None) => guide::emulated(source, &target.plain()?).await,
+            Way::Migrate => native::migrate(source, &target.plain()?).await,
             Way::Replica => {
                 let replica = setting.replica();
-                let measured = native::replicate(&address(source)?, replica, keys).await;
+                let measured = native::replicate(&source.plain()?, replica, keys).await;
                 // Whatever came of it: a replica can be neither written nor flushed.
                 replica.demand(&[b"REPLICAOF", b"NO", b"ONE"]).await?;
                 replica.flush().await?;
                 measured
             }
-            Way::Ceiling => ceiling(address(source)?, keys).await,
+            Way::Ceiling => ceiling(source.plain()?, keys).await,
             Way::NullTarget => Box::pin(null_target::read(source, keys)).await,
-            Way::Copy { options, round_trip: None } => {
-                copy(options, [source, target], &[source.url(), target.url()], keys).await
-            }
-            Way::Copy { options, round_trip: Some(round_trip) } => {
-                let way = |peer| {
-                    Proxy::start(&address(peer)?, *round_trip / 2)
-                        .map_err(|error| failed(format!("no proxy: {error}")))
-                };
-                let proxies = [way(source)?, way(target)?];
-                let urls = [&proxies[0], &proxies[1]].map(|p| loopback(p.port).to_string());
-                copy(options, [source, target], &urls, keys).await
-            }
+            Way::Copy(copying) => Box::pin(copying.run(setting, keys, now.free)).await,
             Way::Against(template) => against(template, source, target).await,
+            Way::Nothing => {
+                tokio::time::sleep(ALONE).await;
+                Ok(Measured { seconds: ALONE.as_secs_f64(), ..Measured::default() })
+            }
         }
     }
 }
@@ -186,51 +212,6 @@ async fn ceiling((host, port): (String, u16), keys: u64) -> Result<Measured> {
         return Err(failed(format!("{payloads} of {keys} payloads came")));
     }
     Ok(Measured { seconds, ..Measured::default() })
-}
-
-/// As a process of its own, so that CPU and memory are the copy's and nobody else's. The seconds
-/// are the whole process's, from its start to its end.
-async fn copy(
-    options: &[String],
-    [source, target]: [&Peer; 2],
-    urls: &[String; 2],
-    keys: u64,
-) -> Result<Measured> {
-    let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
-    let mut command = Command::new(program);
-    command.args(["copy", "--report", "-", "--quiet"]).args(options);
-    for name in FOREIGN {
-        command.env_remove(name);
-    }
-    command.env("SOURCE_REDIS_URL", &urls[0]).env("DESTINATION_REDIS_URL", &urls[1]);
-    passwords(&mut command, source, target);
-    let ended = process::run(vec![command]).await?;
-    let report: Value = serde_json::from_slice(&ended.stdout).unwrap_or_default();
-    let copied = report["keys"]["copied"].as_u64().unwrap_or(0);
-    if !ended.status.success() || copied != keys {
-        let words = ended.last_words();
-        return Err(failed(format!("{copied} of {keys} keys copied, {}: {words}", ended.status)));
-    }
-    let given = |value: &Value| (!value.is_null()).then(|| value.clone());
-    Ok(Measured {
-        seconds: ended.seconds,
-        cpu_seconds: report["process"]["cpu_seconds"].as_f64(),
-        peak_resident_bytes: report["process"]["peak_resident_bytes"].as_u64(),
-        latency: given(&report["latency_ms"]),
-        ways: given(&report["ways"]),
-        ..Measured::default()
-    })
-}
-
-/// Passwords travel by environment: command lines are for everybody to see.
-fn passwords(command: &mut Command, source: &Peer, target: &Peer) {
-    for (name, peer) in [("SOURCE_REDIS_PASSWORD", source), ("DESTINATION_REDIS_PASSWORD", target)]
-    {
-        match peer.password() {
-            Some(password) => command.env(name, password),
-            None => command.env_remove(name),
-        };
-    }
 }
 
 async fn against(template: &str, source: &Peer, target: &Peer) -> Result<Measured> {

@@ -16,13 +16,16 @@
 //!      "runs": [{"seconds": 0, "cpu_seconds": 0, "peak_resident_bytes": 0,
 //!        "source_output_bytes": 0, "source_client_bytes": 0,
 //!        "source_ping_ms": {"p50": 0, "p99": 0, "max": 0},
-//!        "latency_ms": {"fetch": {"…": 0}, "restore": {"…": 0}}, "ways": {"…": 0}}]}],
+//!        "latency_ms": {"fetch": {"…": 0}, "restore": {"…": 0}}, "ways": {"…": 0},
+//!        "moved": {"bytes": 0, "keys": 0, "seconds": 0}, "throttle": {"asked": 0, "reached": 0},
+//!        "client_ms": {"operations": 0, "p50": 0, "p99": 0, "max": 0, "sent_p99": 0}}]}],
 //!    "bars": [{"what": "…", "measured": 0, "bar": 0, "at_least": true, "met": true}]}]}
 //! ```
 //!
 //! What was not measured is `null`. `bytes` are those of names and values; `source_output_bytes` is
 //! the sum of `omem`, `source_client_bytes` that of `tot-mem` over the contestant's clients, the
-//! most of any look.
+//! most of any look. `moved` is what a copy reports, `throttle` bytes or keys a second;
+//! `client_ms` counts from when an operation was due, `sent_p99` from when it was sent.
 
 use serde_json::{Value, json};
 

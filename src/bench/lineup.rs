@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use super::contestant::{Contestant, Way};
+use super::copying::{Copying, Road};
 use super::guide::Programs;
+use super::throttle::Throttle;
 use crate::error::{Error, Result};
 
 /// The names that ratios are taken of.
@@ -14,9 +16,24 @@ pub(super) const CEILING: &str = "dump-ceiling";
 pub(super) const COPY: &str = "copy";
 pub(super) const COPY_DUMP: &str = "copy-dump";
 pub(super) const COPY_NO_COMPRESSION: &str = "copy-nocompress";
+/// By TLS on both sides.
+pub(super) const COPY_TLS: &str = "copy-tls";
 /// Through proxies without and with delay.
 pub(super) const COPY_NEAR: &str = "copy-near";
 pub(super) const COPY_FAR: &str = "copy-far";
+
+/// Told a part of the rate that `copy` reaches.
+pub(super) const COPY_RATE: &str = "copy-max-rate";
+pub(super) const COPY_KEYS_RATE: &str = "copy-max-keys-rate";
+
+/// A client of the source: alone, beside a copy, and beside one that spares the source.
+pub(super) const CLIENT_ALONE: &str = "client-alone";
+pub(super) const CLIENT_COPY: &str = "client-copy";
+pub(super) const CLIENT_GUARDED: &str = "client-guarded";
+/// The limit that the guard is given: the bar is twice that, for what it takes to notice and to act.
+const GUARDED: [&str; 2] = ["--max-source-latency", "5ms"];
+/// The client's database is not copied.
+const NOT_THE_CLIENTS: [&str; 2] = ["--db", "0"];
 
 /// A copy with options of its own.
 #[derive(Clone, Debug)]
@@ -38,6 +55,10 @@ pub struct Wishes {
     pub against: Vec<(String, String)>,
     /// Measure a copy through proxies with this round trip, and through the same with none.
     pub round_trip: Option<Duration>,
+    /// Measure whether a copy keeps to the rates it is told.
+    pub throttled: bool,
+    /// Measure what a client of the source waits without and with a copy.
+    pub foreground: bool,
     /// Only these, if any are named.
     pub only: Vec<String>,
     /// Not these.
@@ -51,24 +72,34 @@ pub struct Wishes {
 pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
     let mut all = Vec::new();
     let mut add = |name: &str, way, obstacle| {
-        all.push(Contestant { name: name.to_owned(), way, obstacle });
+        all.push(Contestant { name: name.to_owned(), way, client: false, obstacle });
     };
-    let plain = |round_trip| Way::Copy { options: Vec::new(), round_trip };
+    let by = |road| Way::Copy(Copying { road, ..Copying::default() });
     add(GUIDE, Way::Guide(Programs::find()), None);
     add("migrate", Way::Migrate, None);
     add(REPLICA, Way::Replica, None);
     add(CEILING, Way::Ceiling, None);
     add("null-target", Way::NullTarget, None);
-    add(COPY, plain(None), None);
+    add(COPY, by(Road::Straight), None);
     for Variant { name, options, obstacle } in wishes.variants {
-        add(&name, Way::Copy { options, round_trip: None }, obstacle);
+        add(&name, Way::Copy(Copying { options, ..Copying::default() }), obstacle);
     }
+    add(COPY_TLS, by(Road::Tls), None);
     if let Some(round_trip) = wishes.round_trip {
-        add(COPY_NEAR, plain(Some(Duration::ZERO)), None);
-        add(COPY_FAR, plain(Some(round_trip)), None);
+        add(COPY_NEAR, by(Road::Proxies(Duration::ZERO)), None);
+        add(COPY_FAR, by(Road::Proxies(round_trip)), None);
+    }
+    if wishes.throttled {
+        for (name, throttle) in [(COPY_RATE, Throttle::Bytes), (COPY_KEYS_RATE, Throttle::Keys)] {
+            let throttle = Some(throttle);
+            add(name, Way::Copy(Copying { throttle, ..Copying::default() }), None);
+        }
     }
     for (name, template) in wishes.against {
         add(&name, Way::Against(template), None);
+    }
+    if wishes.foreground {
+        all.extend(beside_a_client());
     }
     let names: Vec<String> = all.iter().map(|contestant| contestant.name.clone()).collect();
     for (index, name) in names.iter().enumerate() {
@@ -85,10 +116,31 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
         (wishes.only.is_empty() || wishes.only.contains(&contestant.name))
             && !wishes.skip.contains(&contestant.name)
     });
+    if !all.iter().any(|contestant| contestant.name == COPY) {
+        for contestant in &mut all {
+            contestant.needs_copy();
+        }
+    }
     if all.is_empty() {
         return Err(Error::config("no contestant is left"));
     }
     Ok(all)
+}
+
+/// The situations in which a client of the source is measured.
+fn beside_a_client() -> impl Iterator<Item = Contestant> {
+    let copy = |more: &[&str]| {
+        let options = NOT_THE_CLIENTS.iter().chain(more).map(|&word| word.to_owned()).collect();
+        Way::Copy(Copying { options, ..Copying::default() })
+    };
+    let situations =
+        [(CLIENT_ALONE, Way::Nothing), (CLIENT_COPY, copy(&[])), (CLIENT_GUARDED, copy(&GUARDED))];
+    situations.into_iter().map(|(name, way)| Contestant {
+        name: name.to_owned(),
+        way,
+        client: true,
+        obstacle: None,
+    })
 }
 
 #[cfg(test)]

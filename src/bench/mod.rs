@@ -13,8 +13,11 @@
 
 mod bars;
 mod ceiling;
+mod certificates;
 mod contestant;
+mod copying;
 mod data;
+mod foreground;
 mod guide;
 pub mod json;
 mod lineup;
@@ -29,6 +32,7 @@ mod server;
 mod setting;
 pub mod svg;
 pub mod table;
+mod throttle;
 mod watch;
 
 use tokio_util::sync::CancellationToken;
@@ -38,11 +42,14 @@ use crate::error::{Error, Kind, Result};
 pub use bars::{Bar, bars};
 pub use contestant::Contestant;
 pub use data::{Amount, DataSet};
+pub use foreground::Waits;
 pub use lineup::{Variant, Wishes, line_up};
 pub use machine::Machine;
 pub use outcome::{DataOutcome, Measured, Outcome, Row};
 pub use setting::Servers;
+pub use throttle::{Held, Moved};
 
+use contestant::Occasion;
 use setting::Setting;
 
 /// What to measure.
@@ -125,12 +132,16 @@ async fn measure(
     say(&format!("{data}: loading {}", data.describe()));
     let loaded = data::load(&setting.source, data, options.amount).await?;
     for round in 1..=options.rounds {
-        for (contestant, row) in options.contestants.iter().zip(&mut rows) {
+        for (index, contestant) in options.contestants.iter().enumerate() {
+            let free = rows.iter().find(|row| row.name == lineup::COPY).and_then(Row::median);
+            let free = free.and_then(|median| median.moved);
+            let Some(row) = rows.get_mut(index) else { continue };
             if row.left_out.is_some() || row.failure.is_some() {
                 continue;
             }
             let name = contestant.name();
-            match Box::pin(contestant.measure(setting, loaded.keys)).await {
+            let now = Occasion { data, keys: loaded.keys, free };
+            match Box::pin(contestant.measure(setting, &now)).await {
                 Ok(measured) => {
                     let seconds = measured.seconds;
                     say(&format!("{data}, round {round}: {name:<16} {seconds:.2} s"));

@@ -4,8 +4,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::data::{DataSet, Loaded};
-use super::lineup::{CEILING, GUIDE};
+use super::foreground::{TRUSTED_OPERATIONS, Waits};
+use super::lineup::{CEILING, CLIENT_ALONE, GUIDE};
 use super::machine::Machine;
+use super::throttle::{Held, Moved};
 use super::watch::Seen;
 
 /// A spread beyond this says more about the machine than about the contestant.
@@ -35,6 +37,12 @@ pub struct Measured {
     pub latency: Option<Value>,
     /// The ways that the copy's keys took.
     pub ways: Option<Value>,
+    /// What the copy says it moved.
+    pub moved: Option<Moved>,
+    /// How the copy kept to the rate it was told.
+    pub throttle: Option<Held>,
+    /// What a client of the source waited meanwhile, if there was one.
+    pub client_ms: Option<Waits>,
 }
 
 /// Adds what was seen on the source.
@@ -82,6 +90,11 @@ impl Row {
         self.runs.iter().filter_map(figure).max()
     }
 
+    /// Whether it ran for what a client of the source waits, and not for its own speed.
+    pub(super) fn has_client(&self) -> bool {
+        self.runs.iter().any(|run| run.client_ms.is_some())
+    }
+
     fn by_seconds(&self) -> Vec<&Measured> {
         let mut runs: Vec<&Measured> = self.runs.iter().collect();
         runs.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
@@ -112,6 +125,9 @@ impl DataOutcome {
 
     /// How many times as fast `name` is as `other`.
     pub fn ratio(&self, name: &str, other: &str) -> Option<f64> {
+        if name == CLIENT_ALONE {
+            return None;
+        }
         Some(self.seconds(other)? / self.seconds(name)?.max(f64::MIN_POSITIVE))
     }
 
@@ -125,13 +141,19 @@ impl DataOutcome {
         self.ratio(name, GUIDE)
     }
 
-    /// Keys a second.
+    /// Keys a second; none of a client that is alone.
     pub fn keys_per_second(&self, name: &str) -> Option<f64> {
+        if name == CLIENT_ALONE {
+            return None;
+        }
         Some(self.loaded.keys as f64 / self.seconds(name)?.max(f64::MIN_POSITIVE))
     }
 
     /// MiB of names and values a second.
     pub fn mib_per_second(&self, name: &str) -> Option<f64> {
+        if name == CLIENT_ALONE {
+            return None;
+        }
         let mib = self.loaded.bytes as f64 / f64::from(1 << 20);
         Some(mib / self.seconds(name)?.max(f64::MIN_POSITIVE))
     }
@@ -188,6 +210,14 @@ impl Outcome {
                         data.data,
                         row.name,
                         spread * 100.0
+                    ));
+                }
+                let operations = |run: &Measured| run.client_ms.map(|waits| waits.operations);
+                let least = row.runs.iter().filter_map(operations).min();
+                if let Some(least) = least.filter(|&least| least < TRUSTED_OPERATIONS) {
+                    doubts.push(format!(
+                        "{}, {}: {least} operations are too few to tell a p99",
+                        data.data, row.name
                     ));
                 }
             }

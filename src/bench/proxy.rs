@@ -2,7 +2,9 @@
 //!
 //! A thread of its own with its own runtime, so that it slows neither the benchmark nor the copy
 //! more than another process on the machine would. Whatever arrives within the delay is on its way at
-//! the same time: the way is long, not narrow.
+//! the same time: the way is long, not narrow. Each piece has its own time of arrival, so nothing adds
+//! up; timers tick in milliseconds, so a piece may come up to two of them late and is never early:
+//! what that costs is counted against the copy. Without delay the same machinery runs, unslept.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,11 +17,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// Read at once.
-const PIECE: usize = 64 << 10;
-/// Bytes on their way in one direction of one connection: 800 MB/s at 10 ms, more than a server
-/// writes.
-const ON_THE_WAY: usize = 8 << 20;
+/// Read at once: large, so that a GB costs thousands of turns and not tens of thousands.
+const PIECE: usize = 256 << 10;
+/// A read never has less room than this; what is left of a piece serves several small reads.
+const LEAST_ROOM: usize = 64 << 10;
+/// Bytes on their way in one direction of one connection: 6 GB/s at 10 ms, more than a loopback
+/// carries, so that it is the delay that shapes the way and never this bound.
+const ON_THE_WAY: usize = 64 << 20;
 
 /// A proxy on a free loopback port, gone when dropped.
 pub(super) struct Proxy {
@@ -80,14 +84,18 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
         let room = room.clone();
         let mut buffer = BytesMut::new();
         loop {
-            buffer.reserve(PIECE);
+            if buffer.capacity() < LEAST_ROOM {
+                buffer = BytesMut::with_capacity(PIECE);
+            }
             match from.read_buf(&mut buffer).await {
                 Ok(0) | Err(_) => break,
                 Ok(count) => {
+                    // From when it came, not from when there was room for it.
+                    let due = Instant::now() + delay;
                     let count = u32::try_from(count).unwrap_or(u32::MAX);
                     let Ok(permit) = room.acquire_many(count).await else { break };
                     permit.forget();
-                    if sender.send((Instant::now() + delay, buffer.split())).is_err() {
+                    if sender.send((due, buffer.split())).is_err() {
                         break;
                     }
                 }
@@ -97,7 +105,8 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
     };
     let write = async {
         while let Some((due, piece)) = receiver.recv().await {
-            if !delay.is_zero() {
+            // A timer that is due already would still cost a turn of the runtime.
+            if due > Instant::now() {
                 sleep_until(due).await;
             }
             if to.write_all(&piece).await.is_err() {
@@ -116,12 +125,17 @@ async fn pass(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn bytes_arrive_late_and_whole() {
+    async fn server() -> (TcpListener, (String, u16)) {
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = server.local_addr().unwrap().port();
+        (server, ("127.0.0.1".into(), port))
+    }
+
+    #[tokio::test]
+    async fn bytes_arrive_late_and_whole() {
+        let (server, address) = server().await;
         let delay = Duration::from_millis(30);
-        let proxy = Proxy::start(&("127.0.0.1".into(), port), delay).unwrap();
+        let proxy = Proxy::start(&address, delay).unwrap();
         let mut near = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();
         let sent: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
@@ -142,5 +156,60 @@ mod tests {
         drop(far);
         assert_eq!(writer.await.unwrap(), b"done");
         assert!(began.elapsed() >= 2 * delay, "{:?}", began.elapsed());
+    }
+
+    /// What fits the way is taken at once, also where nothing has arrived yet: a rate limiter, or a
+    /// queue that is too short, would keep the writer waiting for the first arrival.
+    #[tokio::test]
+    async fn the_way_is_long_and_not_narrow() {
+        let (server, address) = server().await;
+        let delay = Duration::from_secs(3600);
+        let proxy = Proxy::start(&address, delay).unwrap();
+        let mut near = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        let (_far, _) = server.accept().await.unwrap();
+        let piece = vec![7; 1 << 20];
+        for _ in 0..ON_THE_WAY / piece.len() {
+            near.write_all(&piece).await.unwrap();
+        }
+    }
+
+    /// Figures for a person, printed and not judged: `cargo test proxy -- --ignored --nocapture`.
+    #[tokio::test]
+    #[ignore = "measures"]
+    async fn how_fast_and_how_late() {
+        for delay in [Duration::ZERO, Duration::from_millis(10)] {
+            let (server, address) = server().await;
+            let proxy = Proxy::start(&address, delay).unwrap();
+            let mut near = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+            let (mut far, _) = server.accept().await.unwrap();
+            let mut byte = [0];
+            let mut waits = Vec::new();
+            for _ in 0..100 {
+                let began = std::time::Instant::now();
+                near.write_all(&byte).await.unwrap();
+                far.read_exact(&mut byte).await.unwrap();
+                far.write_all(&byte).await.unwrap();
+                near.read_exact(&mut byte).await.unwrap();
+                waits.push(began.elapsed());
+            }
+            waits.sort();
+            const GB: usize = 1_000_000_000;
+            let writer = tokio::task::spawn_blocking(move || {
+                let mut near = near.into_std().unwrap();
+                near.set_nonblocking(false).unwrap();
+                let piece = vec![7; 1_000_000];
+                for _ in 0..GB / piece.len() {
+                    std::io::Write::write_all(&mut near, &piece).unwrap();
+                }
+            });
+            let mut piece = vec![0; 1 << 20];
+            let (began, mut left) = (std::time::Instant::now(), GB);
+            while left > 0 {
+                left -= far.read(&mut piece).await.unwrap();
+            }
+            let rate = 1.0 / began.elapsed().as_secs_f64();
+            writer.await.unwrap();
+            eprintln!("{delay:?}: {rate:.2} GB/s, round trip {:?}..{:?}", waits[50], waits[99]);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::certificates::Certificates;
 use crate::command::ServerInfo;
 use crate::config::{Address, Endpoint, Server, Timeouts, TlsOptions};
 use crate::error::{Error, Kind, Result, Side};
@@ -18,12 +19,18 @@ const START_PAUSE: Duration = Duration::from_millis(25);
 const PORT_TRIES: usize = 5;
 /// KEYS of millions, MIGRATE of hundreds of MB: a server is away for long here.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// What a server says, in its directory.
+const LOG: &str = "log";
+/// What servers without TLS say of its options: up to 7.0, and later.
+const NO_TLS: [&str; 2] = [">>> 'tls-port", "Failed finding TLS support"];
 /// The name of the benchmark's own connections, so that they are told apart from the copy's.
 pub(super) const OWN_NAME: &str = "keyferry-bench";
 
 /// A server that takes part.
 pub(super) struct Peer {
     pub(super) server: Server,
+    /// The same server by its TLS port, if it has one.
+    pub(super) by_tls: Option<Server>,
     process: Option<ThrowAway>,
 }
 
@@ -46,7 +53,7 @@ impl Peer {
     /// Starts a server without persistence on a free loopback port; waits until it answers.
     pub(super) async fn start(program: &Path, side: Side) -> Result<Self> {
         for _ in 0..PORT_TRIES {
-            let mut peer = Self::spawn(program, side)?;
+            let mut peer = Self::spawn(program, side, None)?;
             if peer.is_ready().await? {
                 return Ok(peer);
             }
@@ -54,34 +61,87 @@ impl Peer {
         Err(not_started(program, "it ends at once"))
     }
 
-    /// A server that was named by its URL.
-    pub(super) fn given(server: Server) -> Self {
-        Self { server, process: None }
+    /// The same with a TLS port beside the plain one; or, if it cannot, without, and why. Asked for
+    /// at its start: newer servers without TLS end when they are told later.
+    pub(super) async fn start_with_tls(
+        program: &Path,
+        side: Side,
+        certificates: &Certificates,
+    ) -> Result<(Self, std::result::Result<(), String>)> {
+        let mut why = String::new();
+        for _ in 0..PORT_TRIES {
+            let mut peer = Self::spawn(program, side, Some(certificates))?;
+            if peer.is_ready().await? {
+                let answers = peer.answers_by_tls().await;
+                return Ok((peer, answers));
+            }
+            let log = peer.log();
+            if NO_TLS.iter().any(|words| log.contains(words)) {
+                why = format!("the {side}, {}, was built without TLS", program.display());
+                break;
+            }
+            let last = log.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            why = format!("the {side} does not start with TLS: {last}");
+        }
+        Ok((Self::start(program, side).await?, Err(why)))
     }
 
-    fn spawn(program: &Path, side: Side) -> Result<Self> {
+    /// Shows that the port and its certificate are this server's own, before anybody is measured.
+    async fn answers_by_tls(&self) -> std::result::Result<(), String> {
+        let connected = match &self.by_tls {
+            Some(server) => match Connector::new(server, Timeouts::default()) {
+                Ok(connector) => connect(&connector, 0).await.map(drop),
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        };
+        connected.map_err(|error| format!("no TLS connection: {error}"))
+    }
+
+    /// What the server said since it was started, if it was started by us.
+    fn log(&self) -> String {
+        let path = self.process.as_ref().map(|process| process.directory.join(LOG));
+        let bytes = path.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// A server that was named by its URL.
+    pub(super) fn given(server: Server) -> Self {
+        Self { server, by_tls: None, process: None }
+    }
+
+    fn spawn(program: &Path, side: Side, certificates: Option<&Certificates>) -> Result<Self> {
         let failed = |error: std::io::Error| not_started(program, &error.to_string());
-        let free = TcpListener::bind(("127.0.0.1", 0)).map_err(failed)?;
-        let port = free.local_addr().map_err(failed)?.port();
+        let (port, tls_port) = (free_port().map_err(failed)?, free_port().map_err(failed)?);
         let name = format!("keyferry-bench-{}-{port}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).map_err(failed)?;
-        drop(free);
-        let child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--loglevel", "warning", "--dir"])
-            .arg(&directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+            .arg(&directory);
+        if let Some(certificates) = certificates {
+            command.args(["--tls-port", &tls_port.to_string()]);
+            command.args(certificates.server_options());
+        }
+        let log = std::fs::File::create(directory.join(LOG));
+        let child = log.and_then(|log| {
+            let also = log.try_clone()?;
+            command.stdin(Stdio::null()).stdout(log).stderr(also).spawn()
+        });
         let child = child.map_err(|error| {
-            let _ = std::fs::remove_dir(&directory);
+            let _ = std::fs::remove_dir_all(&directory);
             failed(error)
         })?;
-        let endpoint = loopback(port);
-        let server = Server { side, endpoint, tls: TlsOptions::default() };
-        Ok(Self { server, process: Some(ThrowAway { child, directory }) })
+        let at = |endpoint, tls| Server { side, endpoint, tls };
+        let by_tls = certificates.map(|certificates| {
+            let authorities = Some(certificates.authority());
+            let endpoint = Endpoint { tls: true, ..loopback(tls_port) };
+            at(endpoint, TlsOptions { authorities, ..TlsOptions::default() })
+        });
+        let server = at(loopback(port), TlsOptions::default());
+        Ok(Self { server, by_tls, process: Some(ThrowAway { child, directory }) })
     }
 
     /// Waits until this very process answers; `false` when it ended or another one owns the port.
@@ -122,6 +182,12 @@ impl Peer {
             }
             _ => None,
         }
+    }
+
+    /// [`Self::plain_address`], which has to be there.
+    pub(super) fn plain(&self) -> Result<(String, u16)> {
+        let none = || Error::new(Kind::Server, "it needs plain TCP without a password");
+        self.plain_address().ok_or_else(none)
     }
 
     /// Makes connections as keyferry's own; see [`Self::connect`] for the benchmark's.
@@ -184,6 +250,11 @@ impl Peer {
             .at(self.server.side, &self.server.endpoint.to_string())
             .advise("a benchmark fills its servers and flushes them; name servers without keys"))
     }
+}
+
+/// Free now; somebody else may take it before it is used.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// A plain endpoint on this machine.

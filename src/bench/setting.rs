@@ -1,7 +1,8 @@
 //! The servers of a benchmark together: made ready, and left as they were found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::certificates::Certificates;
 use super::contestant::{Contestant, Way};
 use super::server::Peer;
 use crate::config::Server;
@@ -39,6 +40,8 @@ pub(super) struct Setting {
     given: bool,
     /// Settings of the source to be put back.
     before: Vec<(&'static str, String)>,
+    /// What both sides' TLS ports show, or why they have none.
+    tls: std::result::Result<Certificates, String>,
 }
 
 impl Setting {
@@ -52,10 +55,12 @@ impl Setting {
                 if own_replica {
                     replica = Some(Peer::start(source, Side::Target).await?);
                 }
-                let target = Peer::start(target, Side::Target).await?;
-                let source = Peer::start(source, Side::Source).await?;
+                let wants_tls = contestants.iter().any(Contestant::speaks_tls);
+                let mut tls = if wants_tls { Certificates::make() } else { Err(String::new()) };
+                let target = with_tls(target, Side::Target, &mut tls).await?;
+                let source = with_tls(source, Side::Source, &mut tls).await?;
                 let mut setting =
-                    Self { source, target, replica, given: false, before: Vec::new() };
+                    Self { source, target, replica, given: false, before: Vec::new(), tls };
                 setting.replicate_at_once(replicates).await?;
                 Ok(setting)
             }
@@ -71,8 +76,15 @@ impl Setting {
                 if run.is_some() && run == other {
                     return Err(Error::refused("source and target are the same server"));
                 }
-                let mut setting =
-                    Self { source, target, replica: None, given: true, before: Vec::new() };
+                let why = "only throw-away servers are given TLS ports";
+                let mut setting = Self {
+                    source,
+                    target,
+                    replica: None,
+                    given: true,
+                    before: Vec::new(),
+                    tls: Err(why.into()),
+                };
                 if let Err(error) = setting.replicate_at_once(replicates).await {
                     setting.leave().await?;
                     return Err(error.advise("leave it out: --skip replicaof"));
@@ -89,6 +101,11 @@ impl Setting {
             }
         }
         Ok(())
+    }
+
+    /// Why the servers cannot be reached by TLS, if so.
+    pub(super) fn no_tls(&self) -> Option<String> {
+        self.tls.as_ref().err().cloned()
     }
 
     /// The server that replicates the source.
@@ -116,6 +133,20 @@ impl Setting {
         self.target.flush().await?;
         self.source.flush().await
     }
+}
+
+/// Starts a server with a TLS port if there are certificates; if it has no TLS, `tls` says so then.
+async fn with_tls(
+    program: &Path,
+    side: Side,
+    tls: &mut std::result::Result<Certificates, String>,
+) -> Result<Peer> {
+    let Ok(certificates) = tls else { return Peer::start(program, side).await };
+    let (peer, answers) = Peer::start_with_tls(program, side, certificates).await?;
+    if let Err(why) = answers {
+        *tls = Err(why);
+    }
+    Ok(peer)
 }
 
 /// A benchmark flushes whole servers: a database number would promise something else.

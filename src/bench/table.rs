@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::bars::bars;
+use super::foreground;
+use super::lineup::{CLIENT_COPY, CLIENT_GUARDED};
 use super::outcome::{DataOutcome, Outcome, Row};
 use crate::units;
 
@@ -22,6 +24,9 @@ const HEAD: [&str; 12] = [
     "source holds",
     "PING p99",
 ];
+
+const CLIENT_HEAD: [&str; 7] =
+    ["situation", "seconds", "p50", "p99", "max", "p99 from sending", "operations"];
 
 /// Everything that was measured, as text.
 pub fn table(outcome: &Outcome) -> String {
@@ -63,8 +68,11 @@ fn data_set(text: &mut String, data: &DataOutcome, rounds: usize) {
         units::bytes(data.loaded.bytes),
         units::bytes(data.loaded.memory),
     );
-    let rows: Vec<Vec<String>> = data.rows.iter().filter_map(|row| figures(data, row)).collect();
-    lay_out(text, &rows);
+    let for_speed = data.rows.iter().filter(|row| !row.has_client());
+    let rows: Vec<Vec<String>> = for_speed.filter_map(|row| figures(data, row)).collect();
+    if !rows.is_empty() {
+        lay_out(text, &HEAD, &rows);
+    }
     for row in &data.rows {
         if let Some(why) = &row.left_out {
             let _ = writeln!(text, "{}: left out: {why}", row.name);
@@ -74,6 +82,8 @@ fn data_set(text: &mut String, data: &DataOutcome, rounds: usize) {
         }
     }
     latencies(text, data);
+    rates(text, data);
+    clients(text, data);
     for bar in bars(data) {
         let (sign, verdict) =
             (if bar.at_least { '≥' } else { '≤' }, if bar.is_met() { "met" } else { "MISSED" });
@@ -107,14 +117,15 @@ fn figures(data: &DataOutcome, row: &Row) -> Option<Vec<String>> {
 }
 
 /// Names to the left, figures to the right; each column as wide as its widest cell.
-fn lay_out(text: &mut String, rows: &[Vec<String>]) {
-    let head: Vec<String> = HEAD.map(str::to_owned).into();
+fn lay_out(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+    let columns = head.len();
+    let head: Vec<String> = head.iter().copied().map(str::to_owned).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
     let width = |column: usize| {
         let cells = all.iter().filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
     for row in all {
         for (column, (cell, &width)) in row.iter().zip(&widths).enumerate() {
             let _ = match column {
@@ -146,6 +157,45 @@ fn latencies(text: &mut String, data: &DataOutcome) {
         .collect();
     if !lines.is_empty() {
         let _ = writeln!(text, "Latency in ms, p50 / p99 / max: {}", lines.join(" · "));
+    }
+}
+
+/// What throttled copies were told and what they reached, run by run.
+fn rates(text: &mut String, data: &DataOutcome) {
+    for row in &data.rows {
+        let held: Vec<_> = row.runs.iter().filter_map(|run| run.throttle).collect();
+        if held.is_empty() {
+            continue;
+        }
+        let runs: Vec<String> = held
+            .iter()
+            .map(|run| {
+                let (reached, asked) = (units::count(run.reached as u64), units::count(run.asked));
+                format!("{reached} of {asked}")
+            })
+            .collect();
+        let _ = writeln!(text, "{}, a second, reached of asked: {}", row.name, runs.join(" · "));
+    }
+}
+
+/// What a client of the source waits in each situation.
+fn clients(text: &mut String, data: &DataOutcome) {
+    let ms = |value: f64| format!("{value:.2}");
+    let situation = |row: &Row| {
+        let waits = foreground::middle(&row.runs)?;
+        let seconds = format!("{:.2}", row.median()?.seconds);
+        let [p50, p99, max, sent] = [waits.p50, waits.p99, waits.max, waits.sent_p99].map(ms);
+        let operations = units::count(waits.operations);
+        Some(vec![row.name.clone(), seconds, p50, p99, max, sent, operations])
+    };
+    let rows: Vec<Vec<String>> = data.rows.iter().filter_map(situation).collect();
+    if rows.is_empty() {
+        return;
+    }
+    text.push_str("\nWhat clients of the source wait, in ms, for a SET or GET of 100 B\n\n");
+    lay_out(text, &CLIENT_HEAD, &rows);
+    if let Some(times) = data.ratio(CLIENT_COPY, CLIENT_GUARDED) {
+        let _ = writeln!(text, "The guarded copy takes {times:.2} times as long as the other");
     }
 }
 

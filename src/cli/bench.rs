@@ -45,14 +45,15 @@ struct Wanted {
     #[arg(long, value_name = "PROGRAM", conflicts_with = "source", help_heading = "Servers")]
     target_server: Option<PathBuf>,
 
-    /// strings-1k, strings-100 (or another size), strings-expiring, mixed, large (40 of 20 MB), huge
-    /// (one of 400 MB), giant (both); may be given several times [default: strings-1k]
+    /// strings-1k, strings-100 (or another size), strings-expiring, mixed, large (40 of 20 MB), giant
+    /// (one of 400 MB), together (both, and strings of 1 kB); values are random bytes, half of mixed
+    /// is text that compresses; may be given several times [default: strings-1k]
     #[arg(long, value_name = "SET", help_heading = "Data")]
     data: Vec<DataSet>,
-    /// How many keys, except of the large sets [default: 3,000,000 of less than 1 kB, else 1,000,000]
+    /// How many keys, not counting large and giant values [default: 3,000,000 of less than 1 kB, else 1,000,000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Data")]
     keys: Option<u64>,
-    /// How many bytes, where --keys does not say it, and of the large sets
+    /// How many bytes, where --keys does not say it, and of large and giant values
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Data")]
     bytes: Option<u64>,
     /// The same as --data strings-BYTES
@@ -78,6 +79,15 @@ struct Wanted {
     /// Also copy through proxies with this round trip, and with none (copy-far, copy-near)
     #[arg(long, value_name = "TIME", value_parser = parse_duration, help_heading = "Contestants")]
     round_trip: Option<Duration>,
+    /// Also copy with --max-rate and --max-keys-rate at 40 % of what copy reaches, for three seconds
+    /// or more (copy-max-rate, copy-max-keys-rate)
+    #[arg(long, help_heading = "Contestants")]
+    throttled: bool,
+    /// Also measure what clients of the source wait: alone, beside a copy, beside a copy with
+    /// --max-source-latency 5ms (client-alone, client-copy, client-guarded). Take --data mixed, whose
+    /// DUMPs keep the source busy; copies of strings end before there is much to wait for
+    #[arg(long, help_heading = "Contestants")]
+    foreground: bool,
 
     /// Write a JSON report to this file; - is stdout (the table then goes to stderr)
     #[arg(long, value_name = "FILE", help_heading = "What is said")]
@@ -142,6 +152,8 @@ fn wanted(options: &Wanted) -> Result<Options> {
         variants,
         against: options.against.clone(),
         round_trip: options.round_trip,
+        throttled: options.throttled,
+        foreground: options.foreground,
         only: options.only.clone(),
         skip: options.skip.clone(),
     })?;

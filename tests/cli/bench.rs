@@ -12,6 +12,9 @@ use crate::support::server::{Kind, Server};
 /// A server that all tests have, see `scripts/servers.py`.
 const REDIS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/redis70/redis-server");
 
+const VALKEY_WITHOUT_TLS: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/target/servers/valkey81/valkey-server");
+
 /// A benchmark of one round and its JSON.
 struct Bench {
     directory: TempDir,
@@ -119,7 +122,8 @@ fn every_contestant_on_strings() {
 #[test]
 fn every_data_set() {
     let bench = Bench::throw_away().args(["--keys", "2000", "--bytes", "12MB", "--size", "10"]);
-    let sets = ["strings-1k", "strings-100", "strings-expiring", "mixed", "giant", "large", "huge"];
+    let sets =
+        ["strings-1k", "strings-100", "strings-expiring", "mixed", "together", "large", "giant"];
     let mut bench = sets.iter().fold(bench, |bench, set| bench.args(["--data", set]));
     for name in ["guide", "replicaof", "dump-ceiling", "copy"] {
         bench = bench.args(["--only", name]);
@@ -128,15 +132,76 @@ fn every_data_set() {
     assert_all_ran(&report);
     let names: Vec<_> = report["data"].as_array().expect("data sets").iter().collect();
     let keys: Vec<_> = names.iter().map(|data| (&data["name"], data["keys"].as_u64())).collect();
-    let fixed = [("giant", 41), ("large", 40), ("huge", 1)];
+    let fixed = [("together", 2_041), ("large", 40), ("giant", 1)];
     assert_eq!(keys.len(), sets.len() + 1);
     for ((name, keys), expected) in keys.iter().zip(sets.iter().chain(&["strings-10"])) {
         assert_eq!(*name, expected);
         let fixed = fixed.iter().find(|(name, _)| name == expected);
         assert_eq!(*keys, Some(fixed.map_or(2_000, |(_, keys)| *keys)), "{expected}");
     }
-    let giants = report["data"][4]["bytes"].as_u64().unwrap_or(0);
-    assert!((11_900_000..12_200_000).contains(&giants), "{giants}");
+    // 2,000 strings of 1 kB; of the 12 MB 12/22 are large values.
+    let together = report["data"][4]["bytes"].as_u64().unwrap_or(0);
+    assert!((8_400_000..8_700_000).contains(&together), "{together}");
+}
+
+#[test]
+fn tls_is_measured_where_both_servers_have_it() {
+    let bench = || Bench::throw_away().args(["--keys", "2000", "--only", "copy"]);
+    let (run, report) = bench().args(["--only", "copy-tls"]).expect(0);
+    let tls = contestant(&report, "copy-tls");
+    assert_eq!((&tls["left_out"], &tls["failure"]), (&Value::Null, &Value::Null), "{tls:#}");
+    assert!(tls["seconds"]["median"].as_f64() > Some(0.0), "{tls:#}");
+    assert!(run.stdout.contains("speed of copy-tls in that of copy"), "{}", run.frame());
+    assert!(!run.stderr.contains("NOT verified"), "{}", run.frame());
+    // A target without TLS: all the others run.
+    let other = ["--target-server", VALKEY_WITHOUT_TLS, "--only", "copy-tls"];
+    let (_, report) = bench().args(other).expect(0);
+    let why = contestant(&report, "copy-tls")["left_out"].as_str().unwrap_or("").to_owned();
+    assert!(why.contains("target") && why.contains("built without TLS"), "{why}");
+    // No openssl: nothing of PATH is needed else, the server is named by its path.
+    let mut bench = bench().args(["--only", "copy-tls"]);
+    bench.keyferry = bench.keyferry.env("PATH", "/nowhere");
+    let (_, report) = bench.expect(0);
+    let why = contestant(&report, "copy-tls")["left_out"].as_str().unwrap_or("").to_owned();
+    assert!(why.contains("openssl"), "{why}");
+}
+
+#[test]
+fn throttled_copies_are_told_a_part_of_the_copys_rate() {
+    let bench = || Bench::throw_away().args(["--keys", "3000", "--throttled"]);
+    let names = ["--only", "copy", "--only", "copy-max-rate", "--only", "copy-max-keys-rate"];
+    let (run, report) = bench().args(names).expect(0);
+    for name in ["copy-max-rate", "copy-max-keys-rate"] {
+        let held = &contestant(&report, name)["runs"][0]["throttle"];
+        assert!(held["asked"].as_u64() > Some(0), "{held:#}");
+        assert!(held["reached"].as_f64() > Some(0.0), "{held:#}");
+    }
+    for word in ["reached of asked", "asked by --max-rate", "asked by --max-keys-rate"] {
+        assert!(run.stdout.contains(word), "the table lacks {word}{}", run.frame());
+    }
+    let (_, report) = bench().args(["--only", "copy-dump", "--only", "copy-max-rate"]).expect(0);
+    assert!(contestant(&report, "copy-max-rate")["left_out"].is_string(), "{report:#}");
+}
+
+#[test]
+fn clients_of_the_source_are_measured_in_three_situations() {
+    let situations = ["client-alone", "client-copy", "client-guarded"];
+    let bench = Bench::throw_away().args(["--keys", "3000", "--data", "mixed", "--foreground"]);
+    let bench = situations.iter().fold(bench, |bench, name| bench.args(["--only", name]));
+    let (run, report) = bench.expect(0);
+    for name in situations {
+        let row = contestant(&report, name);
+        let waits = &row["runs"][0]["client_ms"];
+        assert!(waits["operations"].as_u64() > Some(0), "{row:#}");
+        assert!(waits["p50"].as_f64() <= waits["p99"].as_f64(), "{row:#}");
+        assert!(waits["p99"].as_f64() <= waits["max"].as_f64(), "{row:#}");
+        assert!(run.stdout.contains(name), "{}", run.frame());
+    }
+    let alone = contestant(&report, "client-alone");
+    assert!(alone["keys_per_second"].is_null(), "nothing is copied: {alone:#}");
+    for word in ["p99 from sending", "The guarded copy takes", "p99 in ms of clients"] {
+        assert!(run.stdout.contains(word), "the table lacks {word}{}", run.frame());
+    }
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub(in crate::bench) async fn load(server: &Peer, data: DataSet, amount: Amount)
                 loader.send(false).await?;
             }
         }
-        DataSet::Large | DataSet::Huge | DataSet::Giant => {
+        DataSet::Large | DataSet::Giant | DataSet::Together => {
+            loader.strings(data.strings(amount), KILO, false).await?;
             loader.large(&data.large_sizes(amount)).await?;
         }
     }

@@ -25,17 +25,17 @@ pub enum DataSet {
     /// Large strings, 20 MB each unless said otherwise.
     Large,
     /// One string of 400 MB unless said otherwise.
-    Huge,
-    /// Both: the forty, and one twenty times as large.
     Giant,
+    /// All at once: strings of 1 kB, the forty, and the one.
+    Together,
 }
 
 /// Which and how much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Amount {
-    /// How many keys; those of the large sets are fixed.
+    /// How many keys; those of the large values are fixed.
     pub keys: Option<u64>,
-    /// How many bytes of values, where the number of keys is not given, and of the large sets.
+    /// How many bytes of values, where the number of keys is not given, and of the large values.
     pub bytes: Option<u64>,
 }
 
@@ -46,7 +46,10 @@ const MIXED_SIZE: u64 = 1_000;
 /// Forty of 20 MB, one of 400 MB.
 const LARGE_KEYS: u64 = 40;
 const LARGE_BYTES: u64 = 800_000_000;
-const HUGE_BYTES: u64 = 400_000_000;
+const GIANT_BYTES: u64 = 400_000_000;
+/// What `together` holds beside them: a million of 1 kB.
+const TOGETHER_STRINGS: u64 = 1_000_000;
+const TOGETHER_BYTES: u64 = TOGETHER_STRINGS * KILO as u64 + LARGE_BYTES + GIANT_BYTES;
 /// The servers take no value beyond 512 MiB (`proto-max-bulk-len`).
 const LARGEST: u64 = 500_000_000;
 /// The largest string of `strings-N`: a value of the pool is one slice of it.
@@ -65,8 +68,25 @@ impl DataSet {
             Self::Strings { size } => by_size(size as u64, 1_000_000),
             Self::Expiring => by_size(KILO as u64, 1_000_000),
             Self::Mixed => by_size(MIXED_SIZE, 1_000_000),
-            Self::Large | Self::Huge | Self::Giant => self.large_sizes(amount).len() as u64,
+            Self::Large | Self::Giant => self.large_sizes(amount).len() as u64,
+            Self::Together => self.strings(amount) + self.large_sizes(amount).len() as u64,
         }
+    }
+
+    /// How many strings of 1 kB lie between the large values.
+    fn strings(self, amount: Amount) -> u64 {
+        let by_bytes = |bytes| share(bytes, TOGETHER_STRINGS).max(1);
+        match self {
+            Self::Together => {
+                amount.keys.unwrap_or_else(|| amount.bytes.map_or(TOGETHER_STRINGS, by_bytes))
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether its values are large enough for the source to hold much at once.
+    pub(super) fn has_large_values(self) -> bool {
+        matches!(self, Self::Large | Self::Giant | Self::Together)
     }
 
     /// The size of each value of the large sets.
@@ -74,11 +94,11 @@ impl DataSet {
         let forty = |bytes: u64| vec![(bytes / LARGE_KEYS).clamp(1, LARGEST); LARGE_KEYS as usize];
         match self {
             Self::Large => forty(amount.bytes.unwrap_or(LARGE_BYTES)),
-            Self::Huge => vec![amount.bytes.unwrap_or(HUGE_BYTES).min(LARGEST)],
-            Self::Giant => {
-                let bytes = amount.bytes.unwrap_or(LARGE_BYTES + HUGE_BYTES);
-                let mut sizes = forty(bytes / 3 * 2);
-                sizes.push((bytes / 3).clamp(1, LARGEST));
+            Self::Giant => vec![amount.bytes.unwrap_or(GIANT_BYTES).min(LARGEST)],
+            Self::Together => {
+                let bytes = amount.bytes.unwrap_or(TOGETHER_BYTES);
+                let mut sizes = forty(share(bytes, LARGE_BYTES));
+                sizes.push(share(bytes, GIANT_BYTES).clamp(1, LARGEST));
                 sizes
             }
             Self::Strings { .. } | Self::Expiring | Self::Mixed => Vec::new(),
@@ -90,12 +110,21 @@ impl DataSet {
         match self {
             Self::Strings { size } => format!("strings of {size} random bytes"),
             Self::Expiring => format!("strings of {KILO} random bytes that all expire"),
-            Self::Mixed => "strings, hashes, lists, sets, sorted sets and streams".into(),
-            Self::Large => "forty large strings".into(),
-            Self::Huge => "one huge string".into(),
-            Self::Giant => "forty large strings and a huge one".into(),
+            Self::Mixed => "strings, hashes, lists, sets, sorted sets and streams, half of their \
+                            bytes text that compresses"
+                .into(),
+            Self::Large => "forty large strings of random bytes".into(),
+            Self::Giant => "one giant string of random bytes".into(),
+            Self::Together => {
+                format!("strings of {KILO} random bytes, forty large ones and a giant one")
+            }
         }
     }
+}
+
+/// What `part` of all the bytes of `together` becomes when there are `bytes` in all.
+fn share(bytes: u64, part: u64) -> u64 {
+    (bytes as f64 * (part as f64 / TOGETHER_BYTES as f64)) as u64
 }
 
 impl fmt::Display for DataSet {
@@ -106,8 +135,8 @@ impl fmt::Display for DataSet {
             Self::Expiring => out.write_str("strings-expiring"),
             Self::Mixed => out.write_str("mixed"),
             Self::Large => out.write_str("large"),
-            Self::Huge => out.write_str("huge"),
             Self::Giant => out.write_str("giant"),
+            Self::Together => out.write_str("together"),
         }
     }
 }
@@ -121,8 +150,8 @@ impl FromStr for DataSet {
             "strings-expiring" => Ok(Self::Expiring),
             "mixed" => Ok(Self::Mixed),
             "large" => Ok(Self::Large),
-            "huge" => Ok(Self::Huge),
             "giant" => Ok(Self::Giant),
+            "together" => Ok(Self::Together),
             _ => text
                 .strip_prefix("strings-")
                 .and_then(|size| size.parse().ok())
@@ -131,7 +160,7 @@ impl FromStr for DataSet {
                 .ok_or_else(|| {
                     format!(
                         "'{text}' is no data set; one of strings-1k, strings-100 (or another size \
-                         up to {LARGEST_STRING}), strings-expiring, mixed, large, huge, giant"
+                         up to {LARGEST_STRING}), strings-expiring, mixed, large, giant, together"
                     )
                 }),
         }
@@ -145,7 +174,7 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written() {
         let names =
-            ["strings-1k", "strings-0", "strings-expiring", "mixed", "large", "huge", "giant"];
+            ["strings-1k", "strings-0", "strings-expiring", "mixed", "large", "giant", "together"];
         for name in names {
             assert_eq!(name.parse::<DataSet>().unwrap().to_string(), name);
         }
@@ -161,11 +190,23 @@ mod tests {
         assert_eq!(small.keys(amount(None, None)), 3_000_000);
         assert_eq!(small.keys(amount(None, Some(1_000))), 10);
         assert_eq!(small.keys(amount(Some(7), Some(1_000))), 7);
-        assert_eq!(DataSet::Giant.keys(amount(Some(7), None)), 41);
-        let sizes = DataSet::Giant.large_sizes(amount(None, None));
-        let expected = [20_000_000, 400_000_000].map(Some);
-        assert_eq!([sizes.first().copied(), sizes.last().copied()], expected);
         assert_eq!(DataSet::Large.large_sizes(amount(None, None)), [20_000_000; 40]);
-        assert_eq!(DataSet::Huge.large_sizes(amount(None, Some(u64::MAX))), [LARGEST]);
+        assert_eq!(DataSet::Giant.large_sizes(amount(None, None)), [400_000_000]);
+        assert_eq!(DataSet::Giant.large_sizes(amount(None, Some(u64::MAX))), [LARGEST]);
+    }
+
+    #[test]
+    fn together_is_all_of_it_and_shrinks_evenly() {
+        let amount = |keys, bytes| Amount { keys, bytes };
+        assert_eq!(DataSet::Together.keys(amount(None, None)), 1_000_041);
+        assert_eq!(DataSet::Together.keys(amount(Some(7), None)), 48);
+        assert_eq!(DataSet::Together.keys(amount(None, Some(22_000_000))), 10_041);
+        let ends = |amount| {
+            let sizes = DataSet::Together.large_sizes(amount);
+            (sizes.len(), sizes.first().copied(), sizes.last().copied())
+        };
+        assert_eq!(ends(amount(None, None)), (41, Some(20_000_000), Some(400_000_000)));
+        let small = ends(amount(None, Some(22_000_000)));
+        assert_eq!(small, (41, Some(200_000), Some(4_000_000)));
     }
 }
