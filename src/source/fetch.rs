@@ -101,6 +101,8 @@ pub struct Fetch {
     pub(super) doubts: HashMap<Vec<u8>, Fingerprint>,
     /// Nothing is outstanding, and the window has no room.
     starved: bool,
+    /// The window was half empty, and is not full yet: keys come in chunks that are smaller than it.
+    filling: bool,
     pub(super) backoff: Backoff,
     /// How long the source may say that it is busy, without telling anything.
     patience: Duration,
@@ -131,6 +133,7 @@ impl Fetch {
             again: Vec::new(),
             doubts: HashMap::new(),
             starved: false,
+            filling: true,
             backoff: Backoff::default(),
             patience,
             last_told: Instant::now(),
@@ -229,16 +232,19 @@ impl Fetch {
         let window = &self.tools.window;
         let most = self.tools.out.window(window.share());
         self.starved = false;
-        if self.outstanding > most / 2 || self.row.is_all_asked() {
+        self.filling |= self.outstanding <= most / 2;
+        if !self.filling || self.row.is_all_asked() {
             return;
         }
-        let granted = window.claim(most - self.outstanding);
+        let wanted = most.saturating_sub(self.outstanding);
+        let granted = window.claim(wanted);
         let before = self.outstanding;
         while self.outstanding < before + granted
             && self.ask_group(before + granted - self.outstanding)
         {}
         let asked = self.outstanding - before;
         self.tools.window.give_back(granted - asked);
+        self.filling = granted == wanted && self.outstanding < most;
         self.starved = self.outstanding == 0;
         if asked > 0 {
             if before == 0 {
