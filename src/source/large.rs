@@ -39,7 +39,7 @@ impl Fetch {
         // Without a sure expiry it is only read over, and asked for again with it.
         let sure = match self.expiries.front() {
             Some(&Expiry::At(expiry)) => {
-                let doubt = self.doubts.remove(&key);
+                let doubt = self.doubts.get(&key).copied();
                 let key = key.clone();
                 let large = Large { key, form, bytes, expiry, pieces, verdict, doubt };
                 self.tools.out.send_large(large).await.is_ok()
@@ -59,7 +59,10 @@ impl Fetch {
         let mut seen = Seen::default();
         seen.add(bytes);
         match verdict {
-            Some(Verdict::Settled) => self.tools.ledger.add(Count::Scanned, 1),
+            Some(Verdict::Settled) => {
+                self.doubts.remove(&key);
+                self.tools.ledger.add(Count::Scanned, 1);
+            }
             Some(Verdict::Again { doubtful }) => {
                 if let Some(fingerprint) = sent.filter(|_| doubtful) {
                     self.doubts.insert(key.clone(), fingerprint);
