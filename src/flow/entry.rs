@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::channel::Permit;
 use super::keys::name_of;
 use super::large::Fingerprint;
+use crate::command::keyspace::FOOTER;
 use crate::resp::{Span, Token};
 
 /// What a payload is.
@@ -16,6 +17,30 @@ pub enum Form {
     Dump,
     /// The value of a string: goes by SET or MSET.
     Value,
+}
+
+impl Form {
+    /// The command that reads a single key in this form.
+    pub fn question(self) -> &'static str {
+        match self {
+            Self::Dump => "DUMP",
+            Self::Value => "GET",
+        }
+    }
+
+    /// How many bytes at the end of what was read are the server's own: the same value has others on
+    /// another server.
+    pub fn tail(self) -> usize {
+        match self {
+            Self::Dump => FOOTER,
+            Self::Value => 0,
+        }
+    }
+
+    /// What was read without that end.
+    pub fn value_of(self, read: &[u8]) -> &[u8] {
+        read.get(..read.len().saturating_sub(self.tail())).unwrap_or_default()
+    }
 }
 
 /// One key with its payload.

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::time_ms;
 use super::clock::{Expiry, ExpiryClock};
-use crate::command::keyspace::{ExpiryCommand, FOOTER};
+use crate::command::keyspace::ExpiryCommand;
 use crate::error::Result;
-use crate::flow::{Acked, Batch, Entry, Fingerprint, Form, name_of};
+use crate::flow::{Acked, Batch, Entry, Fingerprint, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
@@ -135,10 +135,7 @@ impl Erase {
 
     /// One key whose value nobody holds: it is read again for its digest.
     async fn erase_large(&mut self, name: &[u8], expiry: i64, was: Fingerprint) -> Result<()> {
-        let (question, tail) = match was.form {
-            Form::Value => (b"GET".as_slice(), 0),
-            Form::Dump => (b"DUMP".as_slice(), FOOTER),
-        };
+        let question = [was.form.question().as_bytes(), name];
         for _ in 0..ROUNDS {
             self.demand("WATCH", &[name]).await?;
             let now = match self.clock.command {
@@ -147,7 +144,7 @@ impl Erase {
             };
             let told = self.demand(self.clock.command.name(), &[name]).await?;
             let never = CancellationToken::new();
-            let is = self.connection.digest_of(&[question, name], tail, &never).await?;
+            let is = self.connection.digest_of(&question, was.form.tail(), &never).await?;
             if is != Some(was.digest) || !self.same_expiry(&told, now, expiry) {
                 self.demand("UNWATCH", &[]).await?;
                 break;
@@ -176,9 +173,8 @@ impl Erase {
             output.command(&[b"TIME"]);
         }
         for (entry, name) in group.iter().zip(names) {
-            let question = if entry.form == Form::Value { b"GET".as_slice() } else { b"DUMP" };
             output.command(&[self.clock.command.name().as_bytes(), name]);
-            output.command(&[question, name]);
+            output.command(&[entry.form.question().as_bytes(), name]);
         }
         let mut replies =
             self.connection.receive(usize::from(remaining) + 2 * names.len()).await?.into_iter();

@@ -11,11 +11,11 @@ use super::clock::Expiry;
 use super::fetch::Fetch;
 use super::row::Way;
 use super::window::Seen;
-use crate::command::keyspace::FOOTER;
 use crate::error::Result;
-use crate::flow::{Fingerprint, Form, Large, PIECES, Piece, Verdict};
+use crate::flow::{Fingerprint, Form, Large, PIECES, Piece, Verdict, name_of};
 use crate::net::Digest;
 use crate::report::Count;
+use crate::resp::escape::printable;
 
 impl Fetch {
     /// The length of the payload at hand, if it is not to be held whole.
@@ -72,10 +72,7 @@ impl Fetch {
             // The lane has ended and said why; more keys would only fail too.
             None => {
                 self.tools.ledger.add(Count::Scanned, 1);
-                self.tools.ledger.fail(
-                    crate::resp::escape::printable(crate::flow::name_of(&key)),
-                    "the target connection is lost",
-                );
+                self.tools.ledger.fail(printable(name_of(&key)), "the target connection is lost");
                 self.tools.stop.cancel();
             }
         }
@@ -92,9 +89,8 @@ impl Fetch {
         form: Form,
         sender: mpsc::Sender<Piece>,
     ) -> Result<Option<Fingerprint>> {
-        let tail = if form == Form::Dump { FOOTER } else { 0 };
         let wanted = self.tools.asking.fingerprints;
-        let mut digest = wanted.then(|| Digest::of_first(bytes.saturating_sub(tail)));
+        let mut digest = wanted.then(|| Digest::of_first(bytes.saturating_sub(form.tail())));
         let connection = &mut self.tools.connection;
         let mut pieces = connection.begin_pieces();
         while let Some(piece) = connection.next_piece(&mut pieces, &self.tools.stop).await? {

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::outcome::{Outcome, outcome};
 use super::restore::Lane;
 use crate::command::ServerError;
-use crate::command::keyspace::{self, FOOTER};
+use crate::command::keyspace;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
 use crate::net::Backoff;
@@ -243,12 +243,10 @@ impl Lane {
 
     /// Whether the target's key is what we may have written before a connection broke.
     async fn holds(&self, name: &[u8], doubt: Fingerprint) -> bool {
-        let (question, tail) = match doubt.form {
-            Form::Dump => (b"DUMP".as_slice(), FOOTER),
-            Form::Value => (b"GET".as_slice(), 0),
-        };
+        let form = doubt.form;
+        let question = [form.question().as_bytes(), name];
         let Ok(mut apart) = self.tools.link.connect().await else { return false };
-        let held = apart.digest_of(&[question, name], tail, &self.tools.stop).await;
+        let held = apart.digest_of(&question, form.tail(), &self.tools.stop).await;
         held.is_ok_and(|held| held == Some(doubt.digest))
     }
 }

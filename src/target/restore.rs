@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::large::Tries;
 use super::outcome::{Outcome, outcome};
 use super::sending::Sending;
-use crate::command::keyspace::{self, FOOTER, RestoreForm};
+use crate::command::keyspace::{self, RestoreForm};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Acked, Batch, Entry, Form, Large, Load, Verdict, channel, name_of};
@@ -327,16 +327,13 @@ impl Lane {
         for at in std::mem::take(&mut sending.maybe_ours) {
             let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
             let payload = name_of(entry.payload.of(&sending.batch.payloads));
-            let by_value = entry.form == Form::Value;
-            let question = if by_value { b"GET".as_slice() } else { b"DUMP" };
+            let form = entry.form;
+            let question = [form.question().as_bytes(), sending.batch.name(entry)];
             let held = match self.tools.link.connect().await {
-                Ok(mut apart) => apart.call(&[question, sending.batch.name(entry)]).await,
+                Ok(mut apart) => apart.call(&question).await,
                 Err(error) => Err(error),
             };
-            let same = |held: &[u8]| match by_value {
-                true => held == payload,
-                false => value_of(held) == value_of(payload),
-            };
+            let same = |held: &[u8]| form.value_of(held) == form.value_of(payload);
             let ours = held.is_ok_and(|held| held.bytes().is_some_and(same));
             if ours { sending.copied.push(at) } else { sending.exist.push(at) }
         }
@@ -419,11 +416,6 @@ impl Lane {
             }
         }
     }
-}
-
-/// A payload without its footer, which is the server's own.
-fn value_of(payload: &[u8]) -> &[u8] {
-    payload.get(..payload.len().saturating_sub(FOOTER)).unwrap_or_default()
 }
 
 /// `RESTORE key expiry payload …`; answers the payload's bytes.
