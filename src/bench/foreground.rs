@@ -16,11 +16,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::outcome::Measured;
 use super::server::OWN_NAME;
+use crate::report::Percentiles;
 
 /// The database that the client uses; the copies beside it take another one.
 const DATABASE: u32 = 1;
@@ -33,8 +33,6 @@ const KEYS: usize = 100;
 const SIZE: usize = 100;
 /// A source that stays away for longer breaks the measurement.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Longer waits count as this, in microseconds: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
 /// Fewer operations do not tell what the slowest hundredth of them waits.
 pub(super) const TRUSTED_OPERATIONS: u64 = 1_000;
 
@@ -60,41 +58,31 @@ pub(super) fn middle(runs: &[Measured]) -> Option<Waits> {
     waits.get(waits.len() / 2).copied()
 }
 
-/// Every wait, in microseconds.
+/// Every wait.
+#[derive(Default)]
 struct Log {
-    since_due: Histogram<u64>,
-    since_sent: Histogram<u64>,
+    since_due: Percentiles,
+    since_sent: Percentiles,
 }
 
 impl Log {
-    fn new() -> Result<Self> {
-        let empty = || Histogram::new_with_bounds(1, LONGEST_MICROS, 3).map_err(Error::other);
-        Ok(Self { since_due: empty()?, since_sent: empty()? })
-    }
-
     fn record(&mut self, due: Instant, sent: Instant) {
-        let micros = |since: Instant| {
-            let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(LONGEST_MICROS);
-            micros.clamp(1, LONGEST_MICROS)
-        };
-        // Cannot fail: the values are inside the bounds.
-        let _ = self.since_due.record(micros(due));
-        let _ = self.since_sent.record(micros(sent));
+        self.since_due.record(due.elapsed(), 1);
+        self.since_sent.record(sent.elapsed(), 1);
     }
 
-    fn add(&mut self, other: &Self) -> Result<()> {
-        self.since_due.add(&other.since_due).map_err(Error::other)?;
-        self.since_sent.add(&other.since_sent).map_err(Error::other)
+    fn add(&mut self, other: &Self) {
+        self.since_due.add(&other.since_due);
+        self.since_sent.add(&other.since_sent);
     }
 
     fn waits(&self) -> Waits {
-        let ms = |micros: u64| micros as f64 / 1000.0;
         Waits {
-            operations: self.since_due.len(),
-            p50: ms(self.since_due.value_at_quantile(0.5)),
-            p99: ms(self.since_due.value_at_quantile(0.99)),
-            max: ms(self.since_due.max()),
-            sent_p99: ms(self.since_sent.value_at_quantile(0.99)),
+            operations: self.since_due.count(),
+            p50: self.since_due.ms(0.5),
+            p99: self.since_due.ms(0.99),
+            max: self.since_due.ms(1.0),
+            sent_p99: self.since_sent.ms(0.99),
         }
     }
 }
@@ -140,9 +128,9 @@ impl Clients {
     fn join(&mut self) -> Result<Waits> {
         self.end.get_or_init(Instant::now);
         let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
-        let mut sum = Log::new()?;
+        let mut sum = Log::default();
         for log in ended {
-            sum.add(&log.map_err(|_| Error::other("a thread panicked"))??)?;
+            sum.add(&log.map_err(|_| Error::other("a thread panicked"))??);
         }
         Ok(sum.waits())
     }
@@ -227,7 +215,7 @@ impl Wire {
         for number in 0..KEYS {
             self.operate(number, true, &value)?;
         }
-        let mut log = Log::new()?;
+        let mut log = Log::default();
         // Whoever waited for it may be gone: then the end is near.
         let _ = ready.send(());
         // One after the other, not all at the same time.

@@ -6,21 +6,18 @@
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::server::{OWN_NAME, Peer};
 use crate::error::Result;
 use crate::net::Connection;
+use crate::report::Percentiles;
 
 /// How often it is looked: a look costs the source some 50 µs, a quarter of a percent of its time.
 const PAUSE: Duration = Duration::from_millis(20);
 /// As often as that where replies are large: a loopback drains 64 MB in less than 20 ms.
 const PAUSE_LARGE: Duration = Duration::from_millis(3);
-/// Longer waits count as this, in microseconds: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
 
 /// Whose memory counts.
 #[derive(Clone, Copy, Debug)]
@@ -32,39 +29,21 @@ pub(super) enum Clients {
 }
 
 /// What was seen on the source.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// The most that the clients' output buffers held together; `None` if it was never told.
     pub(super) omem: Option<u64>,
     /// The most that the clients held together, input buffers and all.
     pub(super) total: Option<u64>,
-    /// What PING took, in microseconds.
-    waits: Histogram<u64>,
+    /// What PING took.
+    pub(super) waits: Percentiles,
 }
 
 impl Seen {
-    fn new() -> Self {
-        let waits = Histogram::new_with_bounds(1, LONGEST_MICROS, 2)
-            .unwrap_or_else(|_| unreachable!("constant bounds are valid"));
-        Self { omem: None, total: None, waits }
-    }
-
-    /// Milliseconds that another client waited, as a report shows them.
-    pub(super) fn waits(&self) -> Value {
-        let ms = |micros: u64| micros as f64 / 1000.0;
-        json!({
-            "p50": ms(self.waits.value_at_quantile(0.5)),
-            "p99": ms(self.waits.value_at_quantile(0.99)),
-            "max": ms(self.waits.max()),
-        })
-    }
-
     async fn look(&mut self, connection: &mut Connection, clients: Clients) -> Result<()> {
         let asked = Instant::now();
         connection.call(&[b"PING"]).await?;
-        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(LONGEST_MICROS);
-        // Cannot fail: the value is inside the bounds.
-        let _ = self.waits.record(micros.clamp(1, LONGEST_MICROS));
+        self.waits.record(asked.elapsed(), 1);
         let list = connection.call(&[b"CLIENT", b"LIST"]).await?;
         if let Some(bytes) = list.bytes() {
             let (omem, total) = sums(&String::from_utf8_lossy(bytes), clients);
@@ -90,7 +69,7 @@ impl Watch {
         let stopped = stop.clone();
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let mut seen = Seen::new();
+            let mut seen = Seen::default();
             // A source that does not tell leaves the figures empty; the contestant goes on.
             while seen.look(&mut connection, clients).await.is_ok() {
                 tokio::select! {
@@ -108,7 +87,7 @@ impl Watch {
         self.stop.cancel();
         match self.task.join_next().await {
             Some(Ok(seen)) => seen,
-            _ => Seen::new(),
+            _ => Seen::default(),
         }
     }
 }

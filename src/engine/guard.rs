@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -19,6 +18,7 @@ use super::probe::Probed;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Pace;
 use crate::net::{Connection, Link};
+use crate::report::Percentiles;
 use crate::units;
 
 /// Round trips before the copy, to know the network's own time.
@@ -29,8 +29,6 @@ const INTERVALS: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 const JUDGE_AFTER: (Duration, u64) = (Duration::from_millis(100), 10);
 /// The part of the answers that has to be under the limit.
 const QUANTILE: f64 = 0.95;
-/// Longer round trips count as this, in microseconds: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
 
 /// A guard at work; it ends when this is dropped.
 pub(super) struct Guard {
@@ -105,9 +103,9 @@ struct Watch {
     /// The shortest round trip: the network's.
     shortest: Duration,
     interval: Duration,
-    /// Since the last judgement, and since the beginning, in microseconds.
-    lately: Histogram<u64>,
-    all: Histogram<u64>,
+    /// Since the last judgement, and since the beginning.
+    lately: Percentiles,
+    all: Percentiles,
     since: Instant,
     work: u64,
     /// Throttling was told, and that the limit cannot be met.
@@ -122,9 +120,6 @@ impl Watch {
         pace: Arc<Pace>,
         done: CancellationToken,
     ) -> Result<Self> {
-        // Two significant digits: 1 % is finer than any of these waits repeats.
-        let empty = Histogram::<u64>::new_with_bounds(1, LONGEST_MICROS, 2)
-            .map_err(|error| Error::config(format!("no histogram: {error}")))?;
         let connection = link.connect().await?;
         let mut watch = Self {
             link,
@@ -135,8 +130,8 @@ impl Watch {
             governor: Governor::new(limit),
             shortest: Duration::MAX,
             interval: fastest(limit),
-            lately: empty.clone(),
-            all: empty,
+            lately: Percentiles::default(),
+            all: Percentiles::default(),
             since: Instant::now(),
             work: 0,
             told: (false, false),
@@ -165,7 +160,7 @@ impl Watch {
                 Err(error) => self.recover(error).await?,
             }
             let (time, answers) = JUDGE_AFTER;
-            if self.since.elapsed() >= time && self.lately.len() >= answers {
+            if self.since.elapsed() >= time && self.lately.count() >= answers {
                 self.judge();
             }
             tokio::select! {
@@ -200,16 +195,13 @@ impl Watch {
     /// A long answer keeps those PINGs from being sent that would have waited for the rest of it:
     /// they count, as clients that come at any time would see them.
     fn record(&mut self, latency: Duration) {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let latency = micros(latency).clamp(1, LONGEST_MICROS);
-        for histogram in [&mut self.lately, &mut self.all] {
-            // Cannot fail: the value is inside the bounds.
-            let _ = histogram.record_correct(latency, micros(self.interval));
+        for waits in [&mut self.lately, &mut self.all] {
+            waits.record_with_hidden(latency, self.interval);
         }
     }
 
     fn judge(&mut self) {
-        let latency = at(&self.lately, QUANTILE);
+        let latency = self.lately.at(QUANTILE);
         let work = self.pace.work().saturating_sub(self.work) as f64;
         self.governor.judge(latency, work / self.since.elapsed().as_secs_f64());
         self.pace.hold(self.governor.share(), self.governor.work());
@@ -251,21 +243,17 @@ impl Watch {
     }
 
     fn tell_all(&self) {
-        if self.all.is_empty() {
+        if self.all.count() == 0 {
             return;
         }
         tracing::info!(
             "source latency during the copy: p50 {:?}, p90 {:?}, p99 {:?}, max {:?}",
-            at(&self.all, 0.5),
-            at(&self.all, 0.9),
-            at(&self.all, 0.99),
-            at(&self.all, 1.0)
+            self.all.at(0.5),
+            self.all.at(0.9),
+            self.all.at(0.99),
+            self.all.at(1.0)
         );
     }
-}
-
-fn at(histogram: &Histogram<u64>, quantile: f64) -> Duration {
-    Duration::from_micros(histogram.value_at_quantile(quantile))
 }
 
 /// Twice within the limit, so that no wait above it goes unseen.

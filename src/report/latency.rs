@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde_json::{Value, json};
+
+use super::percentiles::Percentiles;
 
 /// Which wait was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,33 +15,17 @@ pub enum Stage {
     Restore,
 }
 
-/// Longer waits count as this, in microseconds: an hour.
-const LONGEST_MICROS: u64 = 3_600_000_000;
-
 /// Waits of both stages. Each task has its own; they are merged at its end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Latency {
-    fetch: Histogram<u64>,
-    restore: Histogram<u64>,
-}
-
-impl Default for Latency {
-    fn default() -> Self {
-        // Two significant digits: 1 % is finer than any of these waits repeats.
-        let empty = || {
-            Histogram::new_with_bounds(1, LONGEST_MICROS, 2)
-                .unwrap_or_else(|_| unreachable!("constant bounds are valid"))
-        };
-        Self { fetch: empty(), restore: empty() }
-    }
+    fetch: Percentiles,
+    restore: Percentiles,
 }
 
 impl Latency {
     /// Counts `keys` that waited this long.
     pub fn record(&mut self, stage: Stage, waited: Duration, keys: u64) {
-        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX).clamp(1, LONGEST_MICROS);
-        // Cannot fail: the value is inside the bounds.
-        let _ = self.of(stage).record_n(micros, keys);
+        self.of(stage).record(waited, keys);
     }
 
     pub(super) fn merge(&mut self, stage: Stage, other: &Self) {
@@ -48,11 +33,10 @@ impl Latency {
             Stage::Fetch => &other.fetch,
             Stage::Restore => &other.restore,
         };
-        // Cannot fail: all have the same bounds.
-        let _ = self.of(stage).add(from);
+        self.of(stage).add(from);
     }
 
-    fn of(&mut self, stage: Stage) -> &mut Histogram<u64> {
+    fn of(&mut self, stage: Stage) -> &mut Percentiles {
         match stage {
             Stage::Fetch => &mut self.fetch,
             Stage::Restore => &mut self.restore,
@@ -61,15 +45,7 @@ impl Latency {
 
     /// As the report shows it: milliseconds.
     pub fn to_json(&self) -> Value {
-        let shown = |histogram: &Histogram<u64>| {
-            let ms = |micros: u64| micros as f64 / 1000.0;
-            json!({
-                "p50": ms(histogram.value_at_quantile(0.5)),
-                "p99": ms(histogram.value_at_quantile(0.99)),
-                "max": ms(histogram.max()),
-            })
-        };
-        json!({ "fetch": shown(&self.fetch), "restore": shown(&self.restore) })
+        json!({ "fetch": self.fetch.to_json(), "restore": self.restore.to_json() })
     }
 }
 

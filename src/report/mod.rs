@@ -4,11 +4,13 @@
 
 pub mod json;
 mod latency;
+mod percentiles;
 mod process;
 pub mod progress;
 mod stats;
 pub mod table;
 
 pub use latency::{Latency, Stage};
+pub use percentiles::Percentiles;
 pub use process::Usage;
 pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Stats};
