@@ -8,7 +8,7 @@ use super::data::DataSet;
 use super::foreground;
 use super::guide::{self, Programs};
 pub(super) use super::outcome::Measured;
-use super::outcome::fill;
+use super::outcome::{fill, of_process};
 use super::server::Peer;
 use super::setting::Setting;
 use super::throttle::Moved;
@@ -230,13 +230,5 @@ async fn against(template: &str, source: &Peer, target: &Peer) -> Result<Measure
     command.arg("-c").arg(script);
     passwords(&mut command, source, target);
     let ended = process::run(vec![command]).await?;
-    if !ended.status.success() {
-        return Err(failed(format!("{}: {}", ended.status, ended.last_words())));
-    }
-    Ok(Measured {
-        seconds: ended.seconds,
-        cpu_seconds: ended.cpu_seconds,
-        peak_resident_bytes: ended.peak_resident_bytes,
-        ..Measured::default()
-    })
+    of_process(&ended)
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use super::contestant::{Measured, failed};
+use super::outcome::of_process;
 use super::process;
 use super::server::Peer;
 use crate::error::Result;
@@ -57,15 +58,7 @@ pub(super) async fn for_real(programs: &Programs, addresses: Addresses<'_>) -> R
     if let Some(line) = refused {
         return Err(failed(format!("MIGRATE answered {line}")));
     }
-    if !ended.status.success() {
-        return Err(failed(format!("{}: {}", ended.status, ended.last_words())));
-    }
-    Ok(Measured {
-        seconds: ended.seconds,
-        cpu_seconds: ended.cpu_seconds,
-        peak_resident_bytes: ended.peak_resident_bytes,
-        ..Measured::default()
-    })
+    of_process(&ended)
 }
 
 /// The same commands, by one client that is running already.

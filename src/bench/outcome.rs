@@ -3,12 +3,15 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use super::contestant::failed;
 use super::data::{DataSet, Loaded};
 use super::foreground::{TRUSTED_OPERATIONS, Waits};
 use super::lineup::{CEILING, CLIENT_ALONE, GUIDE};
 use super::machine::Machine;
+use super::process::Ended;
 use super::throttle::{Held, Moved};
 use super::watch::Seen;
+use crate::error::Result;
 
 /// A spread beyond this says more about the machine than about the contestant.
 const TRUSTED_SPREAD: f64 = 0.15;
@@ -45,11 +48,27 @@ pub struct Measured {
     pub client_ms: Option<Waits>,
 }
 
+/// What a process that did its work took.
+///
+/// # Errors
+/// It did not: its status and its last words.
+pub(super) fn of_process(ended: &Ended) -> Result<Measured> {
+    if !ended.status.success() {
+        return Err(failed(format!("{}: {}", ended.status, ended.last_words())));
+    }
+    Ok(Measured {
+        seconds: ended.seconds,
+        cpu_seconds: ended.cpu_seconds,
+        peak_resident_bytes: ended.peak_resident_bytes,
+        ..Measured::default()
+    })
+}
+
 /// Adds what was seen on the source.
 pub(super) fn fill(measured: &mut Measured, seen: &Seen) {
     measured.source_output_bytes = seen.omem;
     measured.source_client_bytes = seen.total;
-    measured.source_ping_ms = Some(seen.waits());
+    measured.source_ping_ms = Some(seen.waits.to_json());
 }
 
 /// One contestant's runs.

@@ -172,44 +172,4 @@ mod tests {
             near.write_all(&piece).await.unwrap();
         }
     }
-
-    /// Figures for a person, printed and not judged: `cargo test proxy -- --ignored --nocapture`.
-    #[tokio::test]
-    #[ignore = "measures"]
-    async fn how_fast_and_how_late() {
-        for delay in [Duration::ZERO, Duration::from_millis(10)] {
-            let (server, address) = server().await;
-            let proxy = Proxy::start(&address, delay).unwrap();
-            let mut near = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
-            let (mut far, _) = server.accept().await.unwrap();
-            let mut byte = [0];
-            let mut waits = Vec::new();
-            for _ in 0..100 {
-                let began = std::time::Instant::now();
-                near.write_all(&byte).await.unwrap();
-                far.read_exact(&mut byte).await.unwrap();
-                far.write_all(&byte).await.unwrap();
-                near.read_exact(&mut byte).await.unwrap();
-                waits.push(began.elapsed());
-            }
-            waits.sort();
-            const GB: usize = 1_000_000_000;
-            let writer = tokio::task::spawn_blocking(move || {
-                let mut near = near.into_std().unwrap();
-                near.set_nonblocking(false).unwrap();
-                let piece = vec![7; 1_000_000];
-                for _ in 0..GB / piece.len() {
-                    std::io::Write::write_all(&mut near, &piece).unwrap();
-                }
-            });
-            let mut piece = vec![0; 1 << 20];
-            let (began, mut left) = (std::time::Instant::now(), GB);
-            while left > 0 {
-                left -= far.read(&mut piece).await.unwrap();
-            }
-            let rate = 1.0 / began.elapsed().as_secs_f64();
-            writer.await.unwrap();
-            eprintln!("{delay:?}: {rate:.2} GB/s, round trip {:?}..{:?}", waits[50], waits[99]);
-        }
-    }
 }
