@@ -7,13 +7,13 @@ use super::probe::Probed;
 use crate::command::keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::Result;
-use crate::flow::{Keys, WAITING, key_queue};
+use crate::flow::{Keys, name_of};
 use crate::net::Connection;
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::resp::escape::printable;
 use crate::source::elements::Collection;
-use crate::source::scan::{LARGEST_COUNT, Scan, scan};
+use crate::source::scan::scan;
 
 /// Counts what a copy would do, database by database.
 pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
@@ -29,19 +29,8 @@ pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
 
 async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger) -> Result<u64> {
     let link = run.source_link(route.source, probed);
-    let source = link.connect().await?;
+    let (task, keys) = run.scan_of(&link, true, ledger.clone()).await?;
     let mut target = run.target_link(route.target, probed).connect().await?;
-    let (sender, keys) = key_queue(WAITING);
-    let task = Scan {
-        link,
-        connection: source,
-        filter: run.plan.filter.clone(),
-        once: true,
-        largest_count: LARGEST_COUNT,
-        keys: sender,
-        ledger: ledger.clone(),
-        stop: run.stop.clone(),
-    };
     let policy = run.plan.if_exists.unwrap_or(IfExists::Replace);
     let look = async {
         let mut existing = 0;
@@ -85,8 +74,7 @@ async fn look_at(
             }
             (Some(_), IfExists::Merge) => ledger.add(Count::Skipped, 1),
             (Some(_), IfExists::Fail) => {
-                let name = crate::flow::name_of(wire.of(&keys.slab));
-                ledger.fail(printable(name), "exists on the target");
+                ledger.fail(printable(name_of(wire.of(&keys.slab))), "exists on the target");
             }
         }
     }

@@ -6,26 +6,21 @@
 //! target. A key that was given an expiry and expired within the run is told by the verification: it
 //! is one too many on the target.
 
-use std::sync::Arc;
-
 use tokio::time::Instant;
 
-use super::Run;
 use super::probe::Probed;
+use super::{Run, uncounted};
 use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{ServerError, ServerInfo};
 use crate::config::Route;
 use crate::error::Result;
-use crate::flow::{KeyQueue, Keys, WAITING, key_queue, name_of};
+use crate::flow::{KeyQueue, Keys, name_of};
 use crate::net::{Connection, Link};
-use crate::report::{Ledger, Stats};
 use crate::resp::Value;
-use crate::source::scan::{LARGEST_COUNT, Scan, scan};
-use crate::source::{ExpiryClock, time_ms};
+use crate::source::scan::scan;
+use crate::source::{CLOCKS_APART_MS, ExpiryClock, time_ms};
 
-/// Between two looks at the source's clock no more may pass, or the keys are asked again.
-const CLOCKS_APART_MS: i64 = 20;
-/// How often they are asked again for that.
+/// How often keys are asked again because the clocks around them were too far apart.
 const TRIES: u32 = 5;
 
 /// Looks at the databases whose expiries were not asked for.
@@ -65,20 +60,8 @@ async fn give(run: &Run, probed: &Probed, route: Route) -> Result<()> {
 }
 
 async fn give_once(run: &Run, clock: ExpiryClock, from: &Link, into: &Link) -> Result<()> {
-    let (sender, keys) = key_queue(WAITING);
-    // Not part of the copy's accounts.
-    let apart = Arc::new(Stats::default());
-    let ledger = Ledger::new(apart.clone(), apart.database(0, 0, 0));
-    let task = Scan {
-        link: from.clone(),
-        connection: from.connect().await?,
-        filter: run.plan.filter.clone(),
-        once: false,
-        largest_count: LARGEST_COUNT,
-        keys: sender,
-        ledger,
-        stop: run.stop.clone(),
-    };
+    // A key that is named twice gets the same expiry twice.
+    let (task, keys) = run.scan_of(from, false, uncounted()).await?;
     let (source, target) = (from.connect().await?, into.connect().await?);
     tokio::try_join!(scan(task), give_all(source, target, keys, clock))?;
     Ok(())

@@ -25,10 +25,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result};
-use crate::flow::Pace;
+use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
-use crate::report::Stats;
 use crate::report::json::{Outcome, Peer, Report, Verified};
+use crate::report::{Ledger, Stats};
+use crate::source::scan::{LARGEST_COUNT, Scan};
 pub(crate) use budget::Budget;
 use compression::Compression;
 use probe::Probed;
@@ -73,6 +74,28 @@ impl Run {
         let run_id = probed.target_run_id.clone();
         Link::new(self.target.clone(), database, run_id, self.stop.clone())
     }
+
+    /// A scan beside the copy: names the keys that are meant, `once` each if that matters.
+    async fn scan_of(&self, from: &Link, once: bool, ledger: Ledger) -> Result<(Scan, KeyQueue)> {
+        let (keys, queue) = key_queue(WAITING);
+        let scan = Scan {
+            link: from.clone(),
+            connection: from.connect().await?,
+            filter: self.plan.filter.clone(),
+            once,
+            largest_count: LARGEST_COUNT,
+            keys,
+            ledger,
+            stop: self.stop.clone(),
+        };
+        Ok((scan, queue))
+    }
+}
+
+/// Takes what is not part of the copy's accounts.
+fn uncounted() -> Ledger {
+    let apart = Arc::new(Stats::default());
+    Ledger::new(apart.clone(), apart.database(0, 0, 0))
 }
 
 /// A run and how it ended.

@@ -1,23 +1,19 @@
 //! The proof at the end of a copy, database by database.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::Run;
 use super::probe::Probed;
+use super::{Run, uncounted};
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::config::mapping::shared_targets;
 use crate::error::Result;
-use crate::flow::{WAITING, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::json::Verified;
-use crate::report::{Ledger, Stats};
-use crate::source::scan::{LARGEST_COUNT, Scan, scan};
+use crate::source::scan::scan;
 use crate::verify::{Counted, count, counts_prove};
 
 /// How often the proof of one database is begun; each time a connection broke.
@@ -80,20 +76,7 @@ async fn by_name(run: &Run, probed: &Probed, route: Route) -> Result<Counted> {
 
 async fn look(run: &Run, from: &Link, into: &Link) -> Result<Counted> {
     let (mut source, mut target) = (from.connect().await?, into.connect().await?);
-    let (sender, keys) = key_queue(WAITING);
-    // Not part of the copy's accounts.
-    let apart = Arc::new(Stats::default());
-    let ledger = Ledger::new(apart.clone(), apart.database(0, 0, 0));
-    let task = Scan {
-        link: from.clone(),
-        connection: from.connect().await?,
-        filter: run.plan.filter.clone(),
-        once: true,
-        largest_count: LARGEST_COUNT,
-        keys: sender,
-        ledger,
-        stop: CancellationToken::new(),
-    };
+    let (task, keys) = run.scan_of(from, true, uncounted()).await?;
     let (found, ()) =
         tokio::try_join!(count(&mut source, &mut target, keys, &run.stop), scan(task))?;
     Ok(found)

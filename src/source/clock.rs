@@ -2,6 +2,10 @@
 
 use crate::command::keyspace::ExpiryCommand;
 
+/// Between two looks at the source's clock around some expiries no more milliseconds may have passed,
+/// or they are asked for again: the source may have served somebody else for long in between.
+pub const CLOCKS_APART_MS: i64 = 20;
+
 /// Turns what the source says of an expiry into Unix milliseconds by the target's clock.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpiryClock {

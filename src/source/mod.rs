@@ -18,4 +18,4 @@ mod waits;
 pub mod window;
 
 pub use answer::time_ms;
-pub use clock::ExpiryClock;
+pub use clock::{CLOCKS_APART_MS, ExpiryClock};

@@ -1,16 +1,14 @@
 //! Names the keys of one database: the SCAN loop, the filters, the road to the fetch tasks.
 
-use std::time::Duration;
-
 use tokio::sync::mpsc;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::duplicates::Recent;
 use crate::command::{Cause, ServerError, keyspace};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
-use crate::flow::Keys;
+use crate::flow::{Keys, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::{self, Span, Value};
@@ -23,9 +21,6 @@ pub const FIRST_COUNT: u32 = 500;
 pub const LARGEST_COUNT: u32 = 8_000;
 /// Keys handed over at once: what one fetch task holds, so that the others share the rest.
 pub const CHUNK: usize = 128;
-
-/// How often silence is looked for.
-const TICK: Duration = Duration::from_secs(1);
 
 /// One scan of one database.
 pub struct Scan {
@@ -114,16 +109,11 @@ impl Scan {
         loop {
             keyspace::scan(connection.output(), cursor, count);
             connection.expect_replies();
-            let mut tick = interval(TICK);
             let answer = loop {
                 if let Some(reply) = connection.next_reply()? {
                     break read_page(&reply);
                 }
-                tokio::select! {
-                    biased;
-                    turn = connection.turn() => { turn?; }
-                    _ = tick.tick() => connection.check_silence(self.stop.is_cancelled())?,
-                }
+                connection.turn_within(&self.stop).await?;
             };
             let slab = connection.take_slab();
             match answer {
@@ -152,7 +142,7 @@ impl Scan {
         }
         let seen = keys.wires.len();
         let slab = keys.slab.clone();
-        keys.wires.retain(|wire| self.filter.admits_name(crate::flow::name_of(wire.of(&slab))));
+        keys.wires.retain(|wire| self.filter.admits_name(name_of(wire.of(&slab))));
         let mut gone = 0;
         if !self.filter.types.is_empty() {
             for wire in &keys.wires {

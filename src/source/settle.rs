@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::answer::{Answer, Payload, time_ms};
-use super::clock::Expiry;
+use super::clock::{CLOCKS_APART_MS, Expiry};
 use super::fetch::Fetch;
 use super::row::Way;
 use crate::command::keyspace::ExpiryCommand;
@@ -14,10 +14,6 @@ use crate::net::Backoff;
 use crate::report::Count;
 use crate::resp::escape::printable;
 use crate::resp::{self, Token, Value};
-
-/// Between the two clocks no more than this may have passed, or the expiries are asked for again,
-/// alone: the source may have served somebody else for long in between.
-const CLOCKS_APART_MS: i64 = 20;
 
 impl Fetch {
     /// Reads every whole reply that has come.
