@@ -2,8 +2,10 @@
 //!
 //! The pieces are cut anywhere, and the buffer's front is taken off at any moment the caller may
 //! choose: never, when nothing more is whole, or behind every single reply.
+//!
+//! And it is the same stream node by node, with long bulk strings taken off piece by piece.
 
-use keyferry::resp::{Decoder, Limits, ProtocolError, Reply, Value};
+use keyferry::resp::{Decoder, Kind, Limits, ProtocolError, Reply, Value};
 
 use super::{small_number, steering_and_subject};
 
@@ -31,6 +33,8 @@ pub enum Taken {
 #[derive(Debug, PartialEq, Eq)]
 struct Reading {
     replies: Vec<(Value, Vec<u8>)>,
+    /// All tokens of all replies.
+    nodes: Vec<Node>,
     error: Option<ProtocolError>,
 }
 
@@ -63,12 +67,75 @@ pub fn compare(stream: &[u8], steps: &[Step]) {
     let actual = Reader::new(stream, Limits::default()).read(steps);
     assert_eq!(actual, expected, "cut by {steps:?}");
 
+    // A caller of nodes meets no limit on depth or number, so it may get further.
+    let nodes = nodes(stream, steps);
+    let same = nodes.get(..expected.nodes.len());
+    assert_eq!(same, Some(&expected.nodes[..]), "node by node, cut by {steps:?}");
+
     // Where two things are wrong with a line, the one that is seen first depends on the cut.
     let expected = Reader::new(stream, narrow).read(&one_piece);
     let actual = Reader::new(stream, narrow).read(steps);
     assert_eq!(actual.replies, expected.replies, "cut by {steps:?} under {narrow:?}");
     let refused = (actual.error.is_some(), expected.error.is_some());
     assert_eq!(refused.0, refused.1, "{actual:?} and {expected:?} cut by {steps:?}");
+}
+
+/// A token and its bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Node {
+    kind: Kind,
+    number: i64,
+    body: Vec<u8>,
+}
+
+/// Reads the stream node by node until it ends or is wrong. In a step that takes behind each reply,
+/// a bulk string whose end is not there is taken off its stream without the decoder.
+fn nodes(stream: &[u8], steps: &[Step]) -> Vec<Node> {
+    let mut decoder = Decoder::new(Limits::default());
+    let (mut buffer, mut rest, mut nodes) = (Vec::new(), stream, Vec::new());
+    for step in steps.iter().cycle() {
+        let (arrives, behind) = rest.split_at(rest.len().min(step.arrives.max(1)));
+        rest = behind;
+        buffer.extend_from_slice(arrives);
+        loop {
+            match decoder.next_node(&buffer) {
+                Err(_) => return nodes,
+                Ok(Some(node)) => {
+                    assert_eq!(node.tokens().len(), 1, "a node is one token");
+                    let head = node.head();
+                    let body = node.body(head).to_vec();
+                    nodes.push(Node { kind: head.kind, number: head.number, body });
+                    continue;
+                }
+                Ok(None) => {}
+            }
+            let Some(length) = decoder.announced().filter(|_| step.taken == Taken::AfterEach)
+            else {
+                break;
+            };
+            decoder.skip_header();
+            buffer.drain(..decoder.consumed());
+            decoder.taken();
+            let whole = length + 2;
+            let (arrives, behind) =
+                rest.split_at(whole.saturating_sub(buffer.len()).min(rest.len()));
+            rest = behind;
+            buffer.extend_from_slice(arrives);
+            if buffer.get(length..whole) != Some(b"\r\n") {
+                return nodes;
+            }
+            let body = buffer.drain(..whole).take(length).collect();
+            nodes.push(Node { kind: Kind::Bulk, number: 0, body });
+        }
+        if step.taken != Taken::Never {
+            buffer.drain(..decoder.consumed());
+            decoder.taken();
+        }
+        if rest.is_empty() {
+            break;
+        }
+    }
+    nodes
 }
 
 /// A caller as `net` is one: it owns the buffer and feeds the decoder.
@@ -87,7 +154,7 @@ impl<'a> Reader<'a> {
             arrived: 0,
             buffer: Vec::new(),
             decoder: Decoder::new(limits),
-            reading: Reading { replies: Vec::new(), error: None },
+            reading: Reading { replies: Vec::new(), nodes: Vec::new(), error: None },
         }
     }
 
@@ -115,6 +182,11 @@ impl<'a> Reader<'a> {
             let enough = wanted.is_none_or(|wanted| wanted <= self.buffer.len());
             assert!(enough, "a reply before the {wanted:?} bytes that were wanted");
             let (value, range) = (Value::of(&reply), wire(&reply));
+            self.reading.nodes.extend(reply.tokens().iter().map(|&token| Node {
+                kind: token.kind,
+                number: token.number,
+                body: reply.body(token).to_vec(),
+            }));
             self.reading.replies.push((value, self.buffer[range.clone()].to_vec()));
             assert_eq!(range.start, consumed, "a reply begins where the one before it ended");
             assert_eq!(self.decoder.consumed(), range.end, "consumed is the end of the reply");
