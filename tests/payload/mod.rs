@@ -6,6 +6,9 @@
 /// Each pair of servers, each value in each encoding.
 mod crossing;
 
+/// The borders of lengths, numbers, scores, ids and expiries.
+mod edges;
+
 /// What servers take, as measured on thirteen of them.
 mod matrix;
 
