@@ -18,6 +18,8 @@ pub mod resp;
 
 pub mod command;
 
+pub mod payload;
+
 pub mod config;
 
 pub mod net;

@@ -1,7 +1,8 @@
 //! End-to-end tests: the `keyferry` binary between real servers.
 //!
-//! Nothing here calls the library. Data goes in and is checked through the independent `redis` crate,
-//! so the code under test never marks its own work. The servers come from `make servers`.
+//! Nothing here but `payload` calls the library. Data goes in and is checked through the independent
+//! `redis` crate, so the code under test never marks its own work. The servers come from
+//! `make servers`.
 
 mod support;
 
@@ -16,3 +17,6 @@ mod tls;
 
 /// What people get wrong and what networks do: clear message, right exit code, nothing lost.
 mod bad_input;
+
+/// What is inside a payload: read from and written for each of the servers.
+mod payload;

@@ -4,9 +4,6 @@
 
 use crate::resp::Output;
 
-/// RDB version and checksum at the end of what DUMP answers, in bytes.
-pub const FOOTER: usize = 10;
-
 /// Asks a source for the expiry of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryCommand {

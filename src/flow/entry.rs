@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::channel::Permit;
 use super::keys::name_of;
 use super::large::Fingerprint;
-use crate::command::keyspace::FOOTER;
+use crate::payload::FOOTER_BYTES;
 use crate::resp::{Span, Token};
 
 /// What a payload is.
@@ -32,7 +32,7 @@ impl Form {
     /// another server.
     pub fn tail(self) -> usize {
         match self {
-            Self::Dump => FOOTER,
+            Self::Dump => FOOTER_BYTES,
             Self::Value => 0,
         }
     }

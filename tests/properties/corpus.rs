@@ -73,6 +73,21 @@ fn pattern_corpus_holds() {
 }
 
 #[test]
+fn walk_corpus_holds() {
+    replay("walk");
+}
+
+#[test]
+fn payload_decode_corpus_holds() {
+    replay("payload_decode");
+}
+
+#[test]
+fn reencode_corpus_holds() {
+    replay("reencode");
+}
+
+#[test]
 fn streams_of_other_corpora_equal_the_oracle_too() {
     for (name, input) in files("decode_split") {
         println!("fuzz/corpus/decode_split/{name}");

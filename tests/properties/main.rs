@@ -26,3 +26,6 @@ mod endpoint;
 
 /// Key patterns against the reference and against real servers.
 mod pattern;
+
+/// Values made at random through every form of payload.
+mod payload;

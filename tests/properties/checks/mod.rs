@@ -9,18 +9,25 @@ pub mod decode_split;
 pub mod endpoint;
 pub mod oracle;
 pub mod pattern;
+pub mod payload;
+pub mod payload_decode;
+pub mod reencode;
 pub mod round_trip;
+pub mod walk;
 
 /// A property of arbitrary bytes.
 pub type Check = fn(&[u8]);
 
 /// The fuzz targets by name; `fuzz/corpus/NAME/` holds the hand-made inputs of each.
-pub const ALL: [(&str, Check); 5] = [
+pub const ALL: [(&str, Check); 8] = [
     ("decode", decode::check),
     ("decode_split", decode_split::check),
     ("round_trip", round_trip::check),
     ("endpoint", endpoint::check),
     ("pattern", pattern::check),
+    ("walk", walk::check),
+    ("payload_decode", payload_decode::check),
+    ("reencode", reencode::check),
 ];
 
 /// Cuts an input at its first `|` into what steers the check and what the check is about; without
