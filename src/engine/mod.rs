@@ -15,6 +15,7 @@ mod dry_run;
 mod expiries;
 mod governor;
 mod guard;
+mod knowledge;
 mod merge;
 mod probe;
 mod proof;

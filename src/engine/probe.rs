@@ -1,9 +1,9 @@
-//! What both servers are, and whether the plan is safe on them. Writes nothing.
+//! What both servers are, and whether the plan is safe on them. Leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Run;
+use super::{Run, knowledge};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -15,6 +15,7 @@ use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::fetch::Asking;
+use crate::target::crossing::Crossing;
 use crate::units;
 
 /// Clocks closer than this agree: an expiry then stays the same number. It is what a verification
@@ -45,6 +46,8 @@ pub(super) struct Probed {
     by_value: bool,
     /// Whether the target's user may set expiries later.
     may_expire: bool,
+    /// How payloads get across.
+    pub(super) crossing: Crossing,
     /// How long source and target take to answer a PING.
     pub(super) round_trips: [Duration; 2],
     /// Keys that the source had removed because they expired, when the run began.
@@ -110,8 +113,17 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         select(&mut at_source, route.source).await?;
         select(&mut at_target, route.target).await?;
     }
+    // Not in databases that are no target: somebody may have the right to these only.
+    let taken = match run.plan.dry_run {
+        true => knowledge::of_version(&target_info),
+        false => knowledge::ask(&mut at_target, &target_info).await?,
+    };
+    tracing::debug!("the target takes {taken:?}");
+    let crossing =
+        Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
     Ok(Probed {
         routes,
+        crossing,
         clock,
         source: source_info.keyspace,
         target: target_info.keyspace,
@@ -142,7 +154,7 @@ async fn info(connection: &mut Connection) -> Result<ServerInfo> {
 }
 
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.
-fn refused_before_work(error: Error) -> Error {
+pub(super) fn refused_before_work(error: Error) -> Error {
     match error.kind() {
         Kind::Server => error.as_kind(Kind::Refused),
         _ => error.as_kind(Kind::Connect),
