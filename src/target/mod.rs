@@ -1,10 +1,13 @@
 //! Push: the tasks that write one database of the target.
 //!
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
-//! `outcome` says what an ack means; [`members`] adds to collections for `merge`.
+//! `outcome` says what an ack means; [`members`] adds to collections for `merge`; [`building`] makes a
+//! value element by element, [`placing`] gives it its name.
 
+pub mod building;
 mod large;
 pub mod members;
 mod outcome;
+pub mod placing;
 pub mod restore;
 mod sending;
