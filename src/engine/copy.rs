@@ -30,6 +30,7 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
     tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
     let window = Arc::new(Window::new(budget.source_window, budget.source_keys, pairs));
+    let in_pieces = Arc::new(Semaphore::new(1));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
     for &route in &probed.routes {
@@ -44,6 +45,8 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             asking: probed.asking(run, route, budget.large),
             budget,
             window: window.clone(),
+            longest_bulk: probed.longest_bulk,
+            in_pieces: in_pieces.clone(),
         };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {

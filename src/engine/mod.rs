@@ -16,6 +16,7 @@ mod expiries;
 mod governor;
 mod guard;
 mod merge;
+mod pieces;
 mod probe;
 mod proof;
 

@@ -11,6 +11,7 @@ use crate::config::mapping::{Route, shared_targets};
 use crate::config::{FetchMode, IfExists};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
+use crate::payload::DEFAULT_LONGEST_BULK;
 use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
@@ -47,6 +48,8 @@ pub(super) struct Probed {
     may_expire: bool,
     /// How long source and target take to answer a PING.
     pub(super) round_trips: [Duration; 2],
+    /// The longest bulk string that the target takes, in bytes, if it told; else what is usual.
+    pub(super) longest_bulk: u64,
     /// Keys that the source had removed because they expired, when the run began.
     pub(super) expired_keys: Option<u64>,
 }
@@ -103,6 +106,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         && target_info.sets_with_expiry()
         && by_value_is_permitted(&mut at_source, &mut at_target).await?;
     let may_expire = !run.plan.dry_run && may_expire(&mut at_target).await?;
+    let longest_bulk = longest_bulk(&mut at_target).await?;
     let (source_far, target_far) =
         tokio::join!(round_trip(&mut at_source), round_trip(&mut at_target));
     // Last, since it leaves these connections on other databases.
@@ -119,6 +123,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         target_run_id: target_info.run_id,
         by_value,
         may_expire,
+        longest_bulk,
         expired_keys: source_info.expired_keys,
         round_trips: [source_far?, target_far?],
     })
@@ -280,6 +285,14 @@ async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
 fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Hosted servers hardly ever tell; then it is found out by the values.
+async fn longest_bulk(target: &mut Connection) -> Result<u64> {
+    let reply = target.call(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]).await;
+    let reply = reply.map_err(refused_before_work)?;
+    let told = reply.elements().and_then(|pair| pair.get(1)?.integer());
+    Ok(told.and_then(|told| u64::try_from(told).ok()).unwrap_or(DEFAULT_LONGEST_BULK))
 }
 
 /// Tries what every key needs on a key that does not exist.

@@ -56,9 +56,20 @@ pub enum Piece {
 pub enum Verdict {
     /// It is settled and counted.
     Settled,
+    /// It goes another way, element by element, and is counted there.
+    HandedOver,
     /// It has to be sent again; `doubtful`: it may have been carried out.
     Again {
         /// The command was written whole, and its answer did not come.
         doubtful: bool,
     },
+}
+
+/// Where a key goes whose value the target does not take at once.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// Takes its name.
+    pub keys: mpsc::Sender<Vec<u8>>,
+    /// The longest bulk string that the target takes, in bytes, as far as it told.
+    pub longest_bulk: u64,
 }

@@ -16,7 +16,7 @@ use super::sending::Sending;
 use crate::command::keyspace::{self, RestoreForm};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Batch, Entry, Form, Large, Load, Verdict, channel, name_of};
+use crate::flow::{Acked, Batch, Entry, Form, HandOver, Large, Load, Verdict, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
 use crate::resp::Output;
@@ -77,6 +77,8 @@ pub struct Hooks {
     pub acked: Option<mpsc::Sender<Acked>>,
     /// Takes the names of keys that exist and are to be merged.
     pub merge: Option<mpsc::Sender<Vec<u8>>>,
+    /// Takes the names of keys that are too long to be written at once.
+    pub pieces: Option<HandOver>,
 }
 
 impl Lane {

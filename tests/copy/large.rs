@@ -6,7 +6,7 @@ use crate::support::client::Client;
 use crate::support::compare::assert_equal;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::Keyferry;
-use crate::support::server::{Kind, Server, Setup};
+use crate::support::server::{Kind, Server};
 
 const MB: usize = 1_000_000;
 
@@ -134,15 +134,4 @@ fn they_are_deleted_from_the_source_only_as_they_were_copied() {
     run.assert_counts(&[("copied", 203), ("deleted_from_source", 203), ("kept_on_source", 0)]);
     assert_eq!(source.client(0).dbsize(), 0);
     assert_equal(&kept, &target, &[(0, 0)]);
-}
-
-#[test]
-fn one_that_the_target_does_not_take_is_named_and_the_others_arrive() {
-    let source = Server::start(Kind::Redis70);
-    let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "2mb").start();
-    fill(&source, 3 * MB);
-    let run = Keyferry::copy(source.url(), target.url()).expect(1);
-    run.assert_counts(&[("copied", 200), ("failed", 3)]);
-    assert!(run.frame().contains("proto-max-bulk-len"), "{}", run.frame());
-    assert_eq!(target.client(0).dbsize(), 200);
 }
