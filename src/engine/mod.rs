@@ -17,6 +17,7 @@ mod governor;
 mod guard;
 mod knowledge;
 mod merge;
+mod pieces;
 mod probe;
 mod proof;
 
