@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::differences::Differences;
 use super::latency::{Latency, Stage};
 
 /// Failed keys that a report names; all are counted.
@@ -34,12 +35,14 @@ pub enum Count {
     DeletedFromSource,
     /// Not deleted from the source, because it changed after the copy.
     KeptOnSource,
+    /// Held against the target by a verification, which counts nothing as copied.
+    Compared,
 }
 
 /// The sums of a run or a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Keys seen: the sum of the next six.
+    /// Keys seen: the sum of the next six, and of those that were compared.
     pub scanned: u64,
     /// Acknowledged by the target.
     pub copied: u64,
@@ -60,12 +63,15 @@ pub struct Counts {
     pub deleted_from_source: u64,
     /// Not deleted from the source, because they changed after the copy.
     pub kept_on_source: u64,
+    /// Held against the target by a verification, which counts nothing as copied.
+    pub compared: u64,
 }
 
 impl Counts {
     /// Keys that ended in one of the counts.
     pub fn settled(&self) -> u64 {
-        self.copied + self.skipped + self.merged + self.filtered + self.expired + self.failed
+        let written = self.copied + self.skipped + self.merged;
+        written + self.compared + self.filtered + self.expired + self.failed
     }
 
     fn add(&mut self, other: &Self) {
@@ -79,6 +85,7 @@ impl Counts {
         self.failed += other.failed;
         self.deleted_from_source += other.deleted_from_source;
         self.kept_on_source += other.kept_on_source;
+        self.compared += other.compared;
     }
 }
 
@@ -91,7 +98,7 @@ pub struct DatabaseStats {
     pub target_db: u32,
     /// Keys it held when the run began.
     pub expected: u64,
-    counters: [AtomicU64; 10],
+    counters: [AtomicU64; 11],
     bytes: AtomicU64,
 }
 
@@ -125,6 +132,7 @@ impl DatabaseStats {
             failed: of(Count::Failed),
             deleted_from_source: of(Count::DeletedFromSource),
             kept_on_source: of(Count::KeptOnSource),
+            compared: of(Count::Compared),
         }
     }
 }
@@ -147,6 +155,7 @@ pub struct Stats {
     databases: Mutex<Vec<Arc<DatabaseStats>>>,
     failures: Mutex<Vec<Failure>>,
     latency: Mutex<Latency>,
+    differences: Differences,
 }
 
 impl Default for Stats {
@@ -156,11 +165,22 @@ impl Default for Stats {
             databases: Mutex::default(),
             failures: Mutex::default(),
             latency: Mutex::default(),
+            differences: Differences::default(),
         }
     }
 }
 
 impl Stats {
+    /// Counters of a run whose differences are told to `differences`.
+    pub fn with_differences(differences: Differences) -> Self {
+        Self { differences, ..Self::default() }
+    }
+
+    /// What a comparison finds.
+    pub fn differences(&self) -> &Differences {
+        &self.differences
+    }
+
     /// Adds a database that will be worked on.
     pub fn database(&self, source_db: u32, target_db: u32, expected: u64) -> Arc<DatabaseStats> {
         let stats = Arc::new(DatabaseStats {
