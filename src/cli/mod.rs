@@ -7,6 +7,7 @@ mod copy;
 mod environment;
 mod exit;
 mod logging;
+mod shared;
 mod side;
 mod signals;
 
