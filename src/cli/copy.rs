@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use super::environment;
 use super::shared::{self, Gentleness, Means, Selection, Speech};
 use super::side::{SideOptions, SourceOptions, TargetOptions};
-use crate::config::{FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
+use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine;
-use crate::error::{Result, Side};
+use crate::error::{Error, Result, Side};
 
 /// What `copy` takes.
 #[derive(Args)]
@@ -73,6 +73,10 @@ enum VerifyMode {
     None,
     /// Every key that was meant to be copied is on the target
     Count,
+    /// It has the same value there and expires at the same time; where the database was empty, the
+    /// target holds no other keys. A key that may have kept the target's own value (skip, fail or
+    /// merge into a database that held keys; two databases into one) only has to be there
+    Full,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -117,13 +121,21 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         Policy::Fail => IfExists::Fail,
         Policy::Merge => IfExists::Merge,
     });
+    let delete_source = options.delete_source || environment::switch("CLEAN_UP")?;
+    if delete_source && matches!(options.verify, VerifyMode::Full) {
+        let text = "--verify full compares with the source, which --delete-source empties";
+        return Err(Error::config(text).advise(
+            "copy with --verify full first, then again with --delete-source --if-exists replace; \
+             a key is deleted only once its copy was acknowledged",
+        ));
+    }
     Ok(Plan {
         source,
         target,
         mapping,
         filter: options.selection.filter(),
         if_exists: if_exists.or(replace),
-        delete_source: options.delete_source || environment::switch("CLEAN_UP")?,
+        delete_source,
         dry_run: options.dry_run || environment::switch("DRY_RUN")?,
         fetch: match options.fetch {
             FetchWay::Auto => FetchMode::Auto,
@@ -136,7 +148,9 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         verify: match options.verify {
             VerifyMode::None => Verify::None,
             VerifyMode::Count => Verify::Count,
+            VerifyMode::Full => Verify::Full,
         },
+        comparing: Comparing::default(),
         limits: options.means.limits(&options.gentleness),
         timeouts: options.means.timeouts(),
     })

@@ -25,7 +25,7 @@ const CLOCK_SAMPLES: usize = 5;
 /// PINGs to learn how far a server is away.
 const ROUND_TRIPS: usize = 3;
 /// A key that is asked about and never made.
-const PROBE_KEY: &[u8] = b"keyferry:probe";
+pub(super) const PROBE_KEY: &[u8] = b"keyferry:probe";
 
 /// What the probe found.
 pub(super) struct Probed {
@@ -85,12 +85,8 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let target_info = info(&mut at_target).await?;
     target.server = target_info.server();
     tracing::info!("source is {}, target is {}", source.server, target.server);
-    for (connection, info) in [(&at_source, &source_info), (&at_target, &target_info)] {
-        if info.cluster {
-            let text = "the server is a cluster node; clusters are not supported yet";
-            return Err(connection.place(Error::refused(text)));
-        }
-    }
+    refuse_cluster(&at_source, &source_info)?;
+    refuse_cluster(&at_target, &target_info)?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
     refuse_occupied(run, &routes, &target_info, &at_target)?;
@@ -125,7 +121,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
 }
 
 /// The shortest of a few round trips: the network's own time.
-async fn round_trip(connection: &mut Connection) -> Result<Duration> {
+pub(super) async fn round_trip(connection: &mut Connection) -> Result<Duration> {
     let mut shortest = Duration::MAX;
     for _ in 0..ROUND_TRIPS {
         let began = Instant::now();
@@ -136,16 +132,32 @@ async fn round_trip(connection: &mut Connection) -> Result<Duration> {
     Ok(shortest)
 }
 
-async fn info(connection: &mut Connection) -> Result<ServerInfo> {
+pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
     let reply = connection.demand(&[b"INFO"]).await.map_err(refused_before_work)?;
     Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
 }
 
+pub(super) fn refuse_cluster(connection: &Connection, info: &ServerInfo) -> Result<()> {
+    if !info.cluster {
+        return Ok(());
+    }
+    let text = "the server is a cluster node; clusters are not supported yet";
+    Err(connection.place(Error::refused(text)))
+}
+
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.
-fn refused_before_work(error: Error) -> Error {
+pub(super) fn refused_before_work(error: Error) -> Error {
     match error.kind() {
         Kind::Server => error.as_kind(Kind::Refused),
         _ => error.as_kind(Kind::Connect),
+    }
+}
+
+/// Whether source and target are one server.
+pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bool {
+    match (&source.run_id, &target.run_id) {
+        (Some(source), Some(target)) => source == target,
+        _ => run.plan.source.endpoint.address == run.plan.target.endpoint.address,
     }
 }
 
@@ -156,12 +168,7 @@ fn refuse_same(
     source: &ServerInfo,
     target: &ServerInfo,
 ) -> Result<()> {
-    let same_address = run.plan.source.endpoint.address == run.plan.target.endpoint.address;
-    let same = match (&source.run_id, &target.run_id) {
-        (Some(source), Some(target)) => source == target,
-        _ => same_address,
-    };
-    if same {
+    if is_same(run, source, target) {
         let read: BTreeSet<u32> = routes.iter().map(|route| route.source).collect();
         if let Some(route) = routes.iter().find(|route| read.contains(&route.target)) {
             let text = if route.source == route.target {
@@ -215,7 +222,7 @@ fn refuse_occupied(
 }
 
 /// Before anything is written: are all databases there?
-async fn select(connection: &mut Connection, database: u32) -> Result<()> {
+pub(super) async fn select(connection: &mut Connection, database: u32) -> Result<()> {
     let reply = connection.call(&[b"SELECT", database.to_string().as_bytes()]).await;
     match reply.map_err(refused_before_work)? {
         Value::Error(line) => Err(connection.no_database(database, &line)),
@@ -223,12 +230,20 @@ async fn select(connection: &mut Connection, database: u32) -> Result<()> {
     }
 }
 
-async fn expiry_clock(source: &mut Connection, target: &mut Connection) -> Result<ExpiryClock> {
-    let command =
-        match source.call(&[b"PEXPIRETIME", PROBE_KEY]).await.map_err(refused_before_work)? {
-            Value::Integer(_) => ExpiryCommand::Absolute,
-            _ => ExpiryCommand::Remaining,
-        };
+/// How a server is asked for expiries.
+pub(super) async fn expiry_command(connection: &mut Connection) -> Result<ExpiryCommand> {
+    let reply = connection.call(&[b"PEXPIRETIME", PROBE_KEY]).await.map_err(refused_before_work)?;
+    Ok(match reply {
+        Value::Integer(_) => ExpiryCommand::Absolute,
+        _ => ExpiryCommand::Remaining,
+    })
+}
+
+pub(super) async fn expiry_clock(
+    source: &mut Connection,
+    target: &mut Connection,
+) -> Result<ExpiryClock> {
+    let command = expiry_command(source).await?;
     let (at_source, at_target) = (clock_offset(source).await?, clock_offset(target).await?);
     let ahead_ms = match (at_source, at_target) {
         (Some(source), Some(target)) => {
@@ -283,7 +298,7 @@ fn unix_ms() -> i64 {
 }
 
 /// Tries what every key needs on a key that does not exist.
-async fn source_permissions(source: &mut Connection) -> Result<()> {
+pub(super) async fn source_permissions(source: &mut Connection) -> Result<()> {
     for command in [&[b"SCAN".as_slice(), b"0", b"COUNT", b"1"][..], &[b"DUMP", PROBE_KEY]] {
         let reply = source.call(command).await.map_err(refused_before_work)?;
         refuse_if_pointless(source, command, &reply)?;
@@ -316,14 +331,18 @@ async fn may_expire(target: &mut Connection) -> Result<bool> {
     Ok(!is_denied(&reply))
 }
 
-fn is_denied(reply: &Value) -> bool {
+pub(super) fn is_denied(reply: &Value) -> bool {
     match reply {
         Value::Error(line) => ServerError::parse(line.as_bytes()).cause != Cause::Other,
         _ => false,
     }
 }
 
-fn refuse_if_pointless(connection: &Connection, command: &[&[u8]], reply: &Value) -> Result<()> {
+pub(super) fn refuse_if_pointless(
+    connection: &Connection,
+    command: &[&[u8]],
+    reply: &Value,
+) -> Result<()> {
     let Value::Error(line) = reply else { return Ok(()) };
     let error = ServerError::parse(line.as_bytes());
     let name = command.first().copied().unwrap_or_default();
