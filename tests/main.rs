@@ -9,6 +9,9 @@ mod support;
 /// What `copy` does to keys: everything arrives, filters, conflicts, deletion, interruption.
 mod copy;
 
+/// What `verify` finds, and what it does not take for a difference.
+mod verify;
+
 /// The command line: arguments, environment, output, report, exit codes.
 mod cli;
 

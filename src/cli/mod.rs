@@ -7,8 +7,10 @@ mod copy;
 mod environment;
 mod exit;
 mod logging;
+mod shared;
 mod side;
 mod signals;
+mod verify;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -41,6 +43,9 @@ enum Command {
     /// Copy keys (`keyferry SOURCE TARGET` is the same)
     #[command(after_long_help = AFTER_HELP)]
     Copy(Box<copy::CopyOptions>),
+    /// Compare both sides, both ways: keys, types, values, expiries; writes nothing
+    #[command(after_long_help = AFTER_HELP)]
+    Verify(Box<verify::VerifyOptions>),
     /// Measure on throw-away servers: the copy against MIGRATE, REPLICAOF and the source's own limit
     Bench(bench::BenchOptions),
     /// Print a script that completes keyferry's options in a shell
@@ -77,6 +82,7 @@ Exit codes:
 Examples:
   keyferry redis://old:6379 redis://new:6379            every database, to the same number
   keyferry redis://old redis://new --db 1:0             database 1 into 0
+  keyferry verify redis://old redis://new               do both sides agree?
   keyferry rediss://u@old valkeys://new --source-cacert ca.pem --match 'session:*'
 ";
 
@@ -93,6 +99,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
+        Some(Command::Verify(options)) => verify::main(*options),
         Some(Command::Bench(options)) => bench::main(&options),
         Some(Command::Completions(options)) => {
             let mut script = Vec::new();

@@ -11,6 +11,7 @@ pub mod mapping;
 pub mod service_key;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use conflict::IfExists;
 pub use endpoint::{Address, Endpoint, Secret};
@@ -56,6 +57,24 @@ pub enum Verify {
     /// Every key that was meant to be copied exists on the target.
     #[default]
     Count,
+    /// Every key that was copied has the same value and expires at the same time on the target.
+    Full,
+}
+
+/// How a comparison is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparing {
+    /// How far two expiries may lie apart.
+    pub ttl_tolerance: Duration,
+    /// Only about so many keys of each side, for a quick look.
+    pub sample: Option<u64>,
+}
+
+impl Default for Comparing {
+    fn default() -> Self {
+        // What a copy may miss by where a server tells only what remains of an expiry.
+        Self { ttl_tolerance: Duration::from_millis(50), sample: None }
+    }
 }
 
 /// How keys are read.
@@ -103,6 +122,8 @@ pub struct Plan {
     pub source_compression: SourceCompression,
     /// How the end is proven.
     pub verify: Verify,
+    /// How the sides are compared, where they are.
+    pub comparing: Comparing,
     /// Connections, windows, bounds, pace.
     pub limits: Limits,
     /// How long a server may be silent.

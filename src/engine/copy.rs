@@ -23,7 +23,7 @@ pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
 
 /// Copies every route; the first error of a database stops the others and is returned at the end.
 async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
-    let guard = guard::start(run, probed).await?;
+    let guard = guard::start(run, run.source_link(0, probed)).await?;
     let connections = run.plan.limits.connections_for(probed.routes.len());
     let pairs = connections * probed.routes.len().min(Limits::DATABASES_AT_ONCE);
     let [source_far, target_far] = probed.round_trips;

@@ -136,7 +136,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
 }
 
 /// Opens connections side by side: each costs several round trips.
-async fn connect_several(link: &Link, count: usize) -> Result<Vec<Connection>> {
+pub(super) async fn connect_several(link: &Link, count: usize) -> Result<Vec<Connection>> {
     let mut attempts = JoinSet::new();
     for _ in 0..count {
         let link = link.clone();

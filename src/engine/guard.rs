@@ -14,7 +14,6 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Run;
 use super::governor::Governor;
-use super::probe::Probed;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Pace;
 use crate::net::{Connection, Link};
@@ -37,11 +36,11 @@ pub(super) struct Guard {
 }
 
 /// Begins to watch the source, if that is asked for; returns once the network's time is known.
-pub(super) async fn start(run: &Run, probed: &Probed) -> Result<Option<Guard>> {
+pub(super) async fn start(run: &Run, link: Link) -> Result<Option<Guard>> {
     let (Some(limit), Some(pace)) = (run.plan.limits.source_latency, run.pace.clone()) else {
         return Ok(None);
     };
-    let (link, stop) = (run.source_link(0, probed), run.stop.clone());
+    let stop = run.stop.clone();
     let done = stop.child_token();
     let ends = done.clone();
     let (ready, is_ready) = oneshot::channel();

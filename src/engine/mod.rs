@@ -1,13 +1,16 @@
 //! The only place that spawns and wires: a [`Plan`] becomes tasks, and their ends an outcome.
 //!
 //! ```text
-//! probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> verify
+//! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
+//! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
 //! ```
 //!
 //! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
 //! source's latency, and the source's compression, which is put back however a run ends.
 
+mod acquaint;
 mod budget;
+mod compare;
 mod compression;
 mod copy;
 mod database;
@@ -146,20 +149,55 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
     }
     report.error = error.as_ref().map(Error::to_string);
-    let refused = error.as_ref().is_some_and(|e| e.kind() == Kind::Refused);
-    let accounted = report.keys.settled() == report.keys.scanned;
-    let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
-    report.outcome = match &error {
-        Some(_) if refused => Outcome::Refused,
-        // Stopped, and a server was away while what was in flight was waited for.
-        Some(cause) if cancel.is_cancelled() && cause.passes() => Outcome::Interrupted,
-        Some(_) => Outcome::Incomplete,
-        None if cancel.is_cancelled() => Outcome::Interrupted,
-        None if dry_run => Outcome::DryRun,
-        None if proven && clean && accounted => Outcome::Complete,
-        None => Outcome::Incomplete,
+    report.outcome = match outcome(&report, error.as_ref(), cancel.is_cancelled(), proven) {
+        Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
+        outcome => outcome,
     };
     Ended { report, error }
+}
+
+/// Compares both sides of a plan, both ways, and writes on neither.
+pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended {
+    let Stop { drain: cancel, abort } = stop.into();
+    let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
+    let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
+    let work = async {
+        let run = prepare(plan, stats.clone(), &cancel)?;
+        compare::verify(&run, &mut source, &mut target).await
+    };
+    let result = tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            cancel.cancel();
+            Err(Error::new(Kind::Cancelled, "stopped at once"))
+        }
+        result = work => result,
+    };
+    let mut report = Report::new("verify", source, target, &stats);
+    let (verified, error) = match result {
+        Ok(verified) => (verified, None),
+        Err(error) => (Verified::none(), Some(error)),
+    };
+    report.verified = verified;
+    report.error = error.as_ref().map(Error::to_string);
+    let agrees = report.verified.agrees();
+    report.outcome = outcome(&report, error.as_ref(), cancel.is_cancelled(), agrees);
+    Ended { report, error }
+}
+
+/// How a run ended, by its report and the cause that ended it early.
+fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool) -> Outcome {
+    let accounted = report.keys.settled() == report.keys.scanned;
+    let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
+    match error {
+        Some(error) if error.kind() == Kind::Refused => Outcome::Refused,
+        // Stopped, and a server was away while what was in flight was waited for.
+        Some(cause) if cancelled && cause.passes() => Outcome::Interrupted,
+        Some(_) => Outcome::Incomplete,
+        None if cancelled => Outcome::Interrupted,
+        None if proven && clean && accounted => Outcome::Complete,
+        None => Outcome::Incomplete,
+    }
 }
 
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
@@ -194,6 +232,13 @@ async fn run_probed(
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
+    // Before anything is written: may both users read what the proof needs?
+    let met = match run.plan.verify {
+        Verify::Full => {
+            Some(Arc::new(acquaint::acquaint(run, Some(&probed.routes), source, target).await?))
+        }
+        Verify::None | Verify::Count => None,
+    };
     if run.plan.source_compression == SourceCompression::Off {
         compression.turn_off(run, &probed).await?;
     }
@@ -205,5 +250,8 @@ async fn run_probed(
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
         return Ok(Verified::none());
     }
-    proof::prove(run, &probed).await
+    match met {
+        Some(met) => proof::prove_values(run, &probed, &met).await,
+        None => proof::prove(run, &probed, &probed.routes).await,
+    }
 }

@@ -24,7 +24,7 @@ const CLOCKS_AGREE_MS: i64 = 50;
 /// Looks at each clock; the quickest counts.
 const CLOCK_SAMPLES: usize = 4;
 /// A key that is asked about and never made.
-const PROBE_KEY: &[u8] = b"keyferry:probe";
+pub(super) const PROBE_KEY: &[u8] = b"keyferry:probe";
 
 /// What the probe found.
 pub(super) struct Probed {
@@ -87,12 +87,8 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let target_info = target_info?;
     target.server = target_info.server();
     tracing::info!("source is {}, target is {}", source.server, target.server);
-    for (connection, info) in [(&at_source, &source_info), (&at_target, &target_info)] {
-        if info.cluster {
-            let text = "the server is a cluster node; clusters are not supported yet";
-            return Err(connection.place(Error::refused(text)));
-        }
-    }
+    refuse_cluster(&at_source, &source_info)?;
+    refuse_cluster(&at_target, &target_info)?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
     refuse_occupied(run, &routes, &target_info, &at_target)?;
@@ -134,9 +130,17 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     })
 }
 
-async fn info(connection: &mut Connection) -> Result<ServerInfo> {
+pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
     let reply = connection.demand(&[b"INFO"]).await.map_err(refused_before_work)?;
     Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
+}
+
+pub(super) fn refuse_cluster(connection: &Connection, info: &ServerInfo) -> Result<()> {
+    if !info.cluster {
+        return Ok(());
+    }
+    let text = "the server is a cluster node; clusters are not supported yet";
+    Err(connection.place(Error::refused(text)))
 }
 
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.
@@ -147,6 +151,14 @@ pub(super) fn refused_before_work(error: Error) -> Error {
     }
 }
 
+/// Whether source and target are one server.
+pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bool {
+    match (&source.run_id, &target.run_id) {
+        (Some(source), Some(target)) => source == target,
+        _ => run.plan.source.endpoint.address == run.plan.target.endpoint.address,
+    }
+}
+
 /// The same database on both sides, or a database that is read and written at once.
 fn refuse_same(
     run: &Run,
@@ -154,12 +166,7 @@ fn refuse_same(
     source: &ServerInfo,
     target: &ServerInfo,
 ) -> Result<()> {
-    let same_address = run.plan.source.endpoint.address == run.plan.target.endpoint.address;
-    let same = match (&source.run_id, &target.run_id) {
-        (Some(source), Some(target)) => source == target,
-        _ => same_address,
-    };
-    if same {
+    if is_same(run, source, target) {
         let read: BTreeSet<u32> = routes.iter().map(|route| route.source).collect();
         if let Some(route) = routes.iter().find(|route| read.contains(&route.target)) {
             let text = if route.source == route.target {
@@ -213,7 +220,10 @@ fn refuse_occupied(
 }
 
 /// Before anything is written: are all databases there?
-async fn select(connection: &mut Connection, databases: impl Iterator<Item = u32>) -> Result<()> {
+pub(super) async fn select(
+    connection: &mut Connection,
+    databases: impl Iterator<Item = u32>,
+) -> Result<()> {
     let databases: Vec<u32> = databases.collect();
     for database in &databases {
         connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
@@ -227,7 +237,7 @@ async fn select(connection: &mut Connection, databases: impl Iterator<Item = u32
     Ok(())
 }
 
-fn expiry_clock(
+pub(super) fn expiry_clock(
     source: &Connection,
     command: ExpiryCommand,
     at_source: Option<Offset>,
@@ -258,14 +268,14 @@ fn expiry_clock(
 }
 
 /// What a few looks at a server's clock tell.
-struct Looks {
+pub(super) struct Looks {
     /// `None`: TIME is refused.
-    offset: Option<Offset>,
+    pub(super) offset: Option<Offset>,
     /// The quickest answer: the network's own time.
-    round_trip: Duration,
+    pub(super) round_trip: Duration,
 }
 
-struct Offset {
+pub(super) struct Offset {
     /// How far the server's clock is ahead of ours.
     ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
@@ -273,7 +283,7 @@ struct Offset {
 }
 
 /// The difference of a server's clock to ours, and how far away it is.
-async fn clock_offset(connection: &mut Connection) -> Result<Looks> {
+pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Looks> {
     let mut looks = Looks { offset: None, round_trip: Duration::MAX };
     for _ in 0..CLOCK_SAMPLES {
         let (wall, began) = (unix_ms(), Instant::now());
@@ -296,14 +306,14 @@ fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// What may be read of the source, and how.
-struct Readable {
-    expiry: ExpiryCommand,
-    by_value: bool,
+/// What may be read of a server, and how.
+pub(super) struct Readable {
+    pub(super) expiry: ExpiryCommand,
+    pub(super) by_value: bool,
 }
 
 /// Tries what keys need on one that does not exist.
-async fn readable(source: &mut Connection) -> Result<Readable> {
+pub(super) async fn readable(source: &mut Connection) -> Result<Readable> {
     let commands: [&[&[u8]]; 4] = [
         &[b"SCAN", b"0", b"COUNT", b"1"],
         &[b"DUMP", PROBE_KEY],
@@ -348,14 +358,18 @@ async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
     Ok(Writable { by_value: !denied(1) && !denied(2), may_expire: !denied(3) })
 }
 
-fn is_denied(reply: &Value) -> bool {
+pub(super) fn is_denied(reply: &Value) -> bool {
     match reply {
         Value::Error(line) => ServerError::parse(line.as_bytes()).cause != Cause::Other,
         _ => false,
     }
 }
 
-fn refuse_if_pointless(connection: &Connection, command: &[&[u8]], reply: &Value) -> Result<()> {
+pub(super) fn refuse_if_pointless(
+    connection: &Connection,
+    command: &[&[u8]],
+    reply: &Value,
+) -> Result<()> {
     let Value::Error(line) = reply else { return Ok(()) };
     let error = ServerError::parse(line.as_bytes());
     let name = command.first().copied().unwrap_or_default();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Failure, Loss, Stats, Usage};
+use super::{Counts, Difference, DifferenceKind, Failure, Loss, Stats, Usage};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,7 +46,7 @@ pub struct Peer {
 /// What the verification found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
-    /// `none` or `count`.
+    /// `none`, `count`, `full` or `sample`.
     pub mode: &'static str,
     /// Keys of the source that the target lacks.
     pub missing: u64,
@@ -62,6 +62,18 @@ impl Verified {
     /// Nothing looked at.
     pub fn none() -> Self {
         Self { mode: "none", missing: 0, extra: 0, different: 0, expiry: 0 }
+    }
+
+    /// What a comparison in this mode found.
+    pub fn of(mode: &'static str, stats: &Stats) -> Self {
+        let count = |kind| stats.differences().count(kind);
+        Self {
+            mode,
+            missing: count(DifferenceKind::Missing),
+            extra: count(DifferenceKind::Extra),
+            different: count(DifferenceKind::Different),
+            expiry: count(DifferenceKind::Expiry),
+        }
     }
 
     /// Whether both sides agree, as far as was looked.
@@ -95,6 +107,8 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// What the verification found.
     pub verified: Verified,
+    /// Keys that differ, as far as they are named.
+    pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
     pub error: Option<String>,
     latency: Value,
@@ -121,6 +135,7 @@ impl Report {
             failures: stats.failures(),
             losses: stats.losses(),
             verified: Verified::none(),
+            differences: stats.differences().named(),
             error: None,
             latency: stats.latency().to_json(),
             process: Usage::now(),
@@ -160,6 +175,7 @@ impl Report {
             },
             "latency_ms": self.latency,
             "verify": self.verified,
+            "differences": self.differences,
             "process": self.process,
         });
         if let (Some(error), Some(fields)) = (&self.error, report.as_object_mut()) {

@@ -2,6 +2,7 @@
 //!
 //! Called by every room through [`Stats`]; imports only `units`.
 
+mod differences;
 pub mod json;
 mod latency;
 mod percentiles;
@@ -10,6 +11,7 @@ pub mod progress;
 mod stats;
 pub mod table;
 
+pub use differences::{Difference, DifferenceKind, Differences};
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;
 pub use process::Usage;

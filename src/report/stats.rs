@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::differences::Differences;
 use super::latency::{Latency, Stage};
 
 /// Failed keys, and keys copied in part, that a report names; all are counted.
@@ -42,15 +43,17 @@ pub enum Count {
     Lessened,
     /// Fields of hashes that will not expire on the target.
     LostFieldExpiries,
+    /// Held against the target by a verification, which counts nothing as copied.
+    Compared,
 }
 
 /// How many there are.
-const COUNTS: usize = Count::LostFieldExpiries as usize + 1;
+const COUNTS: usize = Count::Compared as usize + 1;
 
 /// The sums of a run or a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
-    /// Keys seen: the sum of the next six.
+    /// Keys seen: the sum of the next six, and of those that were compared.
     pub scanned: u64,
     /// Acknowledged by the target.
     pub copied: u64,
@@ -83,12 +86,15 @@ pub struct Counts {
     pub deleted_from_source: u64,
     /// Not deleted from the source, because they changed after the copy.
     pub kept_on_source: u64,
+    /// Held against the target by a verification, which counts nothing as copied.
+    pub compared: u64,
 }
 
 impl Counts {
     /// Keys that ended in one of the counts.
     pub fn settled(&self) -> u64 {
-        self.copied + self.skipped + self.merged + self.filtered + self.expired + self.failed
+        let written = self.copied + self.skipped + self.merged;
+        written + self.compared + self.filtered + self.expired + self.failed
     }
 
     /// Of the copied keys, those whose payload went as it came.
@@ -111,6 +117,7 @@ impl Counts {
         self.failed += other.failed;
         self.deleted_from_source += other.deleted_from_source;
         self.kept_on_source += other.kept_on_source;
+        self.compared += other.compared;
     }
 }
 
@@ -161,6 +168,7 @@ impl DatabaseStats {
             failed: of(Count::Failed),
             deleted_from_source: of(Count::DeletedFromSource),
             kept_on_source: of(Count::KeptOnSource),
+            compared: of(Count::Compared),
         }
     }
 }
@@ -195,6 +203,7 @@ pub struct Stats {
     failures: Mutex<Vec<Failure>>,
     losses: Mutex<Vec<Loss>>,
     latency: Mutex<Latency>,
+    differences: Differences,
 }
 
 impl Default for Stats {
@@ -205,11 +214,22 @@ impl Default for Stats {
             failures: Mutex::default(),
             losses: Mutex::default(),
             latency: Mutex::default(),
+            differences: Differences::default(),
         }
     }
 }
 
 impl Stats {
+    /// Counters of a run whose differences are told to `differences`.
+    pub fn with_differences(differences: Differences) -> Self {
+        Self { differences, ..Self::default() }
+    }
+
+    /// What a comparison finds.
+    pub fn differences(&self) -> &Differences {
+        &self.differences
+    }
+
     /// Adds a database that will be worked on.
     pub fn database(&self, source_db: u32, target_db: u32, expected: u64) -> Arc<DatabaseStats> {
         let stats = Arc::new(DatabaseStats {

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::json::{Outcome, Report};
-use super::{Counts, Failure};
+use super::{Counts, Difference, Failure};
 use crate::units;
 
 /// Failed keys that the summary names; the report names more.
 const FAILURES_SHOWN: usize = 10;
+
+/// The command of a report that compares and copies nothing.
+const VERIFY: &str = "verify";
 
 /// The summary of a run, several lines, each ended.
 pub fn summary(report: &Report) -> String {
@@ -25,24 +28,31 @@ pub fn summary(report: &Report) -> String {
             writeln!(text, "{kept} keys stay on the source: they changed after they were copied");
     }
     verified(&mut text, report);
+    differences(&mut text, report);
     text
 }
 
 fn headline(report: &Report) -> String {
     let keys = &report.keys;
+    let compares = report.command == VERIFY;
+    let (verb, worked) =
+        if compares { ("compared", keys.compared) } else { ("copied", keys.copied) };
     let seconds = report.seconds.max(0.001);
     let took = units::duration(Duration::from_secs_f64(report.seconds.max(0.0)));
     let moved = format!(
         "{} keys, {} in {took} ({} keys/s, {}/s)",
-        units::count(keys.copied),
+        units::count(worked),
         units::bytes(report.bytes),
-        units::count((keys.copied as f64 / seconds) as u64),
+        units::count((worked as f64 / seconds) as u64),
         units::bytes((report.bytes as f64 / seconds) as u64),
     );
     match report.outcome {
-        Outcome::Complete => format!("Done: copied {moved}"),
-        Outcome::Incomplete => format!("INCOMPLETE: copied {moved}"),
-        Outcome::Interrupted => format!("INTERRUPTED: copied {moved}"),
+        Outcome::Complete => format!("Done: {verb} {moved}"),
+        Outcome::Incomplete if compares && !report.verified.agrees() => {
+            format!("THE SIDES DIFFER: {verb} {moved}")
+        }
+        Outcome::Incomplete => format!("INCOMPLETE: {verb} {moved}"),
+        Outcome::Interrupted => format!("INTERRUPTED: {verb} {moved}"),
         Outcome::Refused => "REFUSED: nothing was written".to_owned(),
         Outcome::DryRun => {
             format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))
@@ -58,9 +68,10 @@ type Column = (&'static str, fn(&Counts) -> u64);
 
 /// Columns that would show only zeros are left out.
 fn databases(text: &mut String, report: &Report) {
-    const COLUMNS: [Column; 8] = [
+    const COLUMNS: [Column; 9] = [
         ("scanned", |c| c.scanned),
         ("copied", |c| c.copied),
+        ("compared", |c| c.compared),
         ("skipped", |c| c.skipped),
         ("merged", |c| c.merged),
         ("filtered", |c| c.filtered),
@@ -71,12 +82,9 @@ fn databases(text: &mut String, report: &Report) {
     if report.databases.is_empty() {
         return;
     }
-    let columns: Vec<&Column> = COLUMNS
-        .iter()
-        .enumerate()
-        .filter(|(index, (_, of))| *index < 2 || of(&report.keys) > 0)
-        .map(|(_, column)| column)
-        .collect();
+    let always = ["scanned", if report.command == VERIFY { "compared" } else { "copied" }];
+    let columns: Vec<&Column> =
+        COLUMNS.iter().filter(|(name, of)| always.contains(name) || of(&report.keys) > 0).collect();
     let _ = write!(text, "\n  {:>9}", "database");
     for (name, _) in &columns {
         let _ = write!(text, " {name:>13}");
@@ -134,16 +142,51 @@ fn and_more(text: &mut String, all: u64) {
 
 fn verified(text: &mut String, report: &Report) {
     let found = &report.verified;
+    let all_seen = report.outcome != Outcome::Interrupted && report.keys.failed == 0;
     let _ = match (found.mode, found.agrees()) {
         ("none", _) => return,
-        (mode, true) => writeln!(text, "Verified ({mode}): every key is there"),
-        (mode, false) => writeln!(
+        ("full" | "sample", true) if !all_seen => {
+            writeln!(text, "NOT PROVEN: no difference among the keys that could be compared")
+        }
+        ("count", true) => writeln!(text, "Verified (count): every key is there"),
+        ("sample", true) => writeln!(
             text,
-            "VERIFICATION FAILED ({mode}): {} missing, {} extra on the target",
+            "Verified (sample): the keys that were looked at agree; this is no proof for the others"
+        ),
+        (mode, true) => {
+            writeln!(text, "Verified ({mode}): every key, value and expiry agrees, both ways")
+        }
+        ("count", false) => writeln!(
+            text,
+            "VERIFICATION FAILED (count): {} missing, {} extra on the target",
             units::count(found.missing),
             units::count(found.extra),
         ),
+        (mode, false) => writeln!(
+            text,
+            "VERIFICATION FAILED ({mode}): {} missing, {} extra on the target, {} different, {} with \
+             another expiry",
+            units::count(found.missing),
+            units::count(found.extra),
+            units::count(found.different),
+            units::count(found.expiry),
+        ),
     };
+}
+
+fn differences(text: &mut String, report: &Report) {
+    for difference in &report.differences {
+        let Difference { db, target_db, key, what, .. } = difference;
+        let place = if db == target_db { db.to_string() } else { format!("{db} -> {target_db}") };
+        let _ = writeln!(text, "  db {place} \"{key}\": {what}");
+    }
+    let found = &report.verified;
+    let all = found.missing + found.extra + found.different + found.expiry;
+    let more = all.saturating_sub(report.differences.len() as u64);
+    if more > 0 && !report.differences.is_empty() {
+        let more = units::count(more);
+        let _ = writeln!(text, "  … and {more} more (--differences FILE names all of them)");
+    }
 }
 
 #[cfg(test)]

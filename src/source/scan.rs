@@ -59,7 +59,7 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
                 scan.connection = again.connection;
                 if !again.same_process {
                     // Cursors of another process mean nothing.
-                    tracing::warn!("the source was restarted; its keys are scanned anew");
+                    tracing::warn!("a server was restarted; its keys are scanned anew");
                     cursor = b"0".to_vec();
                 }
                 continue;

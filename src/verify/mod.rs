@@ -1,5 +1,26 @@
-//! Prove it: is every key that was meant to be copied on the target?
+//! Prove it: is every key there, and does it hold the same?
+//!
+//! ```text
+//! source: scan, fetch ──> channel ──> compare ──┐  agrees: counted
+//!                                               ├─ seems to differ ──> doubts ──> settle ──> told
+//! target: scan ──> extra (is it on the source?) ┘                     looks again, in rounds
+//! ```
+//!
+//! [`count()`] asks only whether every key has its name on the target.
 
+mod asked;
+mod compare;
 mod count;
+mod doubt;
+mod equal;
+mod extra;
+mod large;
+mod look;
+mod settle;
 
+pub use compare::{Comparer, Tools};
 pub use count::{Counted, count, counts_prove};
+pub use doubt::{Doubt, doubts};
+pub use equal::Judge;
+pub use extra::{Extras, extras};
+pub use settle::{Origin, Settle, settle};

@@ -20,7 +20,8 @@ pub(crate) const SECRET: &str = "s3ntinel-Passw0rd";
 pub(crate) const SECRET_VALUE: &str = "s3ntinel-value-of-a-key";
 
 /// The counts that add up to `scanned`.
-const PARTS: [&str; 6] = ["copied", "skipped", "merged", "filtered", "expired", "failed"];
+const PARTS: [&str; 7] =
+    ["copied", "compared", "skipped", "merged", "filtered", "expired", "failed"];
 
 /// A command line being put together.
 pub(crate) struct Keyferry {
@@ -68,6 +69,11 @@ impl Keyferry {
     /// `keyferry copy SOURCE TARGET --report FILE`.
     pub(crate) fn copy(source: impl AsRef<OsStr>, target: impl AsRef<OsStr>) -> Self {
         Self::new().arg("copy").arg(source).arg(target).with_report()
+    }
+
+    /// `keyferry verify SOURCE TARGET --report FILE`.
+    pub(crate) fn verify(source: impl AsRef<OsStr>, target: impl AsRef<OsStr>) -> Self {
+        Self::new().arg("verify").arg(source).arg(target).with_report()
     }
 
     /// Asks for a report, which the finished run then holds.
@@ -211,6 +217,17 @@ impl Run {
             let count = self.count(name);
             assert_eq!(count, wanted, "keys.{name}, of {expected:?}{}", self.frame());
         }
+    }
+
+    /// Kind and key of each difference that the report names, in order of keys.
+    #[track_caller]
+    pub(crate) fn differences(&self) -> Vec<(String, String)> {
+        let list = self.report()["differences"].as_array().cloned().unwrap_or_default();
+        let text = |of: &Value, name: &str| of[name].as_str().unwrap_or_default().to_owned();
+        let mut found: Vec<(String, String)> =
+            list.iter().map(|of| (text(of, "kind"), text(of, "key"))).collect();
+        found.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
+        found
     }
 
     /// Fails unless stderr holds each of these, in whatever case.

@@ -1,0 +1,82 @@
+//! `keyferry verify`: both sides compared, key by key.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::shared::{self, Gentleness, Means, Selection, Speech};
+use super::side::{SideOptions, SourceOptions, TargetOptions};
+use crate::config::{Comparing, FetchMode, Mapping, Plan, SourceCompression, Verify};
+use crate::engine;
+use crate::error::{Result, Side};
+use crate::units::parse_duration;
+
+/// What `verify` takes.
+#[derive(Args)]
+pub(super) struct VerifyOptions {
+    /// The server that was copied from, as a URL [env: SOURCE_REDIS_URL]
+    source: Option<String>,
+    /// The server that was copied to, as a URL [env: DESTINATION_REDIS_URL]
+    target: Option<String>,
+
+    #[command(flatten, next_help_heading = "What is compared")]
+    selection: Selection,
+    /// Only about N keys of each side, for a quick look; what is not looked at is not proven
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "What is compared")]
+    sample: Option<u64>,
+
+    /// How far two expiries may lie apart
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration, help_heading = "How it is compared")]
+    ttl_tolerance: Duration,
+    #[command(flatten, next_help_heading = "How it is compared")]
+    means: Means,
+
+    #[command(flatten, next_help_heading = "Gentle to the source")]
+    gentleness: Gentleness,
+
+    #[command(flatten, next_help_heading = "What is said")]
+    speech: Speech,
+
+    #[command(flatten)]
+    source_options: SourceOptions,
+    #[command(flatten)]
+    target_options: TargetOptions,
+}
+
+/// Runs `verify`.
+pub(super) fn main(options: VerifyOptions) -> ExitCode {
+    let speech = options.speech.clone();
+    shared::main(&speech, || plan(options), engine::verify)
+}
+
+fn plan(options: VerifyOptions) -> Result<Plan> {
+    let (source_url, target_url) = shared::urls(
+        &options.source,
+        &options.target,
+        &options.source_options,
+        &options.target_options,
+    )?;
+    let source =
+        SideOptions::from(options.source_options).server(Side::Source, source_url.as_deref())?;
+    let target =
+        SideOptions::from(options.target_options).server(Side::Target, target_url.as_deref())?;
+    let databases = (source.endpoint.database, target.endpoint.database);
+    Ok(Plan {
+        mapping: Mapping::new(&options.selection.db, databases.0, databases.1)?,
+        source,
+        target,
+        filter: options.selection.filter(),
+        // Nothing is written: what becomes of existing keys does not come up.
+        if_exists: None,
+        delete_source: false,
+        lossy: false,
+        dry_run: false,
+        fetch: FetchMode::Auto,
+        source_compression: SourceCompression::Keep,
+        verify: Verify::Full,
+        comparing: Comparing { ttl_tolerance: options.ttl_tolerance, sample: options.sample },
+        limits: options.means.limits(&options.gentleness),
+        timeouts: options.means.timeouts(),
+    })
+}

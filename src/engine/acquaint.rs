@@ -1,0 +1,144 @@
+//! What both servers are, for a comparison: it reads on both sides and writes on neither, so no
+//! writing command is even tried.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::Run;
+use super::probe::{
+    self, PROBE_KEY, Readable, clock_offset, expiry_clock, info, readable, refuse_cluster,
+    refuse_if_pointless, refused_before_work, select,
+};
+use crate::command::ServerInfo;
+use crate::command::info::Keyspace;
+use crate::command::keyspace::ExpiryCommand;
+use crate::config::{Mapping, Route};
+use crate::error::{Error, Result};
+use crate::net::{Connection, Link, connect};
+use crate::report::json::Peer;
+use crate::source::ExpiryClock;
+use crate::verify::Judge;
+
+/// What was learned of both servers.
+pub(super) struct Met {
+    /// Which database is held against which.
+    pub(super) routes: Vec<Route>,
+    /// When expiries are the same.
+    pub(super) judge: Judge,
+    /// What the source holds.
+    pub(super) source: BTreeMap<u32, Keyspace>,
+    /// What the target holds.
+    pub(super) target: BTreeMap<u32, Keyspace>,
+    source_run_id: Option<String>,
+    target_run_id: Option<String>,
+    /// Whether both users may read strings by value.
+    pub(super) by_value: bool,
+    /// How long source and target take to answer a PING.
+    pub(super) round_trips: [Duration; 2],
+}
+
+impl Met {
+    /// The way to a database of the source.
+    pub(super) fn source_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.source.clone(), database, self.source_run_id.clone(), run.stop.clone())
+    }
+
+    /// The way to a database of the target.
+    pub(super) fn target_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.target.clone(), database, self.target_run_id.clone(), run.stop.clone())
+    }
+}
+
+/// Asks both servers what they are and whether their users may read what a comparison needs. Without
+/// `routes`, the plan and both servers tell which databases are meant.
+pub(super) async fn acquaint(
+    run: &Run,
+    routes: Option<&[Route]>,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Met> {
+    let (at_source, at_target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
+    let (mut at_source, mut at_target) = (at_source?, at_target?);
+    let (source_info, target_info) = tokio::join!(info(&mut at_source), info(&mut at_target));
+    let source_info = source_info?;
+    source.server = source_info.server();
+    let target_info = target_info?;
+    target.server = target_info.server();
+    refuse_cluster(&at_source, &source_info)?;
+    refuse_cluster(&at_target, &target_info)?;
+    let routes = match routes {
+        Some(routes) => routes.to_vec(),
+        None => every_route(&run.plan.mapping, &source_info, &target_info)?,
+    };
+    if probe::is_same(run, &source_info, &target_info)
+        && let Some(route) = routes.iter().find(|route| route.source == route.target)
+    {
+        let text =
+            format!("source and target are the same server and the same database {}", route.source);
+        return Err(
+            Error::refused(text).advise("name another target, or other databases by --db N:M")
+        );
+    }
+    let (from, into) = (&mut at_source, &mut at_target);
+    let clocks = tokio::join!(clock_offset(from), clock_offset(into));
+    let readable = tokio::join!(permissions(from), permissions(into));
+    let (source_time, target_time) = (clocks.0?, clocks.1?);
+    let (from, into) = (readable.0?, readable.1?);
+    if into.expiry == ExpiryCommand::Remaining && target_time.offset.is_none() {
+        let text = "without PEXPIRETIME the target's TIME is needed, and it is refused";
+        let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
+        return Err(at_target.place(error));
+    }
+    let by_source = expiry_clock(&at_source, from.expiry, source_time.offset, target_time.offset)?;
+    let by_target = ExpiryClock { command: into.expiry, ahead_ms: 0 };
+    // Last, since it leaves these connections on other databases.
+    let selected = tokio::join!(
+        select(&mut at_source, routes.iter().map(|route| route.source)),
+        select(&mut at_target, routes.iter().map(|route| route.target)),
+    );
+    selected.0.and(selected.1)?;
+    let tolerance = run.plan.comparing.ttl_tolerance.as_millis();
+    Ok(Met {
+        routes,
+        judge: Judge {
+            source: by_source,
+            target: by_target,
+            tolerance_ms: i64::try_from(tolerance).unwrap_or(i64::MAX),
+        },
+        source: source_info.keyspace,
+        target: target_info.keyspace,
+        source_run_id: source_info.run_id,
+        target_run_id: target_info.run_id,
+        by_value: from.by_value && into.by_value,
+        round_trips: [source_time.round_trip, target_time.round_trip],
+    })
+}
+
+/// As a copy's; but where it takes every database of the source, those of the target count, too: a
+/// key in a database that the source does not use is one too many.
+fn every_route(mapping: &Mapping, source: &ServerInfo, target: &ServerInfo) -> Result<Vec<Route>> {
+    let on_source = source.keyspace.keys().copied();
+    match mapping {
+        Mapping::All => {
+            let either: BTreeSet<u32> = on_source.chain(target.keyspace.keys().copied()).collect();
+            mapping.routes(either.into_iter())
+        }
+        // An empty source is held against the one database, too.
+        Mapping::AllInto(into) if source.keyspace.is_empty() => {
+            Ok(vec![Route { source: 0, target: *into }])
+        }
+        _ => mapping.routes(on_source),
+    }
+}
+
+/// Tries what every key may need, on a key that does not exist.
+async fn permissions(connection: &mut Connection) -> Result<Readable> {
+    let found = readable(connection).await?;
+    let commands: [&[&[u8]]; 3] =
+        [&[b"EXISTS", PROBE_KEY], &[b"TYPE", PROBE_KEY], &[b"GET", PROBE_KEY]];
+    let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
+    for (command, reply) in commands.into_iter().zip(&replies) {
+        refuse_if_pointless(connection, command, reply)?;
+    }
+    Ok(found)
+}

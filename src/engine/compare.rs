@@ -1,0 +1,368 @@
+//! The comparison of both sides: databases that go into one target database are one job.
+//!
+//! ```text
+//! source: scan ──> keys ──┬─> fetch ──> channel ──> comparer ──┐
+//!                         └─> fetch ──> channel ──> comparer ──┼─> doubts ──> settle
+//! target: scan ──> keys ────> extras ──────────────────────────┘
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use super::acquaint::{Met, acquaint};
+use super::budget::Budget;
+use super::copy::join;
+use super::database::connect_several;
+use super::{Run, guard, uncounted};
+use crate::command::info::Keyspace;
+use crate::config::{IfExists, Limits, Route};
+use crate::error::Result;
+use crate::flow::{KeyQueue, Keys, channel, key_queue};
+use crate::net::Link;
+use crate::report::json::{Peer, Verified};
+use crate::report::{Difference, DifferenceKind, Ledger, Stats};
+use crate::source::fetch::{Asking, Fetch, Tools as Reading};
+use crate::source::scan::{Scan, scan};
+use crate::source::window::Window;
+use crate::verify::{
+    Comparer, Doubt, Extras, Origin, Settle, Tools as Comparing, doubts, extras, settle,
+};
+
+/// Doubts that may wait in a run, and the bytes of their keys: some 10 MiB in all.
+const DOUBTS: (usize, usize) = (32 << 10, 4 << 20);
+
+/// Everything that is compared with one target database.
+struct Job {
+    target: u32,
+    sources: Vec<u32>,
+    /// Whether keys that only the target holds count.
+    extras: bool,
+}
+
+/// What the jobs of a run share.
+struct Shared {
+    connections: usize,
+    budget: Budget,
+    /// What may be asked of the source at once.
+    window: Arc<Window>,
+    /// Held by the one task that has a long value in memory whole.
+    whole: Arc<Semaphore>,
+    /// Doubts of one job, and the bytes of their keys.
+    doubts: (usize, usize),
+    /// Keys of each side that are looked at, and how many there are.
+    sample: Option<(u64, u64)>,
+}
+
+/// Compares both sides, both ways, as `verify` does.
+pub(super) async fn verify(
+    run: &Arc<Run>,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
+    let met = Arc::new(acquaint(run, None, source, target).await?);
+    compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone()).await?;
+    let mode = if run.plan.comparing.sample.is_some() { "sample" } else { "full" };
+    Ok(Verified::of(mode, &run.stats))
+}
+
+/// Compares what a copy has copied. Only the target databases in `own` held nothing before and were
+/// filled by the copy alone, so only there can a key be one too many.
+pub(super) async fn prove(
+    run: &Arc<Run>,
+    met: &Arc<Met>,
+    routes: &[Route],
+    own: impl Fn(u32) -> bool,
+) -> Result<Verified> {
+    // The copy's own accounts are closed.
+    let apart = Arc::new(Stats::default());
+    compare(run, met, jobs(routes, own), apart.clone()).await?;
+    for failure in apart.failures() {
+        // What could not be looked at is not proven.
+        let target_db = routes.iter().find(|route| route.source == failure.db);
+        run.stats.differences().tell(Difference {
+            db: failure.db,
+            target_db: target_db.map_or(failure.db, |route| route.target),
+            key: failure.key,
+            kind: DifferenceKind::Different,
+            what: format!("it could not be compared: {}", failure.error),
+        });
+    }
+    Ok(Verified::of("full", &run.stats))
+}
+
+/// Whether the values that a copy left on the target are the source's: with another policy than
+/// `replace`, a key that was there before keeps its own.
+pub(super) fn owns_values(run: &Run) -> bool {
+    matches!(run.plan.if_exists, None | Some(IfExists::Replace))
+}
+
+fn jobs(routes: &[Route], extras: impl Fn(u32) -> bool) -> Vec<Job> {
+    let mut targets: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for route in routes {
+        targets.entry(route.target).or_default().push(route.source);
+    }
+    let job = |(target, sources)| Job { target, sources, extras: extras(target) };
+    targets.into_iter().map(job).collect()
+}
+
+async fn compare(run: &Arc<Run>, met: &Arc<Met>, jobs: Vec<Job>, stats: Arc<Stats>) -> Result<()> {
+    let guard = guard::start(run, met.source_link(run, 0)).await?;
+    let routes: usize = jobs.iter().map(|job| job.sources.len()).sum();
+    let connections = run.plan.limits.connections_for(routes);
+    let pairs = connections * routes.clamp(1, Limits::DATABASES_AT_ONCE);
+    let [source_far, target_far] = met.round_trips;
+    let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
+    let at_once = jobs.len().clamp(1, Limits::DATABASES_AT_ONCE);
+    let keys = |sides: &BTreeMap<u32, Keyspace>| -> u64 {
+        sides.values().map(|keyspace| keyspace.keys).sum()
+    };
+    let shared = Arc::new(Shared {
+        connections,
+        budget,
+        window: Arc::new(Window::new(
+            budget.source_window,
+            (Budget::NEAR_KEYS, budget.source_keys),
+            pairs,
+            source_far,
+        )),
+        whole: Arc::new(Semaphore::new(1)),
+        doubts: (DOUBTS.0 / at_once, DOUBTS.1 / at_once),
+        sample: run
+            .plan
+            .comparing
+            .sample
+            .map(|sample| (sample, keys(&met.source).max(keys(&met.target)))),
+    });
+    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for job in jobs {
+        let ledgers = job.sources.iter().map(|&source| {
+            let expected = met.source.get(&source).map_or(0, |keyspace| keyspace.keys);
+            let expected = shared.share(expected).unwrap_or(expected);
+            let database = stats.database(source, job.target, expected);
+            Ledger::new(stats.clone(), database)
+        });
+        let ledgers: Vec<Ledger> = ledgers.collect();
+        let (run, met, shared, places) = (run.clone(), met.clone(), shared.clone(), places.clone());
+        tasks.spawn(async move {
+            let _place = places.acquire_owned().await;
+            if run.stop.is_cancelled() {
+                return Ok(());
+            }
+            Box::pin(compare_one(&run, &met, &shared, job, ledgers)).await
+        });
+    }
+    let compared = join(tasks, run).await;
+    match guard {
+        Some(guard) => compared.and(guard.end().await),
+        None => compared,
+    }
+}
+
+/// Compares one target database with all that goes into it.
+async fn compare_one(
+    run: &Arc<Run>,
+    met: &Met,
+    shared: &Shared,
+    job: Job,
+    ledgers: Vec<Ledger>,
+) -> Result<()> {
+    let target = met.target_link(run, job.target);
+    let (doubtful, waiting) = doubts();
+    let mut tasks = JoinSet::new();
+    let mut origins = Vec::new();
+    for (place, (&db, ledger)) in job.sources.iter().zip(ledgers).enumerate() {
+        let link = met.source_link(run, db);
+        let origin = Origin { db, link, ledger };
+        forth(run, met, shared, &origin, place, job.target, &doubtful, &mut tasks).await?;
+        origins.push(origin);
+    }
+    if job.extras
+        && let Some(origin) = origins.first()
+    {
+        back(run, met, shared, &origin.link, job.target, &doubtful, &mut tasks).await?;
+    }
+    // What is left here must not keep the settling waiting for more.
+    drop(doubtful);
+    tasks.spawn(settle(Settle {
+        origins,
+        target_db: job.target,
+        target,
+        judge: met.judge,
+        doubts: waiting,
+        most: shared.doubts,
+        stats: run.stats.clone(),
+        whole: shared.whole.clone(),
+        stop: run.stop.clone(),
+    }));
+    join(tasks, run).await
+}
+
+/// Reads a source database and holds it against the target.
+#[expect(clippy::too_many_arguments, reason = "each is another thing, and this is where all meet")]
+async fn forth(
+    run: &Arc<Run>,
+    met: &Met,
+    shared: &Shared,
+    origin: &Origin,
+    place: usize,
+    target: u32,
+    doubtful: &mpsc::Sender<Doubt>,
+    tasks: &mut JoinSet<Result<()>>,
+) -> Result<()> {
+    let (link, into) = (origin.link.clone(), met.target_link(run, target));
+    let budget = shared.budget;
+    let (at_source, at_target) = tokio::try_join!(
+        connect_several(&link, 1 + shared.connections),
+        connect_several(&into, shared.connections),
+    )?;
+    let mut at_source = at_source.into_iter();
+    let (sender, keys) = key_queue(budget.waiting);
+    if let Some(connection) = at_source.next() {
+        tasks.spawn(scan(Scan {
+            link: link.clone(),
+            connection,
+            filter: run.plan.filter.clone(),
+            once: true,
+            largest_count: budget.largest_count,
+            keys: sender,
+            ledger: origin.ledger.clone(),
+            stop: run.stop.clone(),
+        }));
+    }
+    let held = met.source.get(&origin.db).map_or(0, |keyspace| keyspace.keys);
+    let keys = shared.sampled(keys, held, tasks);
+    for (from, to) in at_source.zip(at_target) {
+        let (sender, loads) = channel::bounded(budget.channel);
+        let fetch = Fetch::new(Reading {
+            link: link.clone(),
+            connection: from,
+            keys: keys.clone(),
+            out: sender.paced(run.pace.clone()),
+            asking: Asking {
+                clock: met.judge.source,
+                expiries: true,
+                by_value: met.by_value,
+                large: budget.large,
+                fingerprints: true,
+            },
+            window: shared.window.clone(),
+            slab: budget.slab,
+            ledger: origin.ledger.clone(),
+            stop: run.stop.clone(),
+        });
+        tasks.spawn(fetch.run());
+        let comparer = Comparer::new(Comparing {
+            link: into.clone(),
+            connection: to,
+            loads,
+            judge: met.judge,
+            doubts: doubtful.clone(),
+            source: place,
+            window: budget.lane,
+            large: budget.large,
+            slab: budget.slab,
+            ledger: origin.ledger.clone(),
+            stop: run.stop.clone(),
+        });
+        tasks.spawn(comparer.run());
+    }
+    Ok(())
+}
+
+/// Asks the source for the keys of the target.
+async fn back(
+    run: &Arc<Run>,
+    met: &Met,
+    shared: &Shared,
+    origin: &Link,
+    target: u32,
+    doubtful: &mpsc::Sender<Doubt>,
+    tasks: &mut JoinSet<Result<()>>,
+) -> Result<()> {
+    let link = met.target_link(run, target);
+    let (sender, keys) = key_queue(shared.budget.waiting);
+    let (on_target, on_source) = tokio::try_join!(link.connect(), origin.connect())?;
+    tasks.spawn(scan(Scan {
+        link,
+        connection: on_target,
+        filter: run.plan.filter.clone(),
+        once: true,
+        largest_count: shared.budget.largest_count,
+        keys: sender,
+        ledger: uncounted(),
+        stop: run.stop.clone(),
+    }));
+    let held = met.target.get(&target).map_or(0, |keyspace| keyspace.keys);
+    let keys = shared.sampled(keys, held, tasks);
+    tasks.spawn(extras(Extras {
+        link: origin.clone(),
+        connection: on_source,
+        keys,
+        window: shared.budget.source_keys,
+        pace: run.pace.clone(),
+        doubts: doubtful.clone(),
+    }));
+    Ok(())
+}
+
+impl Shared {
+    /// How many keys of a database with `held` keys are looked at; `None`: all.
+    fn share(&self, held: u64) -> Option<u64> {
+        self.sample.map(|(sample, all)| part(sample, held, all))
+    }
+
+    /// The keys that are looked at of those that a scan names.
+    fn sampled(&self, keys: KeyQueue, held: u64, tasks: &mut JoinSet<Result<()>>) -> KeyQueue {
+        let Some(most) = self.share(held) else { return keys };
+        let (sender, some) = key_queue(1);
+        tasks.spawn(first_of(keys, sender, most));
+        some
+    }
+}
+
+/// The part of a sample that falls to a database: at least one key.
+fn part(sample: u64, held: u64, all: u64) -> u64 {
+    let part = u128::from(sample) * u128::from(held) / u128::from(all.max(1));
+    u64::try_from(part).unwrap_or(u64::MAX).max(1)
+}
+
+/// Passes the first keys on, and ends the scan by taking no more. SCAN goes by the hashes of names,
+/// so the first keys are as good as any.
+async fn first_of(keys: KeyQueue, some: mpsc::Sender<Keys>, mut most: u64) -> Result<()> {
+    while most > 0
+        && let Some(mut chunk) = keys.next().await
+    {
+        chunk.wires.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+        most -= chunk.wires.len() as u64;
+        if some.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_is_shared_by_size() {
+        assert_eq!(part(1_000, 900, 10_000), 90);
+        assert_eq!(part(1_000, 1, 10_000_000), 1);
+        assert_eq!(part(1_000, 0, 0), 1);
+        assert_eq!(part(u64::MAX, u64::MAX, 1), u64::MAX);
+    }
+
+    #[test]
+    fn databases_that_go_into_one_are_one_job() {
+        let route = |source, target| Route { source, target };
+        let jobs = jobs(&[route(0, 3), route(1, 3), route(2, 2)], |target| target == 2);
+        let seen: Vec<_> =
+            jobs.iter().map(|job| (job.target, job.sources.clone(), job.extras)).collect();
+        assert_eq!(seen, [(2, vec![2], true), (3, vec![0, 1], false)]);
+    }
+}

@@ -1,0 +1,142 @@
+//! What a comparison found: counted, the first ones named, all of them written where asked for.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde_json::json;
+
+/// Differences that a report and a summary name; all are counted.
+const NAMED: usize = 20;
+/// How much of a key they show, in characters of its escaped form.
+const SHOWN: usize = 64;
+
+/// In what way a key differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DifferenceKind {
+    /// The source holds it, the target does not.
+    Missing,
+    /// The target holds it, the source does not.
+    Extra,
+    /// Type or value differ.
+    Different,
+    /// The value is the same, but it expires at another time.
+    Expiry,
+}
+
+/// A key that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// The source database.
+    pub db: u32,
+    /// The target database.
+    pub target_db: u32,
+    /// The key, escaped.
+    pub key: String,
+    /// In what way.
+    pub kind: DifferenceKind,
+    /// The same for people, without any value.
+    pub what: String,
+}
+
+/// All differences of a run.
+#[derive(Debug, Default)]
+pub struct Differences {
+    counts: [AtomicU64; 4],
+    named: Mutex<Vec<Difference>>,
+    file: Mutex<Option<Lines>>,
+}
+
+/// A file of JSON lines, and what went wrong with it first.
+#[derive(Debug)]
+struct Lines {
+    file: BufWriter<File>,
+    broken: Option<io::Error>,
+}
+
+impl Differences {
+    /// Differences that are written to `file` as well, a JSON object a line.
+    pub fn into_file(file: File) -> Self {
+        let lines = Lines { file: BufWriter::new(file), broken: None };
+        Self { file: Mutex::new(Some(lines)), ..Self::default() }
+    }
+
+    /// One more.
+    pub fn tell(&self, difference: Difference) {
+        self.counts[difference.kind as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(lines) = held(&self.file).as_mut().filter(|lines| lines.broken.is_none()) {
+            lines.broken = writeln!(lines.file, "{}", json!(difference)).err();
+        }
+        let mut named = held(&self.named);
+        if named.len() < NAMED {
+            let key = match difference.key.get(..SHOWN) {
+                Some(shown) if shown.len() < difference.key.len() => format!("{shown}…"),
+                _ => difference.key,
+            };
+            named.push(Difference { key, ..difference });
+        }
+    }
+
+    /// How many there are of a kind.
+    pub fn count(&self, kind: DifferenceKind) -> u64 {
+        self.counts[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// The first ones.
+    pub fn named(&self) -> Vec<Difference> {
+        held(&self.named).clone()
+    }
+
+    /// Brings what was written to the disk.
+    ///
+    /// # Errors
+    /// The first thing that went wrong with the file.
+    pub fn finish(&self) -> io::Result<()> {
+        let Some(mut lines) = held(&self.file).take() else { return Ok(()) };
+        if let Some(error) = lines.broken {
+            return Err(error);
+        }
+        lines.file.flush()?;
+        lines.file.get_ref().sync_all()
+    }
+}
+
+/// Lists stay usable when a task that held them panicked: they are only ever added to.
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_counted_and_written_and_the_first_are_named() {
+        let path = std::env::temp_dir().join(format!("differences-{}", std::process::id()));
+        let differences = Differences::into_file(File::create(&path).unwrap());
+        for number in 0..50 {
+            differences.tell(Difference {
+                db: 1,
+                target_db: 0,
+                key: format!("{number}{}", "x".repeat(90)),
+                kind: DifferenceKind::Expiry,
+                what: "why".into(),
+            });
+        }
+        differences.finish().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(text.lines().count(), 50);
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["kind"], "expiry");
+        assert_eq!(line["key"].as_str().map(str::len), Some(91));
+        assert_eq!(differences.count(DifferenceKind::Expiry), 50);
+        assert_eq!(differences.count(DifferenceKind::Missing), 0);
+        let named = differences.named();
+        assert_eq!(named.len(), NAMED);
+        assert!(named[0].key.ends_with("x…") && named[0].key.len() < 91);
+    }
+}

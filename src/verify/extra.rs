@@ -1,0 +1,131 @@
+//! The way back: keys of the target that the source does not hold.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::doubt::Doubt;
+use crate::command::{ServerError, keyspace};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{KeyQueue, Keys, Pace};
+use crate::net::{Connection, Link};
+use crate::resp::{self, Reply};
+
+/// What asks the source for the target's keys.
+pub struct Extras {
+    /// The way back to the source database, should the connection break.
+    pub link: Link,
+    /// On the source database.
+    pub connection: Connection,
+    /// The target's keys.
+    pub keys: KeyQueue,
+    /// Keys that may be asked for at once.
+    pub window: usize,
+    /// How fast the source may be asked, if there is anything to say about that.
+    pub pace: Option<Arc<Pace>>,
+    /// Takes keys that the source seems to lack.
+    pub doubts: mpsc::Sender<Doubt>,
+}
+
+/// Keys whose answers are awaited.
+struct Asked {
+    keys: Keys,
+    answered: usize,
+}
+
+/// Asks for every key, ahead of the answers; who is not there is a doubt.
+///
+/// # Errors
+/// The connection broke, or the source refuses EXISTS.
+pub async fn extras(mut tools: Extras) -> Result<()> {
+    let mut asked: VecDeque<Asked> = VecDeque::new();
+    let (mut outstanding, mut more) = (0, true);
+    let mut progress = Instant::now();
+    while more || outstanding > 0 {
+        let mut absent = Vec::new();
+        while let Some(front) = asked.front_mut() {
+            let Some(reply) = tools.connection.next_reply()? else { break };
+            let answer = exists(&reply);
+            progress = Instant::now();
+            match answer {
+                Ok(true) => {}
+                Ok(false) => absent.extend(front.keys.wire(front.answered).map(<[u8]>::to_vec)),
+                Err(Some(error)) => return Err(tools.connection.refused(b"EXISTS", &error)),
+                Err(None) => {
+                    let text = "EXISTS answered something else";
+                    return Err(tools.connection.place(Error::new(Kind::Protocol, text)));
+                }
+            }
+            outstanding -= 1;
+            front.answered += 1;
+            if front.answered == front.keys.wires.len() {
+                asked.pop_front();
+            }
+        }
+        drop(tools.connection.take_slab());
+        for key in absent {
+            if tools.doubts.send(Doubt { source: None, key }).await.is_err() {
+                // It has ended and said why.
+                return Ok(());
+            }
+        }
+        let hungry = more && outstanding < tools.window;
+        let waiting = outstanding > 0;
+        if !hungry && !waiting {
+            continue;
+        }
+        tokio::select! {
+            biased;
+            keys = tools.keys.next(), if hungry => match keys {
+                Some(keys) if keys.wires.is_empty() => {}
+                Some(keys) => {
+                    if let Some(pace) = &tools.pace {
+                        pace.pass(keys.wires.len() as u64, 0).await;
+                    }
+                    if !waiting {
+                        tools.connection.expect_replies();
+                    }
+                    ask(&mut tools.connection, &keys, 0);
+                    outstanding += keys.wires.len();
+                    asked.push_back(Asked { keys, answered: 0 });
+                }
+                None => more = false,
+            },
+            turn = async {
+                match tokio::time::timeout(tools.connection.timeouts().reply, tools.connection.turn()).await {
+                    Ok(turn) => turn.map(|_| ()),
+                    // Silent for as long as it may be: this says so.
+                    Err(_) => tools.connection.check_silence(false),
+                }
+            }, if waiting => if let Err(error) = turn {
+                tools.connection = tools.link.reconnect(error, progress).await?.connection;
+                for asked in &asked {
+                    ask(&mut tools.connection, &asked.keys, asked.answered);
+                }
+                tools.connection.expect_replies();
+            },
+        }
+    }
+    Ok(())
+}
+
+fn ask(connection: &mut Connection, keys: &Keys, from: usize) {
+    for wire in keys.wires.iter().skip(from) {
+        keyspace::exists(connection.output(), wire.of(&keys.slab));
+    }
+}
+
+/// Whether the key is there; a key that may not be read, or not now, is looked at again.
+fn exists(reply: &Reply<'_>) -> std::result::Result<bool, Option<ServerError>> {
+    let head = reply.head();
+    match head.kind {
+        resp::Kind::Integer => Ok(head.number > 0),
+        resp::Kind::Error => {
+            let error = ServerError::parse(reply.body(head));
+            if error.cause.hits_every_key() { Err(Some(error)) } else { Ok(false) }
+        }
+        _ => Err(None),
+    }
+}
