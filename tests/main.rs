@@ -9,6 +9,9 @@ mod support;
 /// What `copy` does to keys: everything arrives, filters, conflicts, deletion, interruption.
 mod copy;
 
+/// What `backup` saves, and what `copy` makes of a file: whole, equal, or refused.
+mod backup;
+
 /// The command line: arguments, environment, output, report, exit codes.
 mod cli;
 

@@ -2,11 +2,13 @@
 //!
 //! One file a subcommand. Only here is anything printed.
 
+mod backup;
 mod bench;
 mod copy;
 mod environment;
 mod exit;
 mod logging;
+mod shared;
 mod side;
 mod signals;
 
@@ -41,6 +43,9 @@ enum Command {
     /// Copy keys (`keyferry SOURCE TARGET` is the same)
     #[command(after_long_help = AFTER_HELP)]
     Copy(Box<copy::CopyOptions>),
+    /// Save a server to an RDB file, which any server of its version loads
+    #[command(after_long_help = AFTER_HELP)]
+    Backup(Box<backup::BackupOptions>),
     /// Measure on throw-away servers: the copy against MIGRATE, REPLICAOF and the source's own limit
     Bench(bench::BenchOptions),
     /// Print a script that completes keyferry's options in a shell
@@ -60,6 +65,7 @@ Endpoints:
   redis://[user[:password]@]host[:port][/db]   plain; valkey:// is the same
   rediss://…                                   TLS; valkeys:// is the same
   unix:///path?db=N                            a unix socket
+  FILE.rdb, file:PATH                          an RDB file: what backup writes and copy reads
   User and password are percent-encoded (@ is %40, / is %2F, # is %23).
 
 Environment:
@@ -72,12 +78,14 @@ Exit codes:
   0 done, every key accounted for      1 finished, but keys failed or sides differ
   2 usage                              3 cannot connect, authenticate or trust
   4 refused for safety, nothing written
+  5 a local file is damaged
   130 interrupted; what was in flight is done
 
 Examples:
   keyferry redis://old:6379 redis://new:6379            every database, to the same number
   keyferry redis://old redis://new --db 1:0             database 1 into 0
   keyferry rediss://u@old valkeys://new --source-cacert ca.pem --match 'session:*'
+  keyferry backup redis://old old.rdb                   save; keyferry copy old.rdb redis://new
 ";
 
 /// Runs the command line of this process.
@@ -93,6 +101,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
+        Some(Command::Backup(options)) => backup::main(*options),
         Some(Command::Bench(options)) => bench::main(&options),
         Some(Command::Completions(options)) => {
             let mut script = Vec::new();

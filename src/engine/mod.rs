@@ -7,6 +7,7 @@
 //! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
 //! source's latency, and the source's compression, which is put back however a run ends.
 
+pub mod backup;
 mod budget;
 mod compression;
 mod copy;
@@ -16,6 +17,7 @@ mod expiries;
 mod governor;
 mod guard;
 mod merge;
+mod part_file;
 mod probe;
 mod proof;
 

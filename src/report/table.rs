@@ -38,10 +38,17 @@ fn headline(report: &Report) -> String {
         units::count((keys.copied as f64 / seconds) as u64),
         units::bytes((report.bytes as f64 / seconds) as u64),
     );
+    let backup = report.command == "backup";
+    let done = if backup { "saved" } else { "copied" };
     match report.outcome {
-        Outcome::Complete => format!("Done: copied {moved}"),
-        Outcome::Incomplete => format!("INCOMPLETE: copied {moved}"),
-        Outcome::Interrupted => format!("INTERRUPTED: copied {moved}"),
+        // A backup is whole or not there.
+        Outcome::Interrupted if backup => "INTERRUPTED: no file is left".to_owned(),
+        Outcome::Incomplete if backup && report.error.is_some() => {
+            "FAILED: no file is left".to_owned()
+        }
+        Outcome::Complete => format!("Done: {done} {moved}"),
+        Outcome::Incomplete => format!("INCOMPLETE: {done} {moved}"),
+        Outcome::Interrupted => format!("INTERRUPTED: {done} {moved}"),
         Outcome::Refused => "REFUSED: nothing was written".to_owned(),
         Outcome::DryRun => {
             format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))

@@ -11,6 +11,7 @@ pub mod erase;
 pub mod fetch;
 mod large;
 mod mix;
+pub mod replica;
 mod row;
 pub mod scan;
 mod settle;

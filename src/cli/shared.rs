@@ -1,0 +1,352 @@
+//! The options that copying and comparing have in common, and how such a run speaks and ends.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::future::Future;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use indicatif::MultiProgress;
+use tracing::Level;
+
+use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
+use super::signals::Signals;
+use super::{environment, exit, logging};
+use crate::command::Pattern;
+use crate::config::filter::parse_type;
+use crate::config::{Filter, Limits, Plan, Route, Server, Timeouts};
+use crate::engine::{Ended, Stop};
+use crate::error::{Error, Kind, Result, Side};
+use crate::report::progress::{Progress, Style};
+use crate::report::{Stats, table};
+use crate::units::{bytes, parse_bytes, parse_duration};
+
+/// Which keys are meant.
+#[derive(Args)]
+pub(super) struct Selection {
+    /// Only database N, into M; may be given several times [default: the URL's, else all that hold
+    /// keys, each to the same number]
+    #[arg(long, value_name = "N[:M]", value_parser = Route::parse)]
+    pub(super) db: Vec<(u32, Option<u32>)>,
+    /// Only keys that fit this pattern (*, ?, [a-z], \x), on bytes; may be given several times
+    #[arg(long = "match", value_name = "GLOB")]
+    include: Vec<OsString>,
+    /// No keys that fit this pattern; wins over --match; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<OsString>,
+    /// Only keys of this type; may be given several times
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
+    types: Vec<String>,
+}
+
+/// What a run may use, and how long it waits.
+#[derive(Args)]
+pub(super) struct Means {
+    /// Connections to each side for each database [default: 4, shared by the databases]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    connections: Option<u16>,
+    /// What the process may have resident: 64MiB, 1GiB; larger values than fit come in pieces
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_memory)]
+    memory: u64,
+    /// How long a connection may take to stand
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
+    connect_timeout: Duration,
+    /// How long a server may stay silent while it owes a reply
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    reply_timeout: Duration,
+    /// How long to wait, without progress, for a server that says it is busy or loading
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    retry_budget: Duration,
+}
+
+/// How fast the source may be read.
+#[derive(Args)]
+pub(super) struct Gentleness {
+    /// At most so many payload bytes a second, all connections together: 50MiB, 50MB, 512k, 4096
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    max_rate: Option<u64>,
+    /// At most so many keys a second, all connections together
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_keys_rate: Option<u64>,
+    /// Slow down while the source keeps a PING waiting for longer than this, network time apart
+    #[arg(long, value_name = "TIME", value_parser = parse_latency)]
+    max_source_latency: Option<Duration>,
+}
+
+/// What a run says, and where.
+#[derive(Args, Clone)]
+pub(super) struct Speech {
+    /// Write a JSON report to this file; - is stdout (the summary then goes to stderr)
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    /// How progress is shown, on stderr
+    #[arg(long, value_name = "STYLE", default_value = "auto")]
+    progress: ProgressStyle,
+    /// How log lines look, on stderr
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: logging::Format,
+    /// Say more; twice even more
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressStyle {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar
+    Bar,
+    /// A line every five seconds
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// How a run speaks.
+pub(super) struct Voice {
+    bars: MultiProgress,
+    style: Style,
+    format: logging::Format,
+    quiet: bool,
+    report: Option<Sink>,
+}
+
+/// Where the JSON report goes.
+enum Sink {
+    Stdout,
+    File(File),
+}
+
+impl Sink {
+    fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout);
+        }
+        create("the report", path).map(Self::File)
+    }
+}
+
+fn create(what: &str, path: &Path) -> Result<File> {
+    File::create(path).map_err(|error| {
+        Error::config(format!("{what} {} cannot be written: {error}", path.display()))
+    })
+}
+
+impl Selection {
+    /// The filter that the options make.
+    pub(super) fn filter(self) -> Filter {
+        let patterns = |texts: &[OsString]| {
+            texts.iter().map(|text| Pattern::new(text.as_encoded_bytes())).collect()
+        };
+        Filter {
+            include: patterns(&self.include),
+            exclude: patterns(&self.exclude),
+            types: self.types,
+        }
+    }
+}
+
+impl Means {
+    /// How long a server may take.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        Timeouts {
+            connect: self.connect_timeout,
+            reply: self.reply_timeout,
+            retry: self.retry_budget,
+        }
+    }
+
+    /// The bounds of the run.
+    pub(super) fn limits(&self, gentleness: &Gentleness) -> Limits {
+        Limits {
+            connections: self.connections.map(usize::from),
+            memory: self.memory,
+            bytes_per_second: gentleness.max_rate,
+            keys_per_second: gentleness.max_keys_rate,
+            source_latency: gentleness.max_source_latency,
+        }
+    }
+}
+
+/// What the engine can carry out.
+pub(super) trait Planned {
+    /// The servers it speaks with.
+    fn servers(&self) -> Vec<&Server>;
+}
+
+impl Planned for Plan {
+    fn servers(&self) -> Vec<&Server> {
+        vec![&self.source, &self.target]
+    }
+}
+
+/// Runs a plan that `engine` carries out, from the log's first line to the exit code.
+pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
+    speech: &Speech,
+    plan: impl FnOnce() -> Result<P>,
+    engine: impl FnOnce(P, Arc<Stats>, Stop) -> R,
+) -> ExitCode {
+    let as_json = speech.log_format == logging::Format::Json;
+    let prepared = voice(speech).and_then(|voice| {
+        let plan = plan()?;
+        // Opened before any work: a report that cannot be written is better known now.
+        let report = speech.report.as_deref().map(Sink::open).transpose()?;
+        Ok((plan, Voice { report, ..voice }))
+    });
+    let (plan, voice) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => return exit::fail(&error, as_json),
+    };
+    for server in plan.servers() {
+        if server.tls.insecure {
+            tracing::warn!(
+                "{}: certificates are NOT verified, as --{0}-tls-insecure asks",
+                server.side
+            );
+        }
+    }
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return exit::fail(&Error::config(format!("no runtime: {error}")), as_json);
+        }
+    };
+    match runtime.block_on(run(plan, voice, engine)) {
+        Ok(code) => code,
+        Err(error) => exit::fail(&error, as_json),
+    }
+}
+
+/// Half the cores: the other half is the servers', where they share the machine; the work is
+/// theirs, not ours. More than four have nothing to do.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    const MOST_THREADS: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    match (cores / 2).min(MOST_THREADS) {
+        0 | 1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        threads => {
+            tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        }
+    }
+}
+
+async fn run<P, R: Future<Output = Ended>>(
+    plan: P,
+    mut voice: Voice,
+    engine: impl FnOnce(P, Arc<Stats>, Stop) -> R,
+) -> Result<ExitCode> {
+    let stop = Stop::default();
+    let signals = Signals::install()?;
+    let stats = Arc::new(Stats::default());
+    let line = match voice.format {
+        logging::Format::Text => logging::text_line,
+        logging::Format::Json => logging::json_line,
+    };
+    let progress = Progress::new(stats.clone(), voice.style, &voice.bars, line);
+    let ended = tokio::select! {
+        biased;
+        ended = Box::pin(engine(plan, stats.clone(), stop.clone())) => ended,
+        () = signals.watch(stop.clone()) => return Err(Error::config("signals ended")),
+        () = progress.show() => return Err(Error::config("progress ended")),
+    };
+    drop(progress);
+    if stop.abort.is_cancelled() {
+        // What was in flight is dropped: there are no counts that add up.
+        return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
+    }
+    let as_json = voice.format == logging::Format::Json;
+    let summary = table::summary(&ended.report);
+    // A run that never began is told by its error alone.
+    let began = ended.error.is_none() || ended.report.keys.scanned > 0;
+    match &mut voice.report {
+        Some(Sink::Stdout) => {
+            let _ = writeln!(std::io::stdout(), "{:#}", ended.report.to_json());
+        }
+        Some(Sink::File(file)) => {
+            let written =
+                writeln!(file, "{:#}", ended.report.to_json()).and_then(|()| file.sync_all());
+            if let Err(error) = written {
+                tracing::error!("the report could not be written: {error}");
+            }
+        }
+        None => {}
+    }
+    if began && !voice.quiet {
+        match voice.report {
+            Some(Sink::Stdout) if as_json => {}
+            Some(Sink::Stdout) => drop(write!(std::io::stderr(), "{summary}")),
+            _ => drop(write!(std::io::stdout(), "{summary}")),
+        }
+    }
+    Ok(match &ended.error {
+        Some(error) => exit::fail(error, as_json),
+        None => exit::code(&ended.report),
+    })
+}
+
+/// Opens what the run will speak through, and the log first of all.
+fn voice(options: &Speech) -> Result<Voice> {
+    let bars = MultiProgress::new();
+    let verbose = options.verbose + u8::from(environment::switch("DEBUG")?);
+    let level = match (options.quiet, verbose) {
+        (true, _) => Level::ERROR,
+        (_, 0) => Level::WARN,
+        (_, 1) => Level::INFO,
+        _ => Level::DEBUG,
+    };
+    logging::install(level, options.log_format, &bars);
+    let style = match options.progress {
+        _ if options.quiet => Style::None,
+        ProgressStyle::Auto => Style::automatic(),
+        ProgressStyle::Bar => Style::Bar,
+        ProgressStyle::Plain => Style::Plain,
+        ProgressStyle::None => Style::None,
+    };
+    Ok(Voice { bars, style, format: options.log_format, quiet: options.quiet, report: None })
+}
+
+/// A budget of memory: a size that a run can do with.
+fn parse_memory(text: &str) -> Result<u64, String> {
+    let memory = parse_bytes(text)?;
+    if memory < Limits::LEAST_MEMORY {
+        return Err(format!("a copy needs {} at least", bytes(Limits::LEAST_MEMORY)));
+    }
+    Ok(memory)
+}
+
+/// A limit of latency: a duration that something can be under.
+fn parse_latency(text: &str) -> Result<Duration, String> {
+    let limit = parse_duration(text)?;
+    if limit.is_zero() { Err(format!("'{text}' leaves no time for an answer")) } else { Ok(limit) }
+}
+
+/// The two URLs: arguments first, the environment where they are missing. A single argument is the
+/// target where a service key names the source.
+pub(super) fn urls(
+    source: &Option<String>,
+    target: &Option<String>,
+    source_options: &SourceOptions,
+    target_options: &TargetOptions,
+) -> Result<(Option<String>, Option<String>)> {
+    let from = |given: &Option<String>, side, has_key: bool| match given {
+        Some(url) => Ok(Some(url.clone())),
+        // A service key given on the command line is nearer than a variable.
+        None if has_key => Ok(None),
+        None => environment::text(url_variable(side)),
+    };
+    let keys = SideOptions::from(source_options.clone()).service_key.is_some();
+    let target_has_key = SideOptions::from(target_options.clone()).service_key.is_some();
+    if let (Some(only), None, true, false) = (source, target, keys, target_has_key)
+        && environment::text(url_variable(Side::Target))?.is_none()
+    {
+        return Ok((None, Some(only.clone())));
+    }
+    Ok((from(source, Side::Source, keys)?, from(target, Side::Target, target_has_key)?))
+}
