@@ -28,6 +28,9 @@ pub(super) struct CopyOptions {
     /// Delete each key from the source once it is copied, if it still has the copied value
     #[arg(long, help_heading = "How it is copied")]
     delete_source: bool,
+    /// Copy hashes whose fields expire also to a server where they cannot: the fields stay for ever
+    #[arg(long, help_heading = "How it is copied")]
+    lossy: bool,
     /// Write nothing; say what would be done
     #[arg(long, help_heading = "How it is copied")]
     dry_run: bool,
@@ -125,6 +128,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         filter: options.selection.filter(),
         if_exists: if_exists.or(replace),
         delete_source,
+        lossy: options.lossy,
         dry_run: options.dry_run || environment::switch("DRY_RUN")?,
         fetch: match options.fetch {
             FetchWay::Auto => FetchMode::Auto,

@@ -73,11 +73,15 @@ impl ServerInfo {
         }
     }
 
+    /// The version's first two numbers.
+    pub fn numbers(&self) -> (u32, u32) {
+        let mut numbers = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     /// Whether it knows `SET … PXAT` (Redis 6.2, every Valkey).
     pub fn sets_with_expiry(&self) -> bool {
-        let mut numbers = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
-        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-        self.family == "valkey" || (self.family == "redis" && version >= (6, 2))
+        self.family == "valkey" || (self.family == "redis" && self.numbers() >= (6, 2))
     }
 
     /// Family and version for people: `redis 7.0.15`.

@@ -95,6 +95,8 @@ pub struct Plan {
     pub delete_source: bool,
     /// Write nothing on either side.
     pub dry_run: bool,
+    /// Fields of hashes may lose their expiries to a target that has none.
+    pub lossy: bool,
     /// How keys are read.
     pub fetch: FetchMode,
     /// What becomes of the source's compression meanwhile.

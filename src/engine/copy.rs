@@ -44,6 +44,7 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             connections,
             asking: probed.asking(run, route, budget.large),
             budget,
+            crossing: probed.crossing,
             window: window.clone(),
         };
         let (run, places) = (run.clone(), places.clone());

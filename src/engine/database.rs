@@ -23,6 +23,7 @@ use crate::source::erase::{Erase, erase};
 use crate::source::fetch::{self, Asking, Fetch};
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
+use crate::target::crossing::Crossing;
 use crate::target::restore::{self, Hooks, Lane};
 
 /// Acknowledged batches, and names of keys to be merged, that may wait for their task.
@@ -37,6 +38,7 @@ pub(super) struct Job {
     pub(super) connections: usize,
     pub(super) asking: Asking,
     pub(super) budget: Budget,
+    pub(super) crossing: Crossing,
     /// What may be asked of the source at once, all databases together.
     pub(super) window: Arc<Window>,
 }
@@ -44,7 +46,7 @@ pub(super) struct Job {
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
-    let Job { source, target, ledger, connections, asking, budget, window } = job;
+    let Job { source, target, ledger, connections, asking, budget, crossing, window } = job;
     let clock = asking.clock;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
@@ -63,7 +65,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let (sender, keys) = mpsc::channel(HOOKS_WAITING);
         hooks.merge = Some(sender);
         let ledger = ledger.clone();
-        tasks.spawn(merge::merge(source.clone(), target.clone(), keys, clock, ledger));
+        let links = [source.clone(), target.clone()];
+        tasks.spawn(merge::merge(links, keys, clock, crossing, ledger));
     }
     let mut at_source = at_source.into_iter();
     let (key_sender, keys) = key_queue(budget.waiting);
@@ -98,6 +101,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             connection: into,
             batches: receiver,
             policy,
+            crossing,
             window: budget.lane,
             ledger: ledger.clone(),
             stop: run.stop.clone(),

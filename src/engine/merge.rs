@@ -11,6 +11,7 @@ use crate::resp::Value;
 use crate::resp::escape::printable;
 use crate::source::ExpiryClock;
 use crate::source::elements::{Collection, page};
+use crate::target::crossing::Crossing;
 use crate::target::members::{add_to_hash, add_to_set, add_to_sorted_set};
 
 /// The task that merges, with a connection of its own to each side.
@@ -18,6 +19,7 @@ struct Merge {
     source: Connection,
     target: Connection,
     clock: ExpiryClock,
+    crossing: Crossing,
 }
 
 /// What became of a key.
@@ -32,14 +34,14 @@ enum Fate {
 /// # Errors
 /// A connection broke for good; the keys that wait are counted as failed.
 pub(super) async fn merge(
-    source: Link,
-    target: Link,
+    [source, target]: [Link; 2],
     mut keys: mpsc::Receiver<Vec<u8>>,
     clock: ExpiryClock,
+    crossing: Crossing,
     ledger: Ledger,
 ) -> Result<()> {
     let mut task =
-        Merge { source: source.connect().await?, target: target.connect().await?, clock };
+        Merge { source: source.connect().await?, target: target.connect().await?, clock, crossing };
     let mut broken = Ok(());
     while let Some(key) = keys.recv().await {
         let mut result = match &broken {
@@ -127,6 +129,10 @@ impl Merge {
         };
         // Relative here: it is sent at once. 0 would mean never.
         let ttl = if remaining == -1 { 0 } else { remaining.max(1) }.to_string();
+        let payload = match self.crossing.whole(&payload) {
+            Ok(payload) => payload,
+            Err(reason) => return Err(Error::new(Kind::Server, reason)),
+        };
         let command = [b"RESTORE".as_slice(), key, ttl.as_bytes(), &payload, b"REPLACE"];
         self.target.demand(&command).await?;
         Ok(Fate::Merged)

@@ -16,6 +16,7 @@ mod dry_run;
 mod expiries;
 mod governor;
 mod guard;
+mod knowledge;
 mod merge;
 mod part_file;
 mod probe;

@@ -1,9 +1,9 @@
-//! What both servers are, and whether the plan is safe on them. Writes nothing.
+//! What both servers are, and whether the plan is safe on them. Leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::Run;
+use super::{Run, knowledge};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -15,6 +15,7 @@ use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::fetch::Asking;
+use crate::target::crossing::Crossing;
 use crate::units;
 
 /// Clocks closer than this agree: an expiry then stays the same number. It is what a verification
@@ -45,6 +46,8 @@ pub(super) struct Probed {
     by_value: bool,
     /// Whether the target's user may set expiries later.
     may_expire: bool,
+    /// How payloads get across.
+    pub(super) crossing: Crossing,
     /// How long source and target take to answer a PING.
     pub(super) round_trips: [Duration; 2],
     /// Keys that the source had removed because they expired, when the run began.
@@ -93,7 +96,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     }
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
-    refuse_occupied(run, &routes, &target_info, &at_target)?;
+    refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
     let clock = expiry_clock(&mut at_source, &mut at_target).await?;
     source_permissions(&mut at_source).await?;
     if !run.plan.dry_run {
@@ -110,8 +113,17 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         select(&mut at_source, route.source).await?;
         select(&mut at_target, route.target).await?;
     }
+    // Not in databases that are no target: somebody may have the right to these only.
+    let taken = match run.plan.dry_run {
+        true => knowledge::of_version(&target_info),
+        false => knowledge::ask(&mut at_target, &target_info).await?,
+    };
+    tracing::debug!("the target takes {taken:?}");
+    let crossing =
+        Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
     Ok(Probed {
         routes,
+        crossing,
         clock,
         source: source_info.keyspace,
         target: target_info.keyspace,
@@ -136,13 +148,13 @@ async fn round_trip(connection: &mut Connection) -> Result<Duration> {
     Ok(shortest)
 }
 
-async fn info(connection: &mut Connection) -> Result<ServerInfo> {
+pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
     let reply = connection.demand(&[b"INFO"]).await.map_err(refused_before_work)?;
     Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
 }
 
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.
-fn refused_before_work(error: Error) -> Error {
+pub(super) fn refused_before_work(error: Error) -> Error {
     match error.kind() {
         Kind::Server => error.as_kind(Kind::Refused),
         _ => error.as_kind(Kind::Connect),
@@ -181,8 +193,13 @@ fn refuse_same(
             );
         }
     }
+    refuse_shared(run.plan.if_exists, routes)
+}
+
+/// Several databases that would go into one, with nothing said about it.
+pub(super) fn refuse_shared(if_exists: Option<IfExists>, routes: &[Route]) -> Result<()> {
     let shared = shared_targets(routes);
-    if let Some(target) = shared.first().filter(|_| run.plan.if_exists.is_none()) {
+    if let Some(target) = shared.first().filter(|_| if_exists.is_none()) {
         return Err(Error::config(format!("several databases would go into database {target}")).advise(
             "say what happens to a key that comes twice: --if-exists replace, skip, fail or merge",
         ));
@@ -190,13 +207,13 @@ fn refuse_same(
     Ok(())
 }
 
-fn refuse_occupied(
-    run: &Run,
+pub(super) fn refuse_occupied(
+    if_exists: Option<IfExists>,
     routes: &[Route],
     target: &ServerInfo,
     connection: &Connection,
 ) -> Result<()> {
-    if run.plan.if_exists.is_some() {
+    if if_exists.is_some() {
         return Ok(());
     }
     let occupied: Vec<String> = routes
@@ -215,7 +232,7 @@ fn refuse_occupied(
 }
 
 /// Before anything is written: are all databases there?
-async fn select(connection: &mut Connection, database: u32) -> Result<()> {
+pub(super) async fn select(connection: &mut Connection, database: u32) -> Result<()> {
     let reply = connection.call(&[b"SELECT", database.to_string().as_bytes()]).await;
     match reply.map_err(refused_before_work)? {
         Value::Error(line) => Err(connection.no_database(database, &line)),
@@ -254,15 +271,15 @@ async fn expiry_clock(source: &mut Connection, target: &mut Connection) -> Resul
     Ok(ExpiryClock { command, ahead_ms })
 }
 
-struct Offset {
+pub(super) struct Offset {
     /// How far the server's clock is ahead of ours.
-    ahead_ms: i64,
+    pub(super) ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
     unsure_ms: i64,
 }
 
 /// The difference of a server's clock to ours; `None` where TIME is refused.
-async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
+pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
     let mut best: Option<Offset> = None;
     for _ in 0..CLOCK_SAMPLES {
         let (wall, began) = (unix_ms(), Instant::now());
@@ -277,7 +294,7 @@ async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
     Ok(best)
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -293,7 +310,7 @@ async fn source_permissions(source: &mut Connection) -> Result<()> {
 
 /// An empty payload is never restored, but a RESTORE that is not permitted, on a full server or on
 /// a read-only replica is refused for that reason first.
-async fn target_permissions(target: &mut Connection) -> Result<()> {
+pub(super) async fn target_permissions(target: &mut Connection) -> Result<()> {
     let command = [b"RESTORE".as_slice(), PROBE_KEY, b"0", b""];
     let reply = target.call(&command).await.map_err(refused_before_work)?;
     refuse_if_pointless(target, &command, &reply)

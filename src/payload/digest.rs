@@ -62,6 +62,12 @@ pub fn digest_payload(payload: &[u8]) -> Result<u128> {
     Ok(digester.finish(kind))
 }
 
+/// Whether two payloads mean the same value, in whatever way their servers keep it; `false` too where
+/// one of them cannot be read.
+pub fn same_meaning(one: &[u8], other: &[u8]) -> bool {
+    digest_payload(one).is_ok_and(|digest| digest_payload(other) == Ok(digest))
+}
+
 struct Digester {
     /// What has an order: a list's items, a stream's entries.
     ordered: SipHasher13,

@@ -28,6 +28,12 @@ pub struct Footer {
 }
 
 impl Footer {
+    /// Reads the last bytes of a payload.
+    pub fn of([low, high, checksum @ ..]: [u8; FOOTER_BYTES]) -> Self {
+        let version = u16::from_le_bytes([low, high]);
+        Self { version, checksum: u64::from_le_bytes(checksum) }
+    }
+
     /// The same footer with another version, in constant time: the checksum changes by that of the
     /// two bytes' difference, since CRC-64 is linear and the version stands at its end.
     ///
@@ -62,10 +68,7 @@ impl Footer {
 pub fn split(payload: &[u8]) -> Result<(&[u8], Footer)> {
     let short = PayloadError::NoFooter(payload.len());
     match payload.split_last_chunk::<FOOTER_BYTES>() {
-        Some((body, &[low, high, checksum @ ..])) if !body.is_empty() => {
-            let version = u16::from_le_bytes([low, high]);
-            Ok((body, Footer { version, checksum: u64::from_le_bytes(checksum) }))
-        }
+        Some((body, footer)) if !body.is_empty() => Ok((body, Footer::of(*footer))),
         _ => Err(short),
     }
 }

@@ -48,6 +48,11 @@ pub(crate) const REDIS_HASH_LISTPACK_EX: u8 = 25;
 /// Redis 8.6: a stream that knows what its producers sent.
 pub(crate) const REDIS_STREAM_4: u8 = 26;
 
+/// Whether a type byte is the same to Redis and to Valkey.
+pub fn means_the_same_to_all(byte: u8) -> bool {
+    byte < FIRST_OF_ONE_FAMILY
+}
+
 /// Whose numbers the type bytes from 22 on are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

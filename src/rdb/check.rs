@@ -6,7 +6,7 @@ use super::{RdbError, Record, Records, Version};
 use crate::payload::PayloadError;
 use crate::resp::escape::printable;
 
-/// Databases of one file: more than any server is configured with, few enough to be counted in
+/// Databases, and libraries of functions, of one file: more than any server is configured with, few enough to be counted in
 /// memory (4 MiB).
 pub const MOST_SECTIONS: usize = 65_536;
 
@@ -19,8 +19,8 @@ pub struct Summary {
     pub server: String,
     /// Its databases, in order.
     pub sections: Vec<Section>,
-    /// Libraries of functions.
-    pub functions: u64,
+    /// Where in the file its libraries of functions are.
+    pub functions: Vec<u64>,
     /// Things that modules keep beside keys.
     pub module_data: u64,
     /// Keys that modules keep something beside.
@@ -95,7 +95,13 @@ pub fn check(from: impl Read, length: u64) -> Result<Summary, RdbError> {
                     section.announced = Some((keys, expires));
                 }
             }
-            Record::Function(_) => found.functions += 1,
+            Record::Function(_) => {
+                if found.functions.len() == MOST_SECTIONS {
+                    let why = PayloadError::TooLarge("more than 65,536 libraries of functions");
+                    return Err(RdbError::Damaged { at, why });
+                }
+                found.functions.push(at);
+            }
             Record::ModuleData => found.module_data += 1,
             Record::Slots => {}
             Record::Key(key) => {
@@ -148,7 +154,7 @@ mod tests {
         let bytes = sample();
         let found = check(&bytes[..], bytes.len() as u64).unwrap();
         assert_eq!(found.describe(), "rdb 80 of valkey 9.1.2");
-        assert!(found.checked && found.functions == 1);
+        assert!(found.checked && found.functions.len() == 1);
         let [first, second] = &found.sections[..] else { panic!("{found:?}") };
         assert_eq!((first.database, first.keys, first.expires), (0, 2, 1));
         assert_eq!((first.announced, first.bytes), (Some((2, 1)), 13 + 16));

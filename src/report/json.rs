@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Failure, Stats, Usage};
+use super::{Counts, Failure, Loss, Stats, Usage};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -91,6 +91,8 @@ pub struct Report {
     pub databases: Vec<(u32, u32, Counts, u64)>,
     /// Failed keys, as far as they are named.
     pub failures: Vec<Failure>,
+    /// Keys copied in part, as far as they are named.
+    pub losses: Vec<Loss>,
     /// What the verification found.
     pub verified: Verified,
     /// The cause that ended the run early, if one did.
@@ -117,6 +119,7 @@ impl Report {
             keys,
             databases,
             failures: stats.failures(),
+            losses: stats.losses(),
             verified: Verified::none(),
             error: None,
             latency: stats.latency().to_json(),
@@ -144,12 +147,17 @@ impl Report {
             "keys": self.keys,
             "dbs": databases,
             "ways": {
-                "verbatim": self.keys.copied - self.keys.by_commands.min(self.keys.copied),
-                "footer": 0,
-                "reencoded": 0,
+                "verbatim": self.keys.verbatim(),
+                "footer": self.keys.by_footer,
+                "reencoded": self.keys.reencoded,
                 "commands": self.keys.by_commands,
             },
             "failures": self.failures,
+            "losses": {
+                "keys": self.keys.lessened,
+                "field_expiries": self.keys.lost_field_expiries,
+                "named": self.losses,
+            },
             "latency_ms": self.latency,
             "verify": self.verified,
             "process": self.process,

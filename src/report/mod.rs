@@ -13,4 +13,4 @@ pub mod table;
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;
 pub use process::Usage;
-pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Stats};
+pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Loss, Stats};

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::latency::{Latency, Stage};
 
-/// Failed keys that a report names; all are counted.
+/// Failed keys, and keys copied in part, that a report names; all are counted.
 const FAILURES_NAMED: usize = 1_000;
 
 /// What can be counted of a key.
@@ -34,7 +34,18 @@ pub enum Count {
     DeletedFromSource,
     /// Not deleted from the source, because it changed after the copy.
     KeptOnSource,
+    /// Of the copied, with another footer.
+    ByFooter,
+    /// Of the copied, encoded anew.
+    Reencoded,
+    /// Of the copied, less than they were: the target has no room for all of them.
+    Lessened,
+    /// Fields of hashes that will not expire on the target.
+    LostFieldExpiries,
 }
+
+/// How many there are.
+const COUNTS: usize = Count::LostFieldExpiries as usize + 1;
 
 /// The sums of a run or a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -46,6 +57,18 @@ pub struct Counts {
     /// Of these, sent by commands instead of RESTORE (in the report under `ways`).
     #[serde(skip)]
     pub by_commands: u64,
+    /// Of these, with another footer than the source wrote (likewise).
+    #[serde(skip)]
+    pub by_footer: u64,
+    /// Of these, encoded anew for the target (likewise).
+    #[serde(skip)]
+    pub reencoded: u64,
+    /// Of these, less than they were (in the report under `losses`).
+    #[serde(skip)]
+    pub lessened: u64,
+    /// Fields of hashes that will not expire on the target (likewise).
+    #[serde(skip)]
+    pub lost_field_expiries: u64,
     /// Left alone because the target holds them.
     pub skipped: u64,
     /// Got members they lacked.
@@ -68,10 +91,19 @@ impl Counts {
         self.copied + self.skipped + self.merged + self.filtered + self.expired + self.failed
     }
 
+    /// Of the copied keys, those whose payload went as it came.
+    pub fn verbatim(&self) -> u64 {
+        self.copied.saturating_sub(self.by_commands + self.by_footer + self.reencoded)
+    }
+
     fn add(&mut self, other: &Self) {
         self.scanned += other.scanned;
         self.copied += other.copied;
         self.by_commands += other.by_commands;
+        self.by_footer += other.by_footer;
+        self.reencoded += other.reencoded;
+        self.lessened += other.lessened;
+        self.lost_field_expiries += other.lost_field_expiries;
         self.skipped += other.skipped;
         self.merged += other.merged;
         self.filtered += other.filtered;
@@ -91,7 +123,7 @@ pub struct DatabaseStats {
     pub target_db: u32,
     /// Keys it held when the run began.
     pub expected: u64,
-    counters: [AtomicU64; 10],
+    counters: [AtomicU64; COUNTS],
     bytes: AtomicU64,
 }
 
@@ -118,6 +150,10 @@ impl DatabaseStats {
             scanned: of(Count::Scanned),
             copied: of(Count::Copied),
             by_commands: of(Count::ByCommands),
+            by_footer: of(Count::ByFooter),
+            reencoded: of(Count::Reencoded),
+            lessened: of(Count::Lessened),
+            lost_field_expiries: of(Count::LostFieldExpiries),
             skipped: of(Count::Skipped),
             merged: of(Count::Merged),
             filtered: of(Count::Filtered),
@@ -140,12 +176,24 @@ pub struct Failure {
     pub error: String,
 }
 
+/// A key that was copied, but not all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Loss {
+    /// The source database.
+    pub db: u32,
+    /// The key, escaped and cut.
+    pub key: String,
+    /// What of it is not on the target.
+    pub lost: String,
+}
+
 /// All counters of a run.
 #[derive(Debug)]
 pub struct Stats {
     started: Instant,
     databases: Mutex<Vec<Arc<DatabaseStats>>>,
     failures: Mutex<Vec<Failure>>,
+    losses: Mutex<Vec<Loss>>,
     latency: Mutex<Latency>,
 }
 
@@ -155,6 +203,7 @@ impl Default for Stats {
             started: Instant::now(),
             databases: Mutex::default(),
             failures: Mutex::default(),
+            losses: Mutex::default(),
             latency: Mutex::default(),
         }
     }
@@ -186,6 +235,20 @@ impl Stats {
         if failures.len() < FAILURES_NAMED {
             failures.push(Failure { db: database.source_db, key, error: error.to_owned() });
         }
+    }
+
+    /// Counts a key as copied in part and names it. `key` is escaped already.
+    pub fn lose(&self, database: &DatabaseStats, key: String, lost: String) {
+        database.add(Count::Lessened, 1);
+        let mut losses = held(&self.losses);
+        if losses.len() < FAILURES_NAMED {
+            losses.push(Loss { db: database.source_db, key, lost });
+        }
+    }
+
+    /// The keys copied in part that are named.
+    pub fn losses(&self) -> Vec<Loss> {
+        held(&self.losses).clone()
     }
 
     /// The failed keys that are named.
@@ -253,6 +316,11 @@ impl Ledger {
     /// Counts a key as failed and names it. `key` is escaped already.
     pub fn fail(&self, key: String, error: &str) {
         self.stats.fail(&self.database, key, error);
+    }
+
+    /// Counts a key as copied in part and names it. `key` is escaped already.
+    pub fn lose(&self, key: String, lost: String) {
+        self.stats.lose(&self.database, key, lost);
     }
 
     /// Merges what a task measured.

@@ -18,6 +18,7 @@ pub fn summary(report: &Report) -> String {
     let _ = writeln!(text, "  to   {}", peer(&report.target.endpoint, &report.target.server));
     databases(&mut text, report);
     failures(&mut text, &report.failures, report.keys.failed);
+    losses(&mut text, report);
     if report.keys.kept_on_source > 0 {
         let kept = units::count(report.keys.kept_on_source);
         let _ =
@@ -115,8 +116,25 @@ fn failures(text: &mut String, failures: &[Failure], failed: u64) {
     for failure in failures.iter().take(FAILURES_SHOWN) {
         let _ = writeln!(text, "  db {} \"{}\": {}", failure.db, failure.key, failure.error);
     }
-    if failed > FAILURES_SHOWN as u64 {
-        let more = units::count(failed - FAILURES_SHOWN as u64);
+    and_more(text, failed);
+}
+
+fn losses(text: &mut String, report: &Report) {
+    let keys = report.keys.lessened;
+    if keys == 0 {
+        return;
+    }
+    let _ = writeln!(text, "{} keys lost what the target has no room for:", units::count(keys));
+    for loss in report.losses.iter().take(FAILURES_SHOWN) {
+        let _ = writeln!(text, "  db {} \"{}\": {}", loss.db, loss.key, loss.lost);
+    }
+    and_more(text, keys);
+}
+
+/// How many are not shown.
+fn and_more(text: &mut String, all: u64) {
+    if all > FAILURES_SHOWN as u64 {
+        let more = units::count(all - FAILURES_SHOWN as u64);
         let _ = writeln!(text, "  … and {more} more (--report FILE names up to 1,000)");
     }
 }

@@ -5,9 +5,11 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::crossing::Road;
 use super::outcome::{Outcome, outcome};
 use super::restore::Lane;
 use crate::command::ServerError;
@@ -15,7 +17,9 @@ use crate::command::keyspace;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
 use crate::net::Backoff;
+use crate::payload::FOOTER_BYTES;
 use crate::report::{Count, Stage};
+use crate::resp::Output;
 use crate::resp::escape::printable;
 
 /// So often the target may close the connection in the middle of the same value.
@@ -30,10 +34,39 @@ pub(super) struct Tries {
     busy: Backoff,
 }
 
+/// The last bytes of a payload that passes: its footer, once all has come.
+#[derive(Default)]
+struct Tail {
+    bytes: [u8; FOOTER_BYTES],
+    length: usize,
+}
+
+impl Tail {
+    /// Lays what is certainly no footer, of what is held and the piece behind it.
+    fn lay_behind(&mut self, output: &mut Output, piece: &Bytes) {
+        let held = self.bytes.get(..self.length).unwrap_or_default();
+        if piece.len() >= FOOTER_BYTES {
+            output.copy(held);
+            let body = piece.len() - FOOTER_BYTES;
+            output.lay(piece, 0..body);
+            self.length = FOOTER_BYTES;
+            self.bytes.copy_from_slice(piece.get(body..).unwrap_or(&[0; FOOTER_BYTES]));
+            return;
+        }
+        let both = [held, piece].concat();
+        let (body, rest) = both.split_at(both.len().saturating_sub(FOOTER_BYTES));
+        output.copy(body);
+        self.length = rest.len();
+        self.bytes.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    }
+}
+
 /// How the writing of a command ended.
 enum Passed {
     /// The target answered. It stays in step only if it had been sent all of the command.
-    Answered { outcome: Outcome, fingerprint: Option<Fingerprint>, whole: bool },
+    Answered { outcome: Outcome, fingerprint: Option<Fingerprint>, road: Road, whole: bool },
+    /// Nothing was sent: the target has no such type, and nobody holds the value to encode it anew.
+    Stopped(Outcome),
     /// The source did not deliver the rest.
     Cut,
     /// The connection broke; `whole`: the target may have had all of the command.
@@ -49,8 +82,20 @@ impl Lane {
         // From here on the source need not wait for room any more.
         drop(pieces);
         let name = name_of(&key);
-        let (outcome, fingerprint) = match passed {
-            Ok(Passed::Answered { outcome, fingerprint, whole: true }) => (outcome, fingerprint),
+        let (outcome, fingerprint, road) = match passed {
+            Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
+                (outcome, fingerprint, road)
+            }
+            Ok(Passed::Stopped(outcome)) => {
+                match outcome {
+                    Outcome::Elements => {
+                        self.send_elements(name);
+                        let _ = verdict.send(Verdict::Settled);
+                    }
+                    outcome => self.settle_refused(name, outcome, verdict),
+                }
+                return Ok(());
+            }
             Ok(Passed::Answered { outcome, .. }) => {
                 // It refused the value while it was still being sent, and closes.
                 self.start_over(
@@ -85,6 +130,7 @@ impl Lane {
                 let ledger = &self.tools.ledger;
                 ledger.add(Count::Copied, 1);
                 ledger.add(Count::ByCommands, u64::from(form == Form::Value));
+                ledger.add(Count::ByFooter, u64::from(road == Road::Footer));
                 ledger.add_bytes(bytes as u64);
                 self.latency.record(Stage::Restore, began.elapsed(), 1);
                 if let (Some(acked), Some(was)) = (&self.tools.hooks.acked, fingerprint) {
@@ -109,6 +155,79 @@ impl Lane {
     /// Writes the command with the pieces as they come, and reads its answer.
     async fn pass_on(&mut self, large: &mut Large) -> Result<Passed> {
         let only_new = !self.form.replace;
+        let mut tail = Tail::default();
+        let mut first = None;
+        let fingerprint = loop {
+            match large.pieces.recv().await {
+                None => return Ok(Passed::Cut),
+                Some(Piece::End(_)) if first.is_none() => return Ok(Passed::Cut),
+                Some(Piece::End(fingerprint)) => break fingerprint,
+                Some(Piece::Bytes(piece)) => {
+                    if first.is_none() {
+                        first = piece.first().copied();
+                        let byte = first.filter(|_| large.form == Form::Dump);
+                        if byte.is_some_and(|byte| !self.tools.crossing.passes(byte)) {
+                            return Ok(Passed::Stopped(Outcome::Elements));
+                        }
+                        self.begin(large);
+                    }
+                    let output = self.tools.connection.output();
+                    match large.form {
+                        Form::Dump => tail.lay_behind(output, &piece),
+                        Form::Value => output.lay(&piece, 0..piece.len()),
+                    }
+                    drop(piece);
+                    while !self.tools.connection.output().is_empty() {
+                        if let Err(error) =
+                            self.tools.connection.turn_within(&self.tools.stop).await
+                        {
+                            return Ok(Passed::Broken { error, whole: false });
+                        }
+                        if let Some(reply) = self.tools.connection.next_reply()? {
+                            let outcome = outcome(&reply);
+                            return Ok(Passed::Answered {
+                                outcome,
+                                fingerprint: None,
+                                road: Road::Verbatim,
+                                whole: false,
+                            });
+                        }
+                    }
+                }
+            }
+        };
+        let mut road = Road::Verbatim;
+        if large.form == Form::Dump {
+            let end;
+            (end, road) = match self.tools.crossing.end_of(first.unwrap_or_default(), tail.bytes) {
+                Ok(end) => end,
+                // Its own end: the target says what it thinks of it.
+                Err(_) => (tail.bytes, road),
+            };
+            self.tools.connection.output().copy(&end);
+        }
+        let output = self.tools.connection.output();
+        output.copy(b"\r\n");
+        match large.form {
+            Form::Dump => output.copy(self.form.suffix()),
+            Form::Value => keyspace::end_set(output, only_new, large.expiry),
+        }
+        self.tools.connection.expect_replies();
+        loop {
+            if let Some(reply) = self.tools.connection.next_reply()? {
+                let outcome = outcome(&reply);
+                drop(self.tools.connection.take_slab());
+                return Ok(Passed::Answered { outcome, fingerprint, road, whole: true });
+            }
+            if let Err(error) = self.tools.connection.turn_within(&self.tools.stop).await {
+                return Ok(Passed::Broken { error, whole: true });
+            }
+        }
+    }
+
+    /// Writes what comes before the payload.
+    fn begin(&mut self, large: &Large) {
+        let only_new = !self.form.replace;
         let output = self.tools.connection.output();
         match large.form {
             Form::Dump => {
@@ -123,49 +242,6 @@ impl Lane {
         }
         output.begin_bulk(large.bytes);
         self.tools.connection.expect_replies();
-        let fingerprint = loop {
-            match large.pieces.recv().await {
-                None => return Ok(Passed::Cut),
-                Some(Piece::End(fingerprint)) => break fingerprint,
-                Some(Piece::Bytes(piece)) => {
-                    let length = piece.len();
-                    self.tools.connection.output().lay(&piece, 0..length);
-                    drop(piece);
-                    while !self.tools.connection.output().is_empty() {
-                        if let Err(error) =
-                            self.tools.connection.turn_within(&self.tools.stop).await
-                        {
-                            return Ok(Passed::Broken { error, whole: false });
-                        }
-                        if let Some(reply) = self.tools.connection.next_reply()? {
-                            let outcome = outcome(&reply);
-                            return Ok(Passed::Answered {
-                                outcome,
-                                fingerprint: None,
-                                whole: false,
-                            });
-                        }
-                    }
-                }
-            }
-        };
-        let output = self.tools.connection.output();
-        output.copy(b"\r\n");
-        match large.form {
-            Form::Dump => output.copy(self.form.suffix()),
-            Form::Value => keyspace::end_set(output, only_new, large.expiry),
-        }
-        self.tools.connection.expect_replies();
-        loop {
-            if let Some(reply) = self.tools.connection.next_reply()? {
-                let outcome = outcome(&reply);
-                drop(self.tools.connection.take_slab());
-                return Ok(Passed::Answered { outcome, fingerprint, whole: true });
-            }
-            if let Err(error) = self.tools.connection.turn_within(&self.tools.stop).await {
-                return Ok(Passed::Broken { error, whole: true });
-            }
-        }
     }
 
     /// Gives up a connection in the middle of a command.
@@ -227,7 +303,7 @@ impl Lane {
                 self.tools.ledger.fail(printable(name), &error.line);
                 Some(error)
             }
-            Outcome::Copied | Outcome::Exists => {
+            Outcome::Copied | Outcome::Exists | Outcome::Elements => {
                 let text = "the target answered before it had all of the value";
                 self.tools.ledger.fail(printable(name), text);
                 None

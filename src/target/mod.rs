@@ -1,10 +1,13 @@
 //! Push: the tasks that write one database of the target.
 //!
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
-//! `outcome` says what an ack means; [`members`] adds to collections for `merge`.
+//! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means;
+//! [`members`] adds to collections for `merge`.
 
+pub mod crossing;
 mod large;
 pub mod members;
 mod outcome;
 pub mod restore;
 mod sending;
+mod writing;

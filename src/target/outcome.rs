@@ -12,6 +12,8 @@ pub(super) enum Outcome {
     Exists,
     /// It passes by itself: send it again later.
     Again(ServerError),
+    /// Its elements have to go one by one.
+    Elements,
     /// It is not copied.
     Failed(String),
     /// Nothing more can be written.

@@ -10,16 +10,18 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::crossing::{Crossing, Road};
 use super::large::Tries;
 use super::outcome::{Outcome, outcome};
 use super::sending::Sending;
-use crate::command::keyspace::{self, RestoreForm};
+use super::writing::{Written, write};
+use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Batch, Entry, Form, Large, Load, Verdict, channel, name_of};
+use crate::flow::{Acked, Form, Large, Load, Verdict, channel, name_of};
 use crate::net::{Connection, Link};
+use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
-use crate::resp::Output;
 use crate::resp::escape::printable;
 
 /// How often silence is looked for.
@@ -35,6 +37,8 @@ pub struct Tools {
     pub batches: channel::Receiver,
     /// What happens to a key that exists.
     pub policy: IfExists,
+    /// How payloads get across.
+    pub crossing: Crossing,
     /// Bytes that may be written and not yet acknowledged.
     pub window: usize,
     /// Where keys are counted.
@@ -56,8 +60,8 @@ pub struct Lane {
     unacked_bytes: usize,
     /// Commands without an ack.
     unacked: usize,
-    /// How many entries, of how many bytes, each of them carries.
-    commands: VecDeque<(usize, usize)>,
+    /// What each of them carries, and between them entries that were not sent.
+    commands: VecDeque<Written>,
     /// What a busy target refused, and when to send it again.
     again: VecDeque<(Instant, Sending)>,
     /// An entry that comes in pieces, to be written once all before it has an ack.
@@ -130,6 +134,9 @@ impl Lane {
                 return Ok(());
             }
             self.write();
+            if self.commands.front().is_some_and(|written| written.answer.is_some()) {
+                continue;
+            }
             let waiting = self.unacked > 0;
             let written = self.writing == self.row.len();
             if !waiting
@@ -210,19 +217,12 @@ impl Lane {
             let places = sending.order.get(sending.written..).unwrap_or_default();
             let places = places.get(..run.max(1)).unwrap_or(places);
             let output = self.tools.connection.output();
-            let bytes = match sending.entries(places).next() {
-                Some(_) if run > 1 => write_mset(output, sending, places),
-                Some(entry) if entry.form == Form::Value => {
-                    write_set(output, &sending.batch, entry, !self.form.replace)
-                }
-                Some(entry) => write_restore(output, &sending.batch, entry, self.form),
-                None => 0,
-            };
-            let entries = places.len();
-            sending.written += entries;
-            self.unacked += 1;
-            self.unacked_bytes += bytes;
-            self.commands.push_back((entries, bytes));
+            let written = write(output, sending, places, self.form, &self.tools.crossing);
+            let Some(written) = written else { return };
+            sending.written += written.entries;
+            self.unacked += usize::from(written.answer.is_none());
+            self.unacked_bytes += written.bytes;
+            self.commands.push_back(written);
         }
     }
 
@@ -230,18 +230,25 @@ impl Lane {
     fn absorb(&mut self) -> Result<()> {
         let mut front = 0;
         let mut taken = false;
-        while self.unacked > 0 {
-            let Some(reply) = self.tools.connection.next_reply()? else { break };
-            let result = outcome(&reply);
-            let Some((entries, bytes)) = self.commands.pop_front() else { break };
-            self.unacked -= 1;
+        while let Some(next) = self.commands.front_mut() {
+            let result = match next.answer.take() {
+                Some(known) => known,
+                None => {
+                    let Some(reply) = self.tools.connection.next_reply()? else { break };
+                    self.unacked -= 1;
+                    outcome(&reply)
+                }
+            };
+            let Some(Written { entries, bytes, road, .. }) = self.commands.pop_front() else {
+                break;
+            };
             self.unacked_bytes -= bytes;
             while self.row.get(front).is_some_and(Sending::is_answered) {
                 front += 1;
             }
             taken |= result == Outcome::Copied;
             for _ in 0..entries {
-                self.settle(front, &result, entries > 1);
+                self.settle(front, &result, road, entries > 1);
             }
         }
         if taken {
@@ -254,7 +261,7 @@ impl Lane {
     }
 
     /// Settles the next entry of a batch; `shared`: its command carried others as well.
-    fn settle(&mut self, front: usize, result: &Outcome, shared: bool) {
+    fn settle(&mut self, front: usize, result: &Outcome, road: Road, shared: bool) {
         let Some(sending) = self.row.get_mut(front) else { return };
         let Some(&at) = sending.order.get(sending.answered) else { return };
         let Some(entry) = sending.batch.entries.get(at as usize) else { return };
@@ -262,15 +269,19 @@ impl Lane {
         sending.answered += 1;
         let fatal = match result {
             Outcome::Copied => {
-                sending.copied.push(at);
+                sending.arrived(at, road);
                 return;
             }
             Outcome::Exists if doubtful => {
-                sending.maybe_ours.push(at);
+                sending.maybe_ours.push((at, road));
                 return;
             }
             Outcome::Exists => {
                 sending.exist.push(at);
+                return;
+            }
+            Outcome::Elements => {
+                sending.elements.push(at);
                 return;
             }
             Outcome::Failed(_) if shared => {
@@ -310,9 +321,15 @@ impl Lane {
             let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
             self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.tools.ledger.add(Count::ByCommands, values as u64);
+            self.tools.ledger.add(Count::ByFooter, sending.footers);
+            self.tools.ledger.add(Count::Reencoded, sending.reencoded);
+            self.tell_losses(&sending);
             self.tools.ledger.add_bytes(bytes);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
             self.settle_existing(&sending).await;
+            for entry in sending.entries(&sending.elements) {
+                self.send_elements(sending.batch.name(entry));
+            }
             let copied = std::mem::take(&mut sending.copied);
             if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
                 // Gone when the source connection is lost: then the keys stay, which is safe.
@@ -324,7 +341,7 @@ impl Lane {
 
     /// Keys that exist and were perhaps written by us, before a connection broke: equal values are.
     async fn find_ours(&mut self, sending: &mut Sending) {
-        for at in std::mem::take(&mut sending.maybe_ours) {
+        for (at, road) in std::mem::take(&mut sending.maybe_ours) {
             let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
             let payload = name_of(entry.payload.of(&sending.batch.payloads));
             let form = entry.form;
@@ -333,10 +350,28 @@ impl Lane {
                 Ok(mut apart) => apart.call(&question).await,
                 Err(error) => Err(error),
             };
-            let same = |held: &[u8]| form.value_of(held) == form.value_of(payload);
+            let same = |held: &[u8]| {
+                form.value_of(held) == form.value_of(payload)
+                    // Kept in another way there: what counts is what it means.
+                    || (form == Form::Dump && same_meaning(held, payload))
+            };
             let ours = held.is_ok_and(|held| held.bytes().is_some_and(same));
-            if ours { sending.copied.push(at) } else { sending.exist.push(at) }
+            if ours { sending.arrived(at, road) } else { sending.exist.push(at) }
         }
+    }
+
+    fn tell_losses(&self, sending: &Sending) {
+        for &(at, lost) in &sending.lessened {
+            let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
+            self.tools.ledger.add(Count::LostFieldExpiries, lost.field_expiries);
+            self.tools.ledger.lose(printable(sending.batch.name(entry)), lost.to_string());
+        }
+    }
+
+    /// Hands a key on whose value cannot go by one command.
+    pub(super) fn send_elements(&self, key: &[u8]) {
+        let text = "its payload is longer than the target takes at once (proto-max-bulk-len)";
+        self.tools.ledger.fail(printable(key), text);
     }
 
     /// What the policy says of keys that the target holds.
@@ -387,7 +422,9 @@ impl Lane {
             self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.tools.ledger.add_bytes(bytes);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
-            for places in [open, &sending.refused, &sending.exist, &sending.maybe_ours] {
+            let doubtful: Vec<u32> = sending.maybe_ours.iter().map(|(at, _)| *at).collect();
+            let others = [&sending.refused, &sending.exist, &sending.elements, &doubtful];
+            for places in others.into_iter().map(Vec::as_slice).chain([open]) {
                 for entry in sending.entries(places) {
                     self.tools.ledger.fail(printable(sending.batch.name(entry)), error.message());
                 }
@@ -416,36 +453,4 @@ impl Lane {
             }
         }
     }
-}
-
-/// `RESTORE key expiry payload …`; answers the payload's bytes.
-fn write_restore(output: &mut Output, batch: &Batch, entry: &Entry, form: RestoreForm) -> usize {
-    output.copy(form.prefix());
-    output.copy(entry.key.of(&batch.keys));
-    output.number(entry.expiry);
-    output.lay(&batch.payloads, entry.payload.range());
-    output.copy(form.suffix());
-    entry.payload.len()
-}
-
-/// `SET key value …`; answers the value's bytes.
-fn write_set(output: &mut Output, batch: &Batch, entry: &Entry, only_new: bool) -> usize {
-    keyspace::begin_set(output, only_new, entry.expiry);
-    output.copy(entry.key.of(&batch.keys));
-    output.lay(&batch.payloads, entry.payload.range());
-    keyspace::end_set(output, only_new, entry.expiry);
-    entry.payload.len()
-}
-
-/// `MSET key value …` of several entries; answers the values' bytes.
-fn write_mset(output: &mut Output, sending: &Sending, places: &[u32]) -> usize {
-    let batch = &sending.batch;
-    keyspace::begin_mset(output, places.len());
-    let mut bytes = 0;
-    for entry in sending.entries(places) {
-        output.copy(entry.key.of(&batch.keys));
-        output.lay(&batch.payloads, entry.payload.range());
-        bytes += entry.payload.len();
-    }
-    bytes
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::crossing::Road;
 use crate::flow::{Batch, Entry, Form};
 use crate::net::Backoff;
+use crate::payload::Losses;
 
 /// Strings in one MSET: more gain nothing, and the target does all of them before anybody else.
 const MSET_PAIRS: usize = 128;
@@ -24,7 +26,15 @@ pub(super) struct Sending {
     pub(super) copied: Vec<u32>,
     pub(super) refused: Vec<u32>,
     pub(super) exist: Vec<u32>,
-    pub(super) maybe_ours: Vec<u32>,
+    /// And how each of them was sent.
+    pub(super) maybe_ours: Vec<(u32, Road)>,
+    /// Their elements go one by one.
+    pub(super) elements: Vec<u32>,
+    /// How many of the copied got another footer, or were encoded anew.
+    pub(super) footers: u64,
+    pub(super) reencoded: u64,
+    /// Of the copied, those that lost something.
+    pub(super) lessened: Vec<(u32, Losses)>,
     /// Strings go one by one: several in one MSET were refused, and one of them is to blame.
     pub(super) alone: bool,
     pub(super) since: Instant,
@@ -50,9 +60,28 @@ impl Sending {
             refused: Vec::new(),
             exist: Vec::new(),
             maybe_ours: Vec::new(),
+            elements: Vec::new(),
+            footers: 0,
+            reencoded: 0,
+            lessened: Vec::new(),
             alone: false,
             since: Instant::now(),
             backoff,
+        }
+    }
+
+    /// An entry is on the target, by this road.
+    pub(super) fn arrived(&mut self, at: u32, road: Road) {
+        self.copied.push(at);
+        match road {
+            Road::Verbatim => {}
+            Road::Footer => self.footers += 1,
+            Road::Reencoded(lost) => {
+                self.reencoded += 1;
+                if !lost.is_none() {
+                    self.lessened.push((at, lost));
+                }
+            }
         }
     }
 

@@ -33,9 +33,9 @@ fn every_server_loads_what_a_user_without_psync_saved_of_it() {
 fn a_part_is_exactly_that_part() {
     let source = start(Kind::Redis70);
     fill(&source);
-    let cases: [(&[&str], &[(u32, u32)]); 2] =
-        [(&["--db", "1"], &[(1, 1)]), (&["--db", "5", "--db", "0"], &[(0, 0), (5, 5)])];
-    for (options, pairs) in cases {
+    for (options, pairs) in
+        [(&["--db", "1"][..], &[(1, 1)][..]), (&["--db", "5", "--db", "0"], &[(0, 0), (5, 5)])]
+    {
         let place = Place::new();
         backup(source.url(), &place.file()).args(options).expect(0);
         let found = loaded(Kind::Redis70, &place.file());

@@ -1,5 +1,6 @@
 //! What `keyferry copy` does to keys.
 
+mod across;
 mod by_value;
 mod conflicts;
 mod delete_source;

@@ -54,11 +54,11 @@ fn learn(client: &mut Client, family: Option<Family>) -> Knowledge {
         .into_iter()
         .map(|probe| {
             let mut restore = cmd("RESTORE");
-            restore.arg(NAME).arg(1).arg(&probe.payload).arg("REPLACE");
+            restore.arg(NAME).arg(1).arg(&probe.payload).arg("REPLACE").arg("ABSTTL");
             let answer: Result<Value, _> = client.try_call(&restore);
             (probe.of, answer.is_ok())
         })
         .collect();
-    client.run(cmd("DEL").arg(NAME));
+    assert!(!client.call::<bool>(cmd("EXISTS").arg(NAME)), "a probe was stored");
     Knowledge::learned(family, answers)
 }

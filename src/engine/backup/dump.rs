@@ -9,12 +9,13 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::super::budget::Budget;
 use super::super::copy::join_or_stop;
+use super::super::knowledge;
 use super::super::part_file::PartFile;
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
-use crate::command::{Cause, ServerError, ServerInfo};
+use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{channel, key_queue};
 use crate::net::{Connection, Link};
@@ -44,7 +45,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
     let routes = backup.plan.databases.routes(present)?;
     let clock = clock(&mut connection).await?;
     let (functions, told) = functions(&mut connection).await?;
-    let version = Version::new(told.unwrap_or_else(|| expected_version(&backup.info)));
+    let version = Version::new(told.unwrap_or_else(|| knowledge::rdb_version(&backup.info)));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let server = (backup.info.family.clone(), backup.info.version.clone());
     let title = Title { version, server, made: now.as_secs() };
@@ -168,25 +169,5 @@ async fn functions(connection: &mut Connection) -> Result<(Vec<u8>, Option<u16>)
             Ok((Vec::new(), None))
         }
         _ => Ok((Vec::new(), None)),
-    }
-}
-
-/// The version that a source's payloads have, where it does not tell (`rdb.h` of each).
-fn expected_version(info: &ServerInfo) -> u16 {
-    let mut numbers = info.version.split('.').map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    match (info.family.as_str(), version) {
-        ("valkey", (9.., _)) => 80,
-        ("valkey", _) => 11,
-        (_, (8, 10..)) => 15,
-        (_, (8, 8..)) => 14,
-        (_, (8, 6..)) => 13,
-        (_, (8.., _) | (7, 4..)) => 12,
-        (_, (7, 2..)) => 11,
-        (_, (7, _)) => 10,
-        (_, (5 | 6, _)) => 9,
-        (_, (4, _)) => 8,
-        (_, (3, 2..)) => 7,
-        _ => 6,
     }
 }

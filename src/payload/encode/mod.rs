@@ -231,12 +231,15 @@ mod tests {
 
     #[test]
     fn blocks_are_those_that_servers_make_themselves() {
-        // The same value, dumped by one server and encoded for it: equal to the byte.
+        // The same value, dumped by one server and encoded for it: equal to the byte, but for the
+        // version, which is the newest that its type needs.
         let equal = |server: &str, key: &str, version| {
             let samples = samples();
             let own = samples.iter().find(|of| of.0 == server && of.1 == key).unwrap();
             let value = decode(&own.2).unwrap();
-            assert_eq!(encode(&value, &redis(version), STRICT).unwrap().payload, own.2, "{key}");
+            let made = encode(&value, &redis(version), STRICT).unwrap().payload;
+            let body = |payload: &[u8]| footer::split(payload).unwrap().0.to_vec();
+            assert_eq!(body(&made), body(&own.2), "{key}");
         };
         for key in ["hash:small", "list:small", "set:int", "set:int64"] {
             equal("redis62", key, 9);
