@@ -14,6 +14,8 @@ mod copy;
 mod database;
 mod dry_run;
 mod expiries;
+pub mod file;
+mod functions;
 mod governor;
 mod guard;
 mod knowledge;
@@ -195,6 +197,8 @@ async fn run_probed(
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
+    // Before the keys: an application may call one as soon as it finds its keys.
+    functions::carry(run, &probed).await?;
     if run.plan.source_compression == SourceCompression::Off {
         compression.turn_off(run, &probed).await?;
     }

@@ -9,6 +9,7 @@ mod duplicates;
 pub mod elements;
 pub mod erase;
 pub mod fetch;
+pub mod file;
 mod large;
 mod mix;
 pub mod replica;

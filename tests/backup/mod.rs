@@ -1,8 +1,11 @@
 //! Servers saved to RDB files, and files copied to servers.
 
+mod damaged;
 mod dumped;
+mod functions;
 mod refused;
 mod replicated;
+mod restored;
 
 use std::path::{Path, PathBuf};
 
