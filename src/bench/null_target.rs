@@ -34,7 +34,12 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
     let limits = Limits::default();
     let connections = limits.connections_for(1);
     let budget = Budget::new(limits.memory, connections, Duration::ZERO, Duration::ZERO);
-    let window = Window::new(budget.source_window, budget.source_keys, connections);
+    let window = Window::new(
+        budget.source_window,
+        (Budget::NEAR_KEYS, budget.source_keys),
+        connections,
+        Duration::ZERO,
+    );
     let window = Arc::new(window);
     let asking = asking(&link, budget.large).await?;
     let (sender, queue) = key_queue(budget.waiting);

@@ -9,8 +9,6 @@ use crate::source::scan::{CHUNK, FIRST_COUNT, LARGEST_COUNT};
 const RESERVED: usize = 16 << 20;
 /// Bytes on their way on each side that keep both servers busy where there is no distance.
 const NEAR_WINDOW: usize = 4 << 20;
-/// Keys likewise.
-const NEAR_KEYS: usize = 2_048;
 /// Chunks of keys that wait where there is no distance: each connection can have the next at once.
 const LEAST_WAITING: usize = 4;
 /// What distance has to be made up for: the rates of the fastest servers seen, in bytes and keys for
@@ -47,6 +45,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    /// Keys on their way that keep the source busy where there is no distance.
+    pub(crate) const NEAR_KEYS: usize = 2_048;
+
     /// Divides `memory` among `connections` pairs of connections, whose servers are so far away.
     pub(crate) fn new(memory: u64, connections: usize, source: Duration, target: Duration) -> Self {
         let memory = usize::try_from(memory.max(Limits::LEAST_MEMORY)).unwrap_or(usize::MAX);
@@ -63,7 +64,7 @@ impl Budget {
         let channel = (2 * lane).min(road).max(LARGE.0);
         Self {
             source_window: (NEAR_WINDOW + BYTES_PER_MICRO * far(source)).min(FARTHEST_WINDOW),
-            source_keys: NEAR_KEYS + keys as usize,
+            source_keys: Self::NEAR_KEYS + keys as usize,
             largest_count,
             waiting: (largest_count as usize / CHUNK).max(LEAST_WAITING),
             channel,
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn near_servers_and_few_connections_get_what_they_need() {
         let budget = Budget::new(Limits::DEFAULT_MEMORY, 4, Duration::ZERO, Duration::ZERO);
-        assert_eq!((budget.source_window, budget.source_keys), (NEAR_WINDOW, NEAR_KEYS));
+        assert_eq!((budget.source_window, budget.source_keys), (NEAR_WINDOW, Budget::NEAR_KEYS));
         assert_eq!((budget.channel, budget.lane), (2 << 20, 1 << 20));
         assert_eq!(budget.large, 512 << 10);
     }

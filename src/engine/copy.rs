@@ -30,7 +30,8 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let [source_far, target_far] = probed.round_trips;
     let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
     tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
-    let window = Arc::new(Window::new(budget.source_window, budget.source_keys, pairs));
+    let keys = (Budget::NEAR_KEYS, budget.source_keys);
+    let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
     for &route in &probed.routes {

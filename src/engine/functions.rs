@@ -91,23 +91,32 @@ impl Libraries {
     }
 }
 
-/// Copies the source's libraries, or says that they stay behind.
+/// Says that the source's libraries stay behind, if it has some and nobody asked for them. After the
+/// copy: this is not worth a round trip before it.
+pub(super) async fn tell_of_rest(run: &Run, probed: &Probed) -> Result<()> {
+    if run.plan.functions {
+        return Ok(());
+    }
+    let mut source = run.source_link(0, probed).connect().await?;
+    let held = source.call(&[b"FUNCTION", b"LIST"]).await?;
+    let count = held.elements().unwrap_or_default().len();
+    if count > 0 {
+        tracing::warn!(
+            "the source holds {count} libraries of functions; they are copied by --with-functions"
+        );
+    }
+    Ok(())
+}
+
+/// Copies the source's libraries, if that is asked for.
 ///
 /// # Errors
 /// As [`Libraries`], and a source whose user may not read them although they were asked for.
 pub(super) async fn carry(run: &Run, probed: &Probed) -> Result<()> {
-    let mut source = run.source_link(0, probed).connect().await?;
     if !run.plan.functions {
-        let held = source.call(&[b"FUNCTION", b"LIST"]).await?;
-        let count = held.elements().unwrap_or_default().len();
-        if count > 0 {
-            tracing::warn!(
-                "the source holds {count} libraries of functions; they are copied by \
-                 --with-functions"
-            );
-        }
         return Ok(());
     }
+    let mut source = run.source_link(0, probed).connect().await?;
     let dump = match source.call(&[b"FUNCTION", b"DUMP"]).await? {
         Value::Bulk(dump) => dump,
         Value::Error(line) if !line.starts_with("NOPERM") => {

@@ -69,7 +69,8 @@ pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Kn
             [b"RESTORE".as_slice(), PROBE_KEY, b"1", &probe.payload, b"REPLACE", b"ABSTTL"];
         target.output().command(&restore);
     }
-    let replies = target.receive(asked.len()).await.map_err(refused_before_work)?;
+    target.output().command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]);
+    let replies = target.receive(asked.len() + 1).await.map_err(refused_before_work)?;
     let answers: Vec<(ProbeOf, bool)> = asked
         .iter()
         .zip(&replies)
@@ -80,16 +81,16 @@ pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Kn
         return Ok(told);
     }
     let mut learned = Knowledge::learned(family(info), answers);
-    learned.longest_bulk = longest_bulk(target).await?.unwrap_or(learned.longest_bulk);
+    learned.longest_bulk = replies.last().and_then(longest_bulk).unwrap_or(learned.longest_bulk);
     Ok(learned)
 }
 
 /// The longest bulk string that a server takes; `None` where it does not tell.
-async fn longest_bulk(connection: &mut Connection) -> Result<Option<u64>> {
-    let ask = [b"CONFIG".as_slice(), b"GET", b"proto-max-bulk-len"];
-    let reply = connection.call(&ask).await.map_err(refused_before_work)?;
-    let Some([_, value]) = reply.elements() else { return Ok(None) };
-    Ok(value.text().and_then(|text| text.parse().ok()))
+fn longest_bulk(told: &Value) -> Option<u64> {
+    match told.elements() {
+        Some([_, value]) => value.text()?.parse().ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

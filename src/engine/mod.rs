@@ -207,6 +207,11 @@ async fn run_probed(
     compression.put_back(abort).await;
     copied?;
     expiries::settle(run, &probed).await?;
+    if !cancel.is_cancelled()
+        && let Err(error) = functions::tell_of_rest(run, &probed).await
+    {
+        tracing::debug!("whether there are functions is not known: {error}");
+    }
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
         return Ok(Verified::none());
     }

@@ -21,10 +21,8 @@ use crate::units;
 /// Clocks closer than this agree: an expiry then stays the same number. It is what a verification
 /// tolerates, too.
 const CLOCKS_AGREE_MS: i64 = 50;
-/// Samples of each clock; the quickest counts.
-const CLOCK_SAMPLES: usize = 5;
-/// PINGs to learn how far a server is away.
-const ROUND_TRIPS: usize = 3;
+/// Looks at each clock; the quickest counts.
+const CLOCK_SAMPLES: usize = 4;
 /// A key that is asked about and never made.
 const PROBE_KEY: &[u8] = b"keyferry:probe";
 
@@ -83,9 +81,10 @@ impl Probed {
 pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
     let (at_source, at_target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
     let (mut at_source, mut at_target) = (at_source?, at_target?);
-    let source_info = info(&mut at_source).await?;
+    let (source_info, target_info) = tokio::join!(info(&mut at_source), info(&mut at_target));
+    let source_info = source_info?;
     source.server = source_info.server();
-    let target_info = info(&mut at_target).await?;
+    let target_info = target_info?;
     target.server = target_info.server();
     tracing::info!("source is {}, target is {}", source.server, target.server);
     for (connection, info) in [(&at_source, &source_info), (&at_target, &target_info)] {
@@ -97,22 +96,21 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
     refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
-    let clock = expiry_clock(&mut at_source, &mut at_target).await?;
-    source_permissions(&mut at_source).await?;
-    if !run.plan.dry_run {
-        target_permissions(&mut at_target).await?;
-    }
-    let by_value = !run.plan.dry_run
-        && target_info.sets_with_expiry()
-        && by_value_is_permitted(&mut at_source, &mut at_target).await?;
-    let may_expire = !run.plan.dry_run && may_expire(&mut at_target).await?;
-    let (source_far, target_far) =
-        tokio::join!(round_trip(&mut at_source), round_trip(&mut at_target));
+    let (at_clocks, can_read, can_write) = {
+        let (source, target) = (&mut at_source, &mut at_target);
+        let clocks = tokio::join!(clock_offset(source), clock_offset(target));
+        let rights = tokio::join!(readable(source), writable(target, run.plan.dry_run));
+        (clocks, rights.0?, rights.1?)
+    };
+    let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
+    let clock = expiry_clock(&at_source, can_read.expiry, source_time.offset, target_time.offset)?;
+    let by_value = target_info.sets_with_expiry() && can_read.by_value && can_write.by_value;
     // Last, since it leaves these connections on other databases.
-    for route in &routes {
-        select(&mut at_source, route.source).await?;
-        select(&mut at_target, route.target).await?;
-    }
+    let selected = tokio::join!(
+        select(&mut at_source, routes.iter().map(|route| route.source)),
+        select(&mut at_target, routes.iter().map(|route| route.target)),
+    );
+    selected.0.and(selected.1)?;
     // Not in databases that are no target: somebody may have the right to these only.
     let taken = match run.plan.dry_run {
         true => knowledge::of_version(&target_info),
@@ -130,22 +128,10 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         source_run_id: source_info.run_id,
         target_run_id: target_info.run_id,
         by_value,
-        may_expire,
+        may_expire: can_write.may_expire,
         expired_keys: source_info.expired_keys,
-        round_trips: [source_far?, target_far?],
+        round_trips: [source_time.round_trip, target_time.round_trip],
     })
-}
-
-/// The shortest of a few round trips: the network's own time.
-async fn round_trip(connection: &mut Connection) -> Result<Duration> {
-    let mut shortest = Duration::MAX;
-    for _ in 0..ROUND_TRIPS {
-        let began = Instant::now();
-        // Refused to some users; the answer takes its time all the same.
-        connection.call(&[b"PING"]).await?;
-        shortest = shortest.min(began.elapsed());
-    }
-    Ok(shortest)
 }
 
 pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
@@ -232,21 +218,29 @@ pub(super) fn refuse_occupied(
 }
 
 /// Before anything is written: are all databases there?
-pub(super) async fn select(connection: &mut Connection, database: u32) -> Result<()> {
-    let reply = connection.call(&[b"SELECT", database.to_string().as_bytes()]).await;
-    match reply.map_err(refused_before_work)? {
-        Value::Error(line) => Err(connection.no_database(database, &line)),
-        _ => Ok(()),
+pub(super) async fn select(
+    connection: &mut Connection,
+    databases: impl Iterator<Item = u32>,
+) -> Result<()> {
+    let databases: Vec<u32> = databases.collect();
+    for database in &databases {
+        connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
     }
+    let replies = connection.receive(databases.len()).await.map_err(refused_before_work)?;
+    for (database, reply) in databases.into_iter().zip(replies) {
+        if let Value::Error(line) = reply {
+            return Err(connection.no_database(database, &line));
+        }
+    }
+    Ok(())
 }
 
-async fn expiry_clock(source: &mut Connection, target: &mut Connection) -> Result<ExpiryClock> {
-    let command =
-        match source.call(&[b"PEXPIRETIME", PROBE_KEY]).await.map_err(refused_before_work)? {
-            Value::Integer(_) => ExpiryCommand::Absolute,
-            _ => ExpiryCommand::Remaining,
-        };
-    let (at_source, at_target) = (clock_offset(source).await?, clock_offset(target).await?);
+fn expiry_clock(
+    source: &Connection,
+    command: ExpiryCommand,
+    at_source: Option<Offset>,
+    at_target: Option<Offset>,
+) -> Result<ExpiryClock> {
     let ahead_ms = match (at_source, at_target) {
         (Some(source), Some(target)) => {
             let ahead = target.ahead_ms - source.ahead_ms;
@@ -271,6 +265,14 @@ async fn expiry_clock(source: &mut Connection, target: &mut Connection) -> Resul
     Ok(ExpiryClock { command, ahead_ms })
 }
 
+/// What a few looks at a server's clock tell.
+pub(super) struct Looks {
+    /// `None`: TIME is refused.
+    pub(super) offset: Option<Offset>,
+    /// The quickest answer: the network's own time.
+    pub(super) round_trip: Duration,
+}
+
 pub(super) struct Offset {
     /// How far the server's clock is ahead of ours.
     pub(super) ahead_ms: i64,
@@ -278,20 +280,23 @@ pub(super) struct Offset {
     unsure_ms: i64,
 }
 
-/// The difference of a server's clock to ours; `None` where TIME is refused.
-pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Option<Offset>> {
-    let mut best: Option<Offset> = None;
+/// The difference of a server's clock to ours, and how far away it is.
+pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Looks> {
+    let mut looks = Looks { offset: None, round_trip: Duration::MAX };
     for _ in 0..CLOCK_SAMPLES {
         let (wall, began) = (unix_ms(), Instant::now());
         let reply = connection.call(&[b"TIME"]).await.map_err(refused_before_work)?;
-        let Some(server) = crate::source::time_ms(&reply) else { return Ok(None) };
-        let unsure_ms = i64::try_from(began.elapsed().as_millis() / 2).unwrap_or(i64::MAX);
-        let ahead_ms = server - wall.saturating_add(unsure_ms);
-        if best.as_ref().is_none_or(|best| unsure_ms < best.unsure_ms) {
-            best = Some(Offset { ahead_ms, unsure_ms });
+        let round_trip = began.elapsed();
+        if round_trip >= looks.round_trip {
+            continue;
         }
+        looks.round_trip = round_trip;
+        looks.offset = crate::source::time_ms(&reply).map(|server| {
+            let unsure_ms = i64::try_from(round_trip.as_millis() / 2).unwrap_or(i64::MAX);
+            Offset { ahead_ms: server - wall.saturating_add(unsure_ms), unsure_ms }
+        });
     }
-    Ok(best)
+    Ok(looks)
 }
 
 pub(super) fn unix_ms() -> i64 {
@@ -299,38 +304,56 @@ pub(super) fn unix_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Tries what every key needs on a key that does not exist.
-async fn source_permissions(source: &mut Connection) -> Result<()> {
-    for command in [&[b"SCAN".as_slice(), b"0", b"COUNT", b"1"][..], &[b"DUMP", PROBE_KEY]] {
-        let reply = source.call(command).await.map_err(refused_before_work)?;
-        refuse_if_pointless(source, command, &reply)?;
+/// What may be read of the source, and how.
+struct Readable {
+    expiry: ExpiryCommand,
+    by_value: bool,
+}
+
+/// Tries what keys need on one that does not exist.
+async fn readable(source: &mut Connection) -> Result<Readable> {
+    let commands: [&[&[u8]]; 4] = [
+        &[b"SCAN", b"0", b"COUNT", b"1"],
+        &[b"DUMP", PROBE_KEY],
+        &[b"PEXPIRETIME", PROBE_KEY],
+        &[b"MGET", PROBE_KEY],
+    ];
+    let replies = source.call_all(&commands).await.map_err(refused_before_work)?;
+    for (command, reply) in commands.into_iter().zip(&replies).take(2) {
+        refuse_if_pointless(source, command, reply)?;
     }
-    Ok(())
+    let expiry = match replies.get(2) {
+        Some(Value::Integer(_)) => ExpiryCommand::Absolute,
+        _ => ExpiryCommand::Remaining,
+    };
+    Ok(Readable { expiry, by_value: !replies.get(3).is_some_and(is_denied) })
 }
 
-/// An empty payload is never restored, but a RESTORE that is not permitted, on a full server or on
-/// a read-only replica is refused for that reason first.
-pub(super) async fn target_permissions(target: &mut Connection) -> Result<()> {
-    let command = [b"RESTORE".as_slice(), PROBE_KEY, b"0", b""];
-    let reply = target.call(&command).await.map_err(refused_before_work)?;
-    refuse_if_pointless(target, &command, &reply)
+/// What may be written to the target.
+pub(super) struct Writable {
+    by_value: bool,
+    may_expire: bool,
 }
 
-/// Tries what strings by value need; the target's commands are wrong on purpose and write nothing,
-/// but a user without the right is told that first.
-async fn by_value_is_permitted(source: &mut Connection, target: &mut Connection) -> Result<bool> {
-    let read = source.call(&[b"MGET", PROBE_KEY]).await.map_err(refused_before_work)?;
-    let set = [b"SET".as_slice(), PROBE_KEY, b"", b"no-such-option"];
-    let set = target.call(&set).await.map_err(refused_before_work)?;
-    let mset = [b"MSET".as_slice(), PROBE_KEY, b"", PROBE_KEY];
-    let mset = target.call(&mset).await.map_err(refused_before_work)?;
-    Ok(![read, set, mset].iter().any(is_denied))
-}
-
-/// Likewise for PEXPIREAT: `x` is no time.
-async fn may_expire(target: &mut Connection) -> Result<bool> {
-    let reply = target.call(&[b"PEXPIREAT", PROBE_KEY, b"x"]).await.map_err(refused_before_work)?;
-    Ok(!is_denied(&reply))
+/// Tries commands that are wrong on purpose and write nothing: an empty payload is never restored, an
+/// option that is none, a value without a key, a time that is none. But what is not permitted, on a
+/// full server or on a read-only replica is refused for that reason first.
+pub(super) async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
+    if dry_run {
+        return Ok(Writable { by_value: false, may_expire: false });
+    }
+    let commands: [&[&[u8]]; 4] = [
+        &[b"RESTORE", PROBE_KEY, b"0", b""],
+        &[b"SET", PROBE_KEY, b"", b"no-such-option"],
+        &[b"MSET", PROBE_KEY, b"", PROBE_KEY],
+        &[b"PEXPIREAT", PROBE_KEY, b"x"],
+    ];
+    let replies = target.call_all(&commands).await.map_err(refused_before_work)?;
+    if let (Some(command), Some(reply)) = (commands.first(), replies.first()) {
+        refuse_if_pointless(target, command, reply)?;
+    }
+    let denied = |place: usize| replies.get(place).is_some_and(is_denied);
+    Ok(Writable { by_value: !denied(1) && !denied(2), may_expire: !denied(3) })
 }
 
 fn is_denied(reply: &Value) -> bool {

@@ -11,7 +11,7 @@ use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::config::mapping::shared_targets;
 use crate::error::Result;
-use crate::net::{Connection, Link};
+use crate::net::Link;
 use crate::report::json::Verified;
 use crate::source::scan::scan;
 use crate::verify::{Counted, count, counts_prove};
@@ -21,9 +21,8 @@ const TRIES: u32 = 5;
 
 /// Verifies all routes by count.
 pub(super) async fn prove(run: &Run, probed: &Probed) -> Result<Verified> {
-    let mut at_source = run.source_link(0, probed).connect().await?;
-    let mut at_target = run.target_link(0, probed).connect().await?;
-    let (source, target) = (keyspaces(&mut at_source).await?, keyspaces(&mut at_target).await?);
+    let (from, into) = (run.source_link(0, probed), run.target_link(0, probed));
+    let (source, target) = tokio::try_join!(keyspaces(&from), keyspaces(&into))?;
     let mut sum = Verified { mode: "count", ..Verified::none() };
     let shared = shared_targets(&probed.routes);
     for &route in &probed.routes {
@@ -49,7 +48,8 @@ pub(super) async fn prove(run: &Run, probed: &Probed) -> Result<Verified> {
     Ok(sum)
 }
 
-async fn keyspaces(connection: &mut Connection) -> Result<BTreeMap<u32, Keyspace>> {
+async fn keyspaces(link: &Link) -> Result<BTreeMap<u32, Keyspace>> {
+    let mut connection = link.connect().await?;
     let reply = connection.demand(&[b"INFO", b"keyspace"]).await?;
     let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
     Ok(ServerInfo::parse(&text).keyspace)

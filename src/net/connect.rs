@@ -142,20 +142,24 @@ fn unreachable(error: &std::io::Error) -> Error {
 
 async fn handshake(connection: &mut Connection, server: &Server, database: u32) -> Result<()> {
     authenticate(connection, server).await?;
-    // Asks nothing of the user's rights, but says whether the server is ready at all.
-    if let Value::Error(line) = connection.call(&[b"PING"]).await? {
-        check(connection, b"PING", &line)?;
-    }
-    // A name for CLIENT LIST; a user may lack the right, an old server the command.
-    connection.call(&[b"CLIENT", b"SETNAME", CLIENT_NAME]).await?;
-    // Reading must not change which keys the source evicts (Redis 7.2, Valkey).
-    connection.call(&[b"CLIENT", b"NO-TOUCH", b"ON"]).await?;
-    if database == 0 {
-        return Ok(());
-    }
     let number = database.to_string();
-    match connection.call(&[b"SELECT", number.as_bytes()]).await? {
-        Value::Error(line) => Err(connection.no_database(database, &line)),
+    let commands: [&[&[u8]]; 4] = [
+        // Asks nothing of the user's rights, but says whether the server is ready at all.
+        &[b"PING"],
+        // A name for CLIENT LIST; a user may lack the right, an old server the command.
+        &[b"CLIENT", b"SETNAME", CLIENT_NAME],
+        // Reading must not change which keys the source evicts (Redis 7.2, Valkey).
+        &[b"CLIENT", b"NO-TOUCH", b"ON"],
+        &[b"SELECT", number.as_bytes()],
+    ];
+    // All in one round trip; a new connection is on database 0 already.
+    let commands = if database == 0 { commands.get(..3) } else { Some(&commands[..]) };
+    let replies = connection.call_all(commands.unwrap_or_default()).await?;
+    if let Some(Value::Error(line)) = replies.first() {
+        check(connection, b"PING", line)?;
+    }
+    match replies.get(3) {
+        Some(Value::Error(line)) => Err(connection.no_database(database, line)),
         _ => Ok(()),
     }
 }

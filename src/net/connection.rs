@@ -308,6 +308,17 @@ impl Connection {
         }
     }
 
+    /// Sends several commands in one round trip; errors of the server are replies here.
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub async fn call_all(&mut self, commands: &[&[&[u8]]]) -> Result<Vec<Value>> {
+        for command in commands {
+            self.output().command(command);
+        }
+        self.receive(commands.len()).await
+    }
+
     /// Sends what is queued and waits for `count` replies.
     ///
     /// # Errors

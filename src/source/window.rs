@@ -4,8 +4,12 @@
 //! read, so the window is counted in the bytes that are expected to come back, learned from those
 //! that came. All connections share it: what one learned the others need not find out, each at the
 //! source's expense.
+//!
+//! Over a distance it is also counted in time: what the source answers within twice a round trip
+//! keeps it busy; more would only wait there, and everybody else's questions behind it.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -15,11 +19,22 @@ const HELD: usize = 44 << 20;
 /// Sizes are forgotten by this part with each key: small ones after a large one open it again.
 const FORGOTTEN: f64 = 15.0 / 16.0;
 
+/// How often the source's pace is measured.
+const PACE: Duration = Duration::from_millis(5);
+/// A slower pace is believed by this part each time: it may be ours.
+const BELIEVED: f64 = 0.1;
+/// What may wait at the source beside what is on its way, as time.
+const QUEUE: Duration = Duration::from_millis(10);
+
 /// The window of a source.
 #[derive(Debug)]
 pub struct Window {
     bytes: usize,
+    /// At most, and where there is no distance.
     keys: usize,
+    near_keys: usize,
+    /// What the source should have to do, as time.
+    ahead: Duration,
     connections: usize,
     state: Mutex<State>,
     freed: Notify,
@@ -34,6 +49,31 @@ struct State {
     largest: usize,
     answered: usize,
     outstanding: usize,
+    /// Keys that the source answers in a second; 0: not known yet.
+    pace: f64,
+    /// When the measurement at hand began, and the keys answered since.
+    measured: Option<Instant>,
+    lately: usize,
+}
+
+impl State {
+    /// Counts answered keys, and learns the source's pace by them.
+    fn answer(&mut self, keys: usize, now: Instant) {
+        self.answered = self.answered.saturating_add(keys);
+        let Some(since) = self.measured else {
+            self.measured = Some(now);
+            return;
+        };
+        self.lately += keys;
+        let time = now.saturating_duration_since(since);
+        if time < PACE {
+            return;
+        }
+        let pace = self.lately as f64 / time.as_secs_f64();
+        let slower = self.pace + (pace - self.pace) * BELIEVED;
+        self.pace = pace.max(slower);
+        (self.measured, self.lately) = (Some(now), 0);
+    }
 }
 
 /// Payloads that have come since the last time the window was told.
@@ -54,12 +94,20 @@ impl Seen {
 }
 
 impl Window {
-    /// A window of at most `keys` keys, and about `bytes` bytes, for so many connections.
-    pub fn new(bytes: usize, keys: usize, connections: usize) -> Self {
+    /// A window of about `bytes` bytes, for so many connections, and of at most `keys` keys, of which
+    /// `near_keys` are enough for a source that is not `far` away.
+    pub fn new(
+        bytes: usize,
+        (near_keys, keys): (usize, usize),
+        connections: usize,
+        far: Duration,
+    ) -> Self {
         let connections = connections.max(1);
         Self {
             bytes,
             keys: keys.max(connections),
+            near_keys,
+            ahead: far * 2 + QUEUE,
             connections,
             state: Mutex::default(),
             freed: Notify::new(),
@@ -103,7 +151,7 @@ impl Window {
         }
         let mut state = self.state();
         state.outstanding = state.outstanding.saturating_sub(keys);
-        state.answered = state.answered.saturating_add(keys);
+        state.answer(keys, Instant::now());
         if seen.count > 0 {
             let kept = FORGOTTEN.powi(i32::try_from(seen.count).unwrap_or(i32::MAX));
             let average = seen.bytes / seen.count;
@@ -129,7 +177,12 @@ impl Window {
         let opened = state.answered.saturating_mul(2).saturating_add(1);
         let fitting = self.bytes / state.typical.max(1);
         let bearable = (HELD / state.largest.max(1)).min(self.connections);
-        fitting.max(bearable).min(opened).clamp(1, self.keys)
+        let timely = match state.pace {
+            0.0 => self.keys,
+            pace => (pace * self.ahead.as_secs_f64()) as usize,
+        };
+        let most = timely.clamp(self.near_keys.min(self.keys), self.keys);
+        fitting.max(bearable).min(opened).clamp(1, most)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -147,6 +200,31 @@ fn weighed(old: usize, new: usize, kept: f64) -> isize {
 mod tests {
     use super::*;
 
+    fn near() -> Window {
+        Window::new(4 << 20, (2_048, 2_048), 4, Duration::ZERO)
+    }
+
+    #[test]
+    fn over_a_distance_the_window_is_what_the_source_answers_meanwhile() {
+        let window = Window::new(1 << 30, (2_048, 50_000), 4, Duration::from_millis(20));
+        let mut state = State { answered: 1_000_000, typical: 1, ..State::default() };
+        assert_eq!(window.allowed(state), 50_000, "before anything is known");
+        let mut now = Instant::now();
+        for _ in 0..200 {
+            state.answer(500, now);
+            now += PACE;
+        }
+        // 100,000 in a second, for 50 ms.
+        assert!((4_900..=5_000).contains(&window.allowed(state)), "{}", window.allowed(state));
+        state.answer(50, now + PACE);
+        assert!(window.allowed(state) > 4_500, "a slower pace is not believed at once");
+        for _ in 0..200 {
+            state.answer(1, now);
+            now += PACE;
+        }
+        assert_eq!(window.allowed(state), 2_048, "what is enough without a distance");
+    }
+
     const MB: usize = 1_000_000;
 
     fn tell(window: &Window, keys: usize, size: usize) {
@@ -160,7 +238,7 @@ mod tests {
 
     #[test]
     fn it_opens_from_a_single_key_over_all_connections() {
-        let window = Window::new(4 << 20, 2_048, 4);
+        let window = near();
         assert_eq!((window.share(), window.claim(9), window.claim(9)), (1, 1, 0));
         let mut seen = Seen::default();
         seen.add(100);
@@ -172,7 +250,7 @@ mod tests {
 
     #[test]
     fn large_values_close_it_and_small_ones_open_it_again() {
-        let window = Window::new(4 << 20, 2_048, 4);
+        let window = near();
         tell(&window, 2_000, 1_000);
         let open = window.share();
         assert!(open > 400, "{open}");
@@ -190,7 +268,7 @@ mod tests {
 
     #[test]
     fn keys_that_are_gone_open_it_too() {
-        let window = Window::new(4 << 20, 2_048, 4);
+        let window = near();
         for _ in 0..20 {
             let granted = window.claim(usize::MAX);
             window.release(granted, Seen::default());
@@ -200,7 +278,7 @@ mod tests {
 
     #[test]
     fn middling_values_keep_every_connection_busy() {
-        let window = Window::new(4 << 20, 2_048, 4);
+        let window = near();
         tell(&window, 100, 8 * MB);
         assert_eq!((window.share(), window.claim(9)), (1, 4));
     }

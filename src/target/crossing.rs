@@ -61,11 +61,12 @@ impl Crossing {
     /// # Errors
     /// The target has no room for it, or it cannot be read.
     pub fn make(&self, payload: &[u8]) -> Result<Made, Reason> {
-        let policy = Policy { lossy: self.lossy, now_ms: unix_ms() };
-        Ok(match classify(payload, &self.target, policy) {
+        // What has expired by now matters only where something is encoded anew.
+        let policy = |now_ms| Policy { lossy: self.lossy, now_ms };
+        Ok(match classify(payload, &self.target, policy(0)) {
             Way::Verbatim => Made::Verbatim,
             Way::PatchFooter { version } => Made::Footer(footer::patch(payload, version)?),
-            Way::Reencode { .. } => match reencode(payload, &self.target, policy) {
+            Way::Reencode { .. } => match reencode(payload, &self.target, policy(unix_ms())) {
                 // Smaller than the limit in its own form, larger in the target's.
                 Err(Reason::Target(Refusal::TooLong(_))) => Made::Elements,
                 made => Made::Reencoded(made?),

@@ -1,7 +1,7 @@
 //! A file made of SCAN and DUMP, where the source does not hand out its own, or only a part is meant.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -9,8 +9,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::super::budget::Budget;
 use super::super::copy::join_or_stop;
-use super::super::knowledge;
 use super::super::part_file::PartFile;
+use super::super::{knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
 use crate::command::info::Keyspace;
@@ -44,6 +44,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
     let present = backup.info.keyspace.keys().copied();
     let routes = backup.plan.databases.routes(present)?;
     let clock = clock(&mut connection).await?;
+    let far = probe::clock_offset(&mut connection).await?.round_trip;
     let (functions, told) = functions(&mut connection).await?;
     let version = Version::new(told.unwrap_or_else(|| knowledge::rdb_version(&backup.info)));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -60,7 +61,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
         }
         for route in routes {
             let link = link(route.source);
-            read_database(backup, route.source, &link, clock, &chapters).await?;
+            read_database(backup, route.source, &link, (clock, far), &chapters).await?;
         }
         let now = info(&mut link(0).connect().await?).await?;
         if now.run_id != backup.info.run_id {
@@ -82,13 +83,12 @@ async fn read_database(
     backup: &Backup,
     number: u32,
     link: &Link,
-    clock: ExpiryClock,
+    (clock, far): (ExpiryClock, Duration),
     chapters: &mpsc::Sender<Chapter>,
 ) -> Result<()> {
     let (plan, stop) = (&backup.plan, &backup.stop);
     let connections = plan.limits.connections_for(1);
-    let near = std::time::Duration::ZERO;
-    let budget = Budget::new(plan.limits.memory, connections, near, near);
+    let budget = Budget::new(plan.limits.memory, connections, far, Duration::ZERO);
     let held = backup.info.keyspace.get(&number).copied().unwrap_or_default();
     let Keyspace { keys, expires } = held;
     let ledger = Ledger::new(backup.stats.clone(), backup.stats.database(number, number, keys));
@@ -113,7 +113,9 @@ async fn read_database(
         ledger: ledger.clone(),
         stop: stop.clone(),
     }));
-    let window = Arc::new(Window::new(budget.source_window, budget.source_keys, connections));
+    let window_keys = (Budget::NEAR_KEYS, budget.source_keys);
+    let window = Window::new(budget.source_window, window_keys, connections, far);
+    let window = Arc::new(window);
     let asking =
         Asking { clock, expiries: true, by_value: false, large: budget.large, fingerprints: false };
     for _ in 0..connections {

@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::task::{JoinSet, spawn_blocking};
@@ -73,6 +74,8 @@ struct Restore {
     crossing: Crossing,
     /// How far the target's clock is ahead of ours, in milliseconds.
     ahead_ms: i64,
+    /// How long it takes to answer.
+    far: Duration,
     stats: Arc<Stats>,
     stop: CancellationToken,
     pace: Option<Arc<Pace>>,
@@ -220,13 +223,10 @@ impl Restore {
         let routes = plan.mapping.routes(present.into_iter())?;
         probe::refuse_shared(plan.if_exists, &routes)?;
         probe::refuse_occupied(plan.if_exists, &routes, info, connection)?;
-        if !plan.dry_run {
-            probe::target_permissions(connection).await?;
-        }
-        let ahead_ms = probe::clock_offset(connection).await?.map_or(0, |clock| clock.ahead_ms);
-        for route in &routes {
-            probe::select(connection, route.target).await?;
-        }
+        probe::writable(connection, plan.dry_run).await?;
+        let clock = probe::clock_offset(connection).await?;
+        let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
+        probe::select(connection, routes.iter().map(|route| route.target)).await?;
         let taken = match plan.dry_run {
             true => knowledge::of_version(info),
             false => knowledge::ask(connection, info).await?,
@@ -247,6 +247,7 @@ impl Restore {
             routes,
             crossing,
             ahead_ms,
+            far: clock.round_trip,
             stats,
             stop,
             pace,
@@ -273,8 +274,8 @@ impl Restore {
 
     fn budget(&self) -> (usize, Budget) {
         let connections = self.plan.limits.connections_for(1);
-        let near = std::time::Duration::ZERO;
-        (connections, Budget::new(self.plan.limits.memory, connections, near, near))
+        let memory = self.plan.limits.memory;
+        (connections, Budget::new(memory, connections, Duration::ZERO, self.far))
     }
 
     fn reading(&self, section: Section, ledger: Ledger) -> Reading {
