@@ -205,35 +205,60 @@ impl Reading {
     /// Sends all values to the lanes in turn.
     ///
     /// # Errors
-    /// The file was changed meanwhile.
+    /// The file was changed meanwhile; keys that were taken up and not sent are counted as failed.
     pub fn send_values(
         &self,
         lanes: &[channel::Sender],
         handle: &Handle,
         fingerprints: bool,
     ) -> Result<()> {
-        let mut records = self.records(self.large);
         let mut out = Out { lanes, turn: 0, handle, fingerprints };
         let mut laid = Laid::default();
+        let sent = self.send_each(&mut laid, &mut out);
+        match &sent {
+            Ok(true) => {}
+            // The lane has ended and said why; more keys would only fail too.
+            Ok(false) => self.opened.stop.cancel(),
+            Err(error) => self.fail(&laid.batch, error.message()),
+        }
+        sent.map(|_| ())
+    }
+
+    /// Sends until nothing is left; `false`: nobody takes it.
+    fn send_each(&self, laid: &mut Laid, out: &mut Out<'_>) -> Result<bool> {
+        let mut records = self.records(self.large);
         while let Some(key) = self.next_meant(&mut records)? {
             self.ledger.add(Count::Scanned, 1);
             let open = match &key.body {
                 Some(body) => {
                     laid.push(&key, body, self.version);
-                    !laid.is_full() || self.send(&mut laid, &mut out)
+                    !laid.is_full() || self.send(laid, out)
                 }
-                None => self.send(&mut laid, &mut out) && self.send_large(&key, &mut out)?,
+                None => {
+                    let large = match self.send(laid, out) {
+                        true => self.send_large(&key, out),
+                        false => Err(Error::new(Kind::Local, "the target connection is lost")),
+                    };
+                    if let Err(error) = &large {
+                        self.ledger.fail(printable(&key.name), error.message());
+                    }
+                    match large {
+                        Err(error) if error.kind() == Kind::State => return Err(error),
+                        large => large.unwrap_or(false),
+                    }
+                }
             };
             if !open {
-                // The lane has ended and said why; more keys would only fail too.
-                self.opened.stop.cancel();
-                return Ok(());
+                return Ok(false);
             }
         }
-        if !self.send(&mut laid, &mut out) {
-            self.opened.stop.cancel();
+        Ok(self.send(laid, out))
+    }
+
+    fn fail(&self, batch: &Batch, reason: &str) {
+        for entry in &batch.entries {
+            self.ledger.fail(printable(batch.name(entry)), reason);
         }
-        Ok(())
     }
 
     /// Sends what is laid together; `false`: nobody takes it.
@@ -247,10 +272,7 @@ impl Reading {
         match out.handle.block_on(lane.send(batch)) {
             Ok(()) => true,
             Err(batch) => {
-                for entry in &batch.entries {
-                    let text = "the target connection is lost";
-                    self.ledger.fail(printable(batch.name(entry)), text);
-                }
+                self.fail(&batch, "the target connection is lost");
                 false
             }
         }
@@ -344,7 +366,12 @@ impl Reading {
             let count = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let mut piece = vec![0; count];
             let read = self.opened.file.read_exact_at(&mut piece, at);
-            read.map_err(|error| self.opened.explain(error.into()))?;
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    Error::new(Kind::State, "it became shorter while it was read")
+                }
+                _ => Error::new(Kind::State, format!("it cannot be read: {error}")),
+            })?;
             (at, left) = (at + count as u64, left - count as u64);
             if !each(piece.into()) {
                 break;

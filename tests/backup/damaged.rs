@@ -3,8 +3,10 @@
 use super::{Place, backup, start};
 use crate::support::client::fill_strings;
 use crate::support::dataset::fill_database;
+use crate::support::fault_proxy::{Behaviour, FaultProxy};
 use crate::support::keyferry::Keyferry;
 use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
 
 /// Copies these bytes as a file; nothing may come of it.
 #[track_caller]
@@ -88,4 +90,27 @@ fn a_file_without_a_checksum_is_taken_and_that_is_said() {
     let run = Keyferry::copy(place.file(), target.url()).expect(0);
     run.assert_says(&["no checksum"]);
     run.assert_counts(&[("copied", 10)]);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_meanwhile_ends_the_copy_with_every_key_accounted_for() {
+    // Small values in batches, or large ones in pieces.
+    for (keys, size) in [(20_000, 1_000), (12, 2_000_000)] {
+        let (source, place) = (start(Kind::Redis70), Place::new());
+        fill_strings(&mut source.client(0), "key", keys, size);
+        backup(source.url(), &place.file()).expect(0);
+        let target = Server::start(Kind::Redis70);
+        let slow = Behaviour { rate: Some(8_000_000), ..Behaviour::default() };
+        let proxy = FaultProxy::start(target.port, slow);
+        let mut running = Keyferry::copy(place.file(), proxy.url()).start();
+        let mut client = target.client(0);
+        wait_until("the first keys have arrived", || client.dbsize() > 0 || running.is_over());
+        let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+        file.set_len(15_000_000).expect("a shorter file");
+        let run = running.finish();
+        run.assert_code(&[5]);
+        assert_eq!(run.outcome(), "incomplete");
+        assert_eq!(run.count("copied"), client.dbsize() as u64, "{}", run.frame());
+        assert!(run.count("copied") < keys as u64, "{}", run.frame());
+    }
 }
