@@ -32,6 +32,7 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
     let keys = (Budget::NEAR_KEYS, budget.source_keys);
     let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
+    let in_pieces = Arc::new(Semaphore::new(1));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
     for &route in &probed.routes {
@@ -47,6 +48,7 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             budget,
             crossing: probed.crossing,
             window: window.clone(),
+            in_pieces: in_pieces.clone(),
         };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {

@@ -3,20 +3,21 @@
 //! ```text
 //! scan ──> keys ──┬─> fetch ──> channel ──> lane ──┬─> acked ──> erase   (--delete-source)
 //!                 ├─> fetch ──> channel ──> lane ──┤
-//!                 └─> fetch ──> channel ──> lane ──┴─> exists ─> merge   (--if-exists merge)
+//!                 └─> fetch ──> channel ──> lane ──┼─> exists ─> merge   (--if-exists merge)
+//!                                                  └─> too long ─> pieces
 //! ```
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::budget::Budget;
 use super::copy::join;
-use super::{Run, merge};
+use super::{Run, merge, pieces};
 use crate::config::IfExists;
 use crate::error::Result;
-use crate::flow::{channel, key_queue};
+use crate::flow::{HandOver, channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::erase::{Erase, erase};
@@ -26,7 +27,8 @@ use crate::source::window::Window;
 use crate::target::crossing::Crossing;
 use crate::target::restore::{self, Hooks, Lane};
 
-/// Acknowledged batches, and names of keys to be merged, that may wait for their task.
+/// Acknowledged batches, and names of keys to be merged or to go in pieces, that may wait for their
+/// task.
 const HOOKS_WAITING: usize = 64;
 
 /// One database to copy.
@@ -41,12 +43,14 @@ pub(super) struct Job {
     pub(super) crossing: Crossing,
     /// What may be asked of the source at once, all databases together.
     pub(super) window: Arc<Window>,
+    /// For the one key that goes in pieces, all databases together.
+    pub(super) in_pieces: Arc<Semaphore>,
 }
 
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
-    let Job { source, target, ledger, connections, asking, budget, crossing, window } = job;
+    let Job { source, target, ledger, connections, asking, budget, crossing, window, .. } = job;
     let clock = asking.clock;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
@@ -68,6 +72,23 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let links = [source.clone(), target.clone()];
         tasks.spawn(merge::merge(links, keys, clock, crossing, ledger));
     }
+    let (sender, keys) = mpsc::channel(HOOKS_WAITING);
+    hooks.pieces = Some(HandOver { keys: sender, longest_bulk: crossing.target.longest_bulk });
+    tasks.spawn(pieces::copy(pieces::Tools {
+        source: source.clone(),
+        target: target.clone(),
+        keys,
+        clock,
+        ledger: ledger.clone(),
+        policy,
+        merge: hooks.merge.clone(),
+        delete_source: plan.delete_source,
+        lossy: crossing.lossy,
+        longest_bulk: crossing.target.longest_bulk,
+        pace: run.pace.clone(),
+        place: job.in_pieces,
+        stop: run.stop.clone(),
+    }));
     let mut at_source = at_source.into_iter();
     let (key_sender, keys) = key_queue(budget.waiting);
     if let Some(connection) = at_source.next() {

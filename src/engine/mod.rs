@@ -21,6 +21,7 @@ mod guard;
 mod knowledge;
 mod merge;
 mod part_file;
+mod pieces;
 mod probe;
 mod proof;
 

@@ -56,9 +56,36 @@ pub enum Piece {
 pub enum Verdict {
     /// It is settled and counted.
     Settled,
+    /// It goes another way, element by element, and is counted there.
+    HandedOver,
     /// It has to be sent again; `doubtful`: it may have been carried out.
     Again {
         /// The command was written whole, and its answer did not come.
         doubtful: bool,
     },
+}
+
+/// A key whose elements are to go one by one.
+#[derive(Clone, Debug)]
+pub struct HandedOver {
+    /// Its name.
+    pub key: Vec<u8>,
+    /// Whether it is counted as scanned already.
+    pub scanned: bool,
+}
+
+impl HandOver {
+    /// Hands a key on; `false`: the task that takes them has ended.
+    pub async fn send(&self, key: &[u8], scanned: bool) -> bool {
+        self.keys.send(HandedOver { key: key.to_vec(), scanned }).await.is_ok()
+    }
+}
+
+/// Where a key goes whose value the target does not take at once.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// Takes it.
+    pub keys: mpsc::Sender<HandedOver>,
+    /// The longest bulk string that the target takes, in bytes, as far as it told.
+    pub longest_bulk: u64,
 }

@@ -1,5 +1,7 @@
 //! The way back after a connection broke: one database of one server, connected to again.
 
+use std::time::Duration;
+
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +41,11 @@ impl Link {
         stop: CancellationToken,
     ) -> Self {
         Self { connector, database, run_id, stop }
+    }
+
+    /// How long what passes by itself is waited for.
+    pub fn patience(&self) -> Duration {
+        self.connector.timeouts().retry
     }
 
     /// A connection to a server that was reached before: one that breaks at once is made again.

@@ -6,7 +6,7 @@ use super::value::{Field, Scored, Stream, Value};
 use super::visit::{Pair, Part, visit_body};
 use super::{PayloadError, Result, footer};
 
-/// The most that one value may take in memory, counted with [`ELEMENT_BYTES`] for each element.
+/// The most that one value may take in memory, counted with 40 bytes for each element.
 /// Compressed blocks unfold to 88 times their size; this is four times what a server takes at once.
 pub const MOST_DECODED_BYTES: usize = 2 * 1024 * 1024 * 1024;
 

@@ -63,6 +63,9 @@ impl Fetch {
                 self.doubts.remove(&key);
                 self.tools.ledger.add(Count::Scanned, 1);
             }
+            Some(Verdict::HandedOver) => {
+                self.doubts.remove(&key);
+            }
             Some(Verdict::Again { doubtful }) => {
                 if let Some(fingerprint) = sent.filter(|_| doubtful) {
                     self.doubts.insert(key.clone(), fingerprint);

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod file;
 mod large;
 mod mix;
+pub mod pages;
 pub mod replica;
 mod row;
 pub mod scan;

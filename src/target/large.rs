@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::crossing::Road;
@@ -26,6 +26,12 @@ use crate::resp::escape::printable;
 const TRIES: u32 = 5;
 /// What may be the reason: the server closes at once then, and its word is often lost.
 const TOO_LONG: &str = " (is it longer than the target's proto-max-bulk-len?)";
+/// What it says, where its word arrives.
+const REFUSED_LENGTH: &str = "invalid bulk length";
+/// So often it may for a value that may be too long: then it goes element by element.
+const TRIES_AT_ONCE: u32 = 2;
+/// The least that `proto-max-bulk-len` can be, in bytes: a shorter value is not too long.
+const LEAST_LIMIT: usize = 1 << 20;
 
 /// Large values that the target did not take yet.
 #[derive(Debug, Default)]
@@ -66,7 +72,7 @@ enum Passed {
     /// The target answered. It stays in step only if it had been sent all of the command.
     Answered { outcome: Outcome, fingerprint: Option<Fingerprint>, road: Road, whole: bool },
     /// Nothing was sent: the target has no such type, and nobody holds the value to encode it anew.
-    Stopped(Outcome),
+    Stopped,
     /// The source did not deliver the rest.
     Cut,
     /// The connection broke; `whole`: the target may have had all of the command.
@@ -76,35 +82,38 @@ enum Passed {
 impl Lane {
     /// Writes one large entry and settles it. Nothing else may be without an ack.
     pub(super) async fn write_large(&mut self, mut large: Large) -> Result<()> {
+        let limit = self.tools.hooks.pieces.as_ref().map_or(u64::MAX, |way| way.longest_bulk);
+        if large.bytes as u64 > limit {
+            let Large { key, pieces, verdict, .. } = large;
+            self.hand_over(&key, Some(pieces), verdict).await;
+            return Ok(());
+        }
         let began = Instant::now();
         let passed = self.pass_on(&mut large).await;
         let Large { key, form, bytes, expiry, pieces, verdict, doubt } = large;
-        // From here on the source need not wait for room any more.
-        drop(pieces);
         let name = name_of(&key);
         let (outcome, fingerprint, road) = match passed {
+            Ok(Passed::Answered { outcome: Outcome::Failed(reason), whole, .. })
+                if reason.contains(REFUSED_LENGTH) =>
+            {
+                let text = "the target takes no bulk string as long as this one";
+                let verdict = self.start_over(text, name, verdict).await?;
+                let to_come = Some(pieces).filter(|_| !whole);
+                self.hand_over(&key, to_come, verdict).await;
+                return Ok(());
+            }
             Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
                 (outcome, fingerprint, road)
             }
-            Ok(Passed::Stopped(outcome)) => {
-                match outcome {
-                    Outcome::Elements => {
-                        self.send_elements(name);
-                        let _ = verdict.send(Verdict::Settled);
-                    }
-                    outcome => self.settle_refused(name, outcome, verdict),
-                }
+            Ok(Passed::Stopped) => {
+                self.hand_over(&key, Some(pieces), verdict).await;
                 return Ok(());
             }
             Ok(Passed::Answered { outcome, .. }) => {
                 // It refused the value while it was still being sent, and closes.
-                self.start_over(
-                    "the target refused a value before it was sent whole",
-                    name,
-                    verdict,
-                )
-                .await
-                .map(|verdict| self.settle_refused(name, outcome, verdict))?;
+                let text = "the target refused a value before it was sent whole";
+                let verdict = self.start_over(text, name, verdict).await?;
+                self.settle_refused(name, outcome, verdict);
                 return Ok(());
             }
             Ok(Passed::Cut) => {
@@ -114,9 +123,11 @@ impl Lane {
                 return Ok(());
             }
             Ok(Passed::Broken { error, whole }) => {
-                return self.after_break(error, whole, key, verdict).await;
+                return self.after_break(error, whole, (key, bytes), pieces, verdict).await;
             }
-            Err(error) => return self.after_break(error, true, key, verdict).await,
+            Err(error) => {
+                return self.after_break(error, true, (key, bytes), pieces, verdict).await;
+            }
         };
         let ours = match (&outcome, doubt) {
             (Outcome::Exists, Some(doubt)) => self.holds(name, doubt).await,
@@ -167,7 +178,7 @@ impl Lane {
                         first = piece.first().copied();
                         let byte = first.filter(|_| large.form == Form::Dump);
                         if byte.is_some_and(|byte| !self.tools.crossing.passes(byte)) {
-                            return Ok(Passed::Stopped(Outcome::Elements));
+                            return Ok(Passed::Stopped);
                         }
                         self.begin(large);
                     }
@@ -267,7 +278,8 @@ impl Lane {
         &mut self,
         error: Error,
         whole: bool,
-        key: Vec<u8>,
+        (key, bytes): (Vec<u8>, usize),
+        pieces: mpsc::Receiver<Piece>,
         verdict: oneshot::Sender<Verdict>,
     ) -> Result<()> {
         let why = error.message().to_owned();
@@ -278,6 +290,14 @@ impl Lane {
         }
         let tries = self.tries.broken.entry(key.clone()).or_default();
         *tries += 1;
+        // A value that went out whole may be there; only this way tells it from somebody else's.
+        let enough = if whole && !self.form.replace { TRIES } else { TRIES_AT_ONCE };
+        if *tries >= enough && bytes > LEAST_LIMIT && self.tools.hooks.pieces.is_some() {
+            self.tries.broken.remove(&key);
+            let to_come = Some(pieces).filter(|_| !whole);
+            self.hand_over(&key, to_come, verdict).await;
+            return Ok(());
+        }
         if *tries < TRIES {
             let _ = verdict.send(Verdict::Again { doubtful: whole });
             return Ok(());
@@ -291,12 +311,46 @@ impl Lane {
         Ok(())
     }
 
+    /// Leaves a value to those who write it element by element, once the source has read over it: if
+    /// its connection broke before, it would ask for the key again.
+    async fn hand_over(
+        &self,
+        key: &[u8],
+        to_come: Option<mpsc::Receiver<Piece>>,
+        verdict: oneshot::Sender<Verdict>,
+    ) {
+        if let Some(mut pieces) = to_come {
+            loop {
+                match pieces.recv().await {
+                    Some(Piece::Bytes(_)) => {}
+                    Some(Piece::End(_)) => break,
+                    None => {
+                        let _ = verdict.send(Verdict::Again { doubtful: false });
+                        return;
+                    }
+                }
+            }
+        }
+        let name = name_of(key);
+        let taken = match &self.tools.hooks.pieces {
+            Some(way) => way.send(name, false).await,
+            None => false,
+        };
+        let verdict_is = if taken {
+            Verdict::HandedOver
+        } else {
+            let text = format!("it does not go to the target at once{TOO_LONG}");
+            self.tools.ledger.fail(printable(name), &text);
+            Verdict::Settled
+        };
+        let _ = verdict.send(verdict_is);
+    }
+
     /// Settles an entry that the target refused, for itself or for good.
     fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
         let fatal: Option<ServerError> = match outcome {
             Outcome::Failed(reason) => {
-                let hint = if reason.contains("invalid bulk length") { TOO_LONG } else { "" };
-                self.tools.ledger.fail(printable(name), &format!("{reason}{hint}"));
+                self.tools.ledger.fail(printable(name), &reason);
                 None
             }
             Outcome::Again(error) | Outcome::Fatal(error) => {

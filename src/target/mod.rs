@@ -2,12 +2,15 @@
 //!
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
 //! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means;
-//! [`members`] adds to collections for `merge`.
+//! [`members`] adds to collections for `merge`; [`building`] makes a value element by element,
+//! [`placing`] gives it its name.
 
+pub mod building;
 pub mod crossing;
 mod large;
 pub mod members;
 mod outcome;
+pub mod placing;
 pub mod restore;
 mod sending;
 mod writing;

@@ -18,7 +18,7 @@ use super::writing::{Written, write};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Form, Large, Load, Verdict, channel, name_of};
+use crate::flow::{Acked, Form, HandOver, Large, Load, Verdict, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
@@ -81,6 +81,8 @@ pub struct Hooks {
     pub acked: Option<mpsc::Sender<Acked>>,
     /// Takes the names of keys that exist and are to be merged.
     pub merge: Option<mpsc::Sender<Vec<u8>>>,
+    /// Takes the names of keys that are too long to be written at once.
+    pub pieces: Option<HandOver>,
 }
 
 impl Lane {
@@ -328,7 +330,7 @@ impl Lane {
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
             self.settle_existing(&sending).await;
             for entry in sending.entries(&sending.elements) {
-                self.send_elements(sending.batch.name(entry));
+                self.send_elements(sending.batch.name(entry)).await;
             }
             let copied = std::mem::take(&mut sending.copied);
             if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
@@ -369,9 +371,15 @@ impl Lane {
     }
 
     /// Hands a key on whose value cannot go by one command.
-    pub(super) fn send_elements(&self, key: &[u8]) {
-        let text = "its payload is longer than the target takes at once (proto-max-bulk-len)";
-        self.tools.ledger.fail(printable(key), text);
+    async fn send_elements(&self, key: &[u8]) {
+        let taken = match &self.tools.hooks.pieces {
+            Some(way) => way.send(key, true).await,
+            None => false,
+        };
+        if !taken {
+            let text = "its payload is longer than the target takes at once (proto-max-bulk-len)";
+            self.tools.ledger.fail(printable(key), text);
+        }
     }
 
     /// What the policy says of keys that the target holds.

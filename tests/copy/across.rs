@@ -3,7 +3,7 @@
 use redis::cmd;
 
 use crate::support::compare::{What, assert_equal, compare};
-use crate::support::dataset::{SAME_NUMBERS, fill};
+use crate::support::dataset::{SAME_NUMBERS, fill, noise};
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::server::{Kind, Server};
 
@@ -157,5 +157,35 @@ fn a_target_that_refuses_the_probes_is_believed_its_version() {
     target.client(0).run(user.arg("~app:*").arg("~keyferry:probe"));
     let url = target.url().replace("://", "://porter:pw@");
     Keyferry::copy(source.url(), &url).args(["--match", "app:*"]).expect(0);
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
+/// Too large to be decoded here, and of a type that the target does not know.
+#[test]
+fn a_large_value_of_a_newer_type_goes_element_by_element() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis62));
+    let mut client = source.client(0);
+    for part in 0..400_u64 {
+        client.run(cmd("RPUSH").arg("list").arg(part).arg(noise(part, 100_000)));
+    }
+    let run = Keyferry::copy(source.url(), target.url()).expect(0);
+    assert_eq!(way(&run, "commands"), 1, "{}", run.frame());
+    let peak = run.report()["process"]["peak_resident_bytes"].as_u64();
+    assert!(peak.is_some_and(|peak| peak < 40_000_000), "less than the value{}", run.frame());
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
+/// It comes compressed, and what it becomes for the target is longer than the target takes.
+#[test]
+fn a_value_that_grows_beyond_the_targets_limit_goes_element_by_element() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis62));
+    target.client(0).run(cmd("CONFIG").arg("SET").arg("proto-max-bulk-len").arg("1mb"));
+    for _ in 0..40 {
+        source.client(0).run(cmd("RPUSH").arg("list").arg(vec![b'x'; 60_000]));
+    }
+    source.client(0).run(cmd("SADD").arg("set").arg("a").arg("b"));
+    let run = Keyferry::copy(source.url(), target.url()).expect(0);
+    run.assert_counts(&[("copied", 2)]);
+    assert_eq!(way(&run, "commands"), 1, "{}", run.frame());
     assert_equal(&source, &target, &[(0, 0)]);
 }

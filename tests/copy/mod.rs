@@ -13,6 +13,7 @@ mod large;
 mod mapping;
 mod merge;
 mod pace;
+mod pieces;
 mod same_server;
 mod short_lived;
 mod source_compression;

@@ -31,6 +31,8 @@ pub(crate) struct Behaviour {
     /// The fault once a request that holds these bytes was passed on, before its answer: the server
     /// does as it is told, the client never hears of it. Only the first such request.
     pub(crate) for_answer_to: Option<(&'static [u8], Fault)>,
+    /// Requests of so many bytes are no such request, whatever they hold.
+    pub(crate) spared: u64,
     /// The largest piece in which bytes are passed on.
     pub(crate) piece: Option<usize>,
     /// A pause before each piece.
@@ -143,6 +145,9 @@ impl Shared {
     /// sent in one piece, so a needle across two pieces isn't looked for.
     fn unanswered(&self, requests: &[u8]) -> Option<Fault> {
         let (needle, fault) = self.behaviour.for_answer_to?;
+        if self.requests.load(Ordering::Relaxed) < self.behaviour.spared {
+            return None;
+        }
         let asked = requests.windows(needle.len()).any(|window| window == needle);
         (asked && self.struck().is_none()).then_some(fault)
     }

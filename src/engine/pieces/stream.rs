@@ -1,0 +1,347 @@
+//! A stream: its entries, groups, consumers and pending entries, and its counters.
+//!
+//! A pending entry can be made only of an entry that exists; those that were deleted from the stream
+//! and are still pending get a placeholder, which is deleted once it is pending. What no command can
+//! set is lost: when a consumer was last seen, and what Redis 8.6 remembers of producers.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::key::Copying;
+use crate::error::{Error, Kind, Result};
+use crate::resp::Value;
+use crate::source::pages::{HELD, Node, PageSize};
+use crate::target::building::is_unknown;
+
+/// Pending entries read at once.
+const PENDING: &[u8] = b"1000";
+/// Entries that are looked for at once: each may be large, and the source holds the answers.
+const LOOKED_FOR: usize = 16;
+/// Entries that are deleted and still pending, at most: 262,144 take some 6 MB here.
+const MOST_DELETED: usize = 1 << 18;
+
+/// The id of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Id(u64, u64);
+
+impl Id {
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (ms, number) = std::str::from_utf8(text).ok()?.split_once('-')?;
+        Some(Self(ms.parse().ok()?, number.parse().ok()?))
+    }
+
+    /// The one behind it; older servers know no open intervals. `None` behind the last of all.
+    fn next(self) -> Option<Self> {
+        match self.1.checked_add(1) {
+            Some(number) => Some(Self(self.0, number)),
+            None => Some(Self(self.0.checked_add(1)?, 0)),
+        }
+    }
+
+    fn text(self) -> String {
+        format!("{}-{}", self.0, self.1)
+    }
+}
+
+/// What XINFO STREAM tells beside entries.
+#[derive(Debug, Default)]
+struct Counters {
+    length: String,
+    last_id: String,
+    /// Redis 7.0 and later.
+    added: Option<String>,
+    greatest_deleted: Option<String>,
+}
+
+/// A group by what XINFO GROUPS tells.
+#[derive(Debug)]
+struct Group {
+    name: Vec<u8>,
+    last_delivered: Vec<u8>,
+    entries_read: Option<i64>,
+}
+
+/// One pending entry.
+struct Pending {
+    id: Id,
+    consumer: Vec<u8>,
+    idle: i64,
+    delivered: i64,
+}
+
+impl Copying<'_> {
+    pub(super) async fn stream(&mut self) -> Result<()> {
+        let counters = self.counters().await?;
+        let groups = self.groups().await?;
+        let mut deleted = BTreeSet::new();
+        // Also where the counters say that nothing was: servers begin to count when they are upgraded.
+        for group in &groups {
+            self.find_deleted(group, &mut deleted).await?;
+        }
+        self.entries(&deleted).await?;
+        if groups.is_empty() && counters.length == "0" {
+            self.empty_stream().await?;
+        }
+        for group in &groups {
+            self.group(group).await?;
+        }
+        for id in &deleted {
+            self.to.add(b"XDEL", &[id.text().as_bytes()]).await?;
+        }
+        self.set_counters(&counters).await
+    }
+
+    async fn counters(&mut self) -> Result<Counters> {
+        self.from.ask(&[b"XINFO", b"STREAM", self.key]);
+        let pairs = self.from.array().await? / 2;
+        let mut told = HashMap::new();
+        for _ in 0..pairs {
+            let name = self.from.name().await?;
+            if matches!(&name[..], b"first-entry" | b"last-entry") {
+                // Of any size.
+                self.from.skip().await?;
+                continue;
+            }
+            match self.from.node(HELD).await? {
+                Node::Bytes(bytes) => {
+                    told.insert(name, String::from_utf8_lossy(&bytes).into_owned());
+                }
+                Node::Integer(number) => {
+                    told.insert(name, number.to_string());
+                }
+                Node::Array(nodes) => {
+                    for _ in 0..nodes {
+                        self.from.skip().await?;
+                    }
+                }
+                Node::Long(_) => while self.from.piece().await?.is_some() {},
+                Node::Null => {}
+            }
+        }
+        let mut take = |name: &str| told.remove(name.as_bytes());
+        Ok(Counters {
+            length: take("length").unwrap_or_default(),
+            last_id: take("last-generated-id").unwrap_or_default(),
+            added: take("entries-added"),
+            greatest_deleted: take("max-deleted-entry-id"),
+        })
+    }
+
+    async fn groups(&mut self) -> Result<Vec<Group>> {
+        let told = self.from.connection.demand(&[b"XINFO", b"GROUPS", self.key]).await?;
+        let groups = told.elements().unwrap_or_default().iter().map(|group| Group {
+            name: field(group, "name").and_then(Value::bytes).unwrap_or_default().to_vec(),
+            last_delivered: field(group, "last-delivered-id")
+                .and_then(Value::bytes)
+                .unwrap_or(b"0-0")
+                .to_vec(),
+            entries_read: field(group, "entries-read").and_then(Value::integer),
+        });
+        Ok(groups.collect())
+    }
+
+    /// A page of a group's pending entries, from an id on.
+    async fn pending(&mut self, group: &Group, from: Id) -> Result<Vec<Pending>> {
+        let start = from.text();
+        let command =
+            [b"XPENDING".as_slice(), self.key, &group.name, start.as_bytes(), b"+", PENDING];
+        let told = self.from.connection.demand(&command).await?;
+        let mut pending = Vec::new();
+        for row in told.elements().unwrap_or_default() {
+            let row = row.elements().unwrap_or_default();
+            let [id, consumer, idle, delivered] = row else {
+                return Err(self.from.unexpected("rows of four"));
+            };
+            let id = id.bytes().and_then(Id::parse);
+            pending.push(Pending {
+                id: id.ok_or_else(|| self.from.unexpected("ids"))?,
+                consumer: consumer.bytes().unwrap_or_default().to_vec(),
+                idle: idle.integer().unwrap_or(0),
+                delivered: delivered.integer().unwrap_or(1),
+            });
+        }
+        Ok(pending)
+    }
+
+    /// The entries of a group that are pending and no longer in the stream.
+    async fn find_deleted(&mut self, group: &Group, deleted: &mut BTreeSet<Id>) -> Result<()> {
+        let mut from = Some(Id(0, 0));
+        while let Some(start) = from {
+            let page = self.pending(group, start).await?;
+            for ids in page.chunks(LOOKED_FOR) {
+                for pending in ids {
+                    let id = pending.id.text();
+                    self.from.ask(&[b"XRANGE", self.key, id.as_bytes(), id.as_bytes()]);
+                }
+                for pending in ids {
+                    let entries = self.from.array().await?;
+                    for _ in 0..entries {
+                        self.from.skip().await?;
+                    }
+                    if entries == 0 {
+                        deleted.insert(pending.id);
+                    }
+                }
+            }
+            if deleted.len() > MOST_DELETED {
+                let text = format!(
+                    "more than {MOST_DELETED} entries are pending in its groups and deleted from it"
+                );
+                return Err(Error::new(Kind::Server, text).advise("acknowledge them (XACK)"));
+            }
+            from = page.last().and_then(|last| last.id.next());
+        }
+        Ok(())
+    }
+
+    async fn entries(&mut self, deleted: &BTreeSet<Id>) -> Result<()> {
+        let mut placeholders = deleted.iter().copied().peekable();
+        let mut size = PageSize::default();
+        let mut from = Some(Id(0, 0));
+        while let Some(start) = from {
+            let (start, count) = (start.text(), size.count().to_string());
+            let ask = [b"XRANGE".as_slice(), self.key, start.as_bytes(), b"+", b"COUNT"];
+            self.from.ask(&[&ask[..], &[count.as_bytes()]].concat());
+            let (entries, before) = (self.from.array().await?, self.to.bytes());
+            from = None;
+            for _ in 0..entries {
+                if self.from.array().await? != 2 {
+                    return Err(self.from.unexpected("entries"));
+                }
+                let text = self.from.name().await?;
+                let id = Id::parse(&text).ok_or_else(|| self.from.unexpected("ids"))?;
+                while let Some(placeholder) = placeholders.next_if(|&placeholder| placeholder < id)
+                {
+                    self.placeholder(placeholder).await?;
+                }
+                let fields = self.from.array().await?;
+                self.to.begin_command(b"XADD", 1 + fields).await?;
+                self.to.argument(&text).await?;
+                for _ in 0..fields {
+                    let node = self.from.node(HELD).await?;
+                    self.argument(node).await?;
+                }
+                self.to.end().await?;
+                from = id.next();
+            }
+            size.learn(entries, (self.to.bytes() - before) as usize);
+            self.keep_pace().await;
+        }
+        for placeholder in placeholders {
+            self.placeholder(placeholder).await?;
+        }
+        Ok(())
+    }
+
+    async fn placeholder(&mut self, id: Id) -> Result<()> {
+        self.to.begin_command(b"XADD", 3).await?;
+        for argument in [id.text().as_bytes(), b"deleted", b""] {
+            self.to.argument(argument).await?;
+        }
+        self.to.end().await
+    }
+
+    /// No command makes an empty stream, but one that had a group is one.
+    async fn empty_stream(&mut self) -> Result<()> {
+        let key = self.to.key().to_vec();
+        let create = [b"XGROUP".as_slice(), b"CREATE", &key, b"none", b"0-0", b"MKSTREAM"];
+        let answer = self.to.make(&create).await?;
+        self.to.accepted(&create, answer)?;
+        self.to.demand(&[b"XGROUP", b"DESTROY", &key, b"none"]).await.map(drop)
+    }
+
+    async fn group(&mut self, group: &Group) -> Result<()> {
+        let key = self.to.key().to_vec();
+        let read = group.entries_read.map(|read| read.to_string());
+        let mut create = vec![b"XGROUP".as_slice(), b"CREATE", &key, &group.name];
+        create.extend([&group.last_delivered[..], b"MKSTREAM"]);
+        let mut answer = Value::Null;
+        if let Some(read) = &read {
+            let with_counter = [&create[..], &[b"ENTRIESREAD", read.as_bytes()]].concat();
+            answer = self.to.make(&with_counter).await?;
+        }
+        // Before Redis 7.0 groups do not count.
+        if read.is_none() || is_unknown(&answer) {
+            answer = self.to.make(&create).await?;
+        }
+        self.to.accepted(&create, answer)?;
+        let ask = [b"XINFO".as_slice(), b"CONSUMERS", self.key, &group.name];
+        let consumers = self.from.connection.demand(&ask).await?;
+        for consumer in consumers.elements().unwrap_or_default() {
+            let name = field(consumer, "name").and_then(Value::bytes).unwrap_or_default();
+            let create = [b"XGROUP".as_slice(), b"CREATECONSUMER", &key, &group.name, name];
+            self.to.demand(&create).await?;
+        }
+        let mut from = Some(Id(0, 0));
+        while let Some(start) = from {
+            let page = self.pending(group, start).await?;
+            for pending in &page {
+                self.claim(group, pending).await?;
+            }
+            from = page.last().and_then(|last| last.id.next());
+        }
+        Ok(())
+    }
+
+    /// Makes an entry pending. IDLE and not TIME: that does not depend on the servers' clocks.
+    async fn claim(&mut self, group: &Group, pending: &Pending) -> Result<()> {
+        let (id, idle) = (pending.id.text(), pending.idle.to_string());
+        let delivered = pending.delivered.to_string();
+        self.to.begin_command(b"XCLAIM", 10).await?;
+        let arguments: [&[u8]; 10] = [
+            &group.name,
+            &pending.consumer,
+            b"0",
+            id.as_bytes(),
+            b"IDLE",
+            idle.as_bytes(),
+            b"RETRYCOUNT",
+            delivered.as_bytes(),
+            b"FORCE",
+            b"JUSTID",
+        ];
+        for argument in arguments {
+            self.to.argument(argument).await?;
+        }
+        self.to.end().await
+    }
+
+    /// The last id, and the counters where the target has them. A source without them is taken as a
+    /// server takes its payload: nothing was ever deleted.
+    async fn set_counters(&mut self, counters: &Counters) -> Result<()> {
+        let key = self.to.key().to_vec();
+        let plain = [b"XSETID".as_slice(), &key, counters.last_id.as_bytes()];
+        let added = counters.added.as_ref().unwrap_or(&counters.length);
+        let deleted = counters.greatest_deleted.as_deref().unwrap_or("0-0");
+        let more =
+            [b"ENTRIESADDED".as_slice(), added.as_bytes(), b"MAXDELETEDID", deleted.as_bytes()];
+        let answer = self.to.ask(&[&plain[..], &more].concat()).await?;
+        if is_unknown(&answer) {
+            return self.to.demand(&plain).await.map(drop);
+        }
+        self.to.accepted(&plain, answer).map(drop)
+    }
+}
+
+/// A field of a flat reply of names and values.
+fn field<'a>(reply: &'a Value, name: &str) -> Option<&'a Value> {
+    let pairs = reply.elements()?.chunks_exact(2);
+    pairs
+        .filter_map(|pair| Some((pair.first()?, pair.get(1)?)))
+        .find(|(key, _)| key.bytes() == Some(name.as_bytes()))
+        .map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_behind_the_last_of_a_millisecond_is_of_the_next() {
+        assert_eq!(Id::parse(b"5-7").and_then(Id::next), Some(Id(5, 8)));
+        assert_eq!(Id(5, u64::MAX).next(), Some(Id(6, 0)));
+        assert_eq!(Id(u64::MAX, u64::MAX).next(), None);
+        assert_eq!(Id::parse(b"5"), None);
+        assert_eq!(Id::parse(b"5--7"), None);
+        assert_eq!(Id(1, 2).text(), "1-2");
+    }
+}
