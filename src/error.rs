@@ -50,6 +50,8 @@ pub enum Kind {
     Refused,
     /// A local file of ours is damaged.
     State,
+    /// A local file cannot be written or read.
+    Local,
     /// The operator asked to stop.
     Cancelled,
 }
@@ -58,7 +60,7 @@ impl Kind {
     /// The process's exit code for this kind (the contract's table).
     pub fn exit_code(self) -> u8 {
         match self {
-            Self::Transport | Self::Protocol | Self::Server => 1,
+            Self::Transport | Self::Protocol | Self::Server | Self::Local => 1,
             Self::Config => 2,
             Self::Connect => 3,
             Self::Refused => 4,

@@ -20,6 +20,8 @@ pub mod command;
 
 pub mod payload;
 
+pub mod rdb;
+
 pub mod config;
 
 pub mod net;

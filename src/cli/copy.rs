@@ -1,20 +1,25 @@
 //! `keyferry copy`: options to plan, plan to engine, report to text.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
 use super::environment;
-use super::shared::{self, Gentleness, Means, Selection, Speech};
-use super::side::{SideOptions, SourceOptions, TargetOptions};
-use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
+use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
+use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
+use crate::config::endpoint::file_path;
+use crate::config::{
+    Comparing, FetchMode, IfExists, Mapping, Plan, Server, SourceCompression, Verify,
+};
 use crate::engine;
+use crate::engine::file::{FilePlan, copy_file};
 use crate::error::{Error, Result, Side};
 
 /// What `copy` takes.
 #[derive(Args)]
 pub(super) struct CopyOptions {
-    /// The server that is read, as a URL [env: SOURCE_REDIS_URL]
+    /// The server that is read, as a URL, or an RDB file [env: SOURCE_REDIS_URL]
     source: Option<String>,
     /// The server that is written, as a URL [env: DESTINATION_REDIS_URL]
     target: Option<String>,
@@ -31,6 +36,9 @@ pub(super) struct CopyOptions {
     /// Copy hashes whose fields expire also to a server where they cannot: the fields stay for ever
     #[arg(long, help_heading = "How it is copied")]
     lossy: bool,
+    /// Copy the server's functions, too (FUNCTION LOAD); they belong to no database
+    #[arg(long, help_heading = "How it is copied")]
+    with_functions: bool,
     /// Write nothing; say what would be done
     #[arg(long, help_heading = "How it is copied")]
     dry_run: bool,
@@ -98,10 +106,94 @@ enum CompressionMode {
     Off,
 }
 
+impl Policy {
+    fn meaning(self) -> IfExists {
+        match self {
+            Self::Replace => IfExists::Replace,
+            Self::Skip => IfExists::Skip,
+            Self::Fail => IfExists::Fail,
+            Self::Merge => IfExists::Merge,
+        }
+    }
+}
+
+impl VerifyMode {
+    fn meaning(self) -> Verify {
+        match self {
+            Self::None => Verify::None,
+            Self::Count => Verify::Count,
+            Self::Full => Verify::Full,
+        }
+    }
+}
+
 /// Runs `copy`.
 pub(super) fn main(options: CopyOptions) -> ExitCode {
     let speech = options.speech.clone();
-    shared::main(&speech, || plan(options), engine::run)
+    let file = options
+        .source
+        .clone()
+        .map_or_else(|| environment::text(url_variable(Side::Source)).ok().flatten(), Some);
+    match file.as_deref().and_then(file_path) {
+        Some(path) => shared::main(&speech, || file_plan(options, path), copy_file),
+        None => shared::main(&speech, || plan(options), engine::run),
+    }
+}
+
+impl Planned for FilePlan {
+    fn servers(&self) -> Vec<&Server> {
+        vec![&self.target]
+    }
+}
+
+/// The plan of a copy from a file.
+fn file_plan(options: CopyOptions, path: &Path) -> Result<FilePlan> {
+    refuse_without_server(&options)?;
+    let (_, target_url) = shared::urls(
+        &options.source,
+        &options.target,
+        &options.source_options,
+        &options.target_options,
+    )?;
+    let target =
+        SideOptions::from(options.target_options).server(Side::Target, target_url.as_deref())?;
+    let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
+    Ok(FilePlan {
+        file: path.to_owned(),
+        mapping: Mapping::new(&options.selection.db, None, target.endpoint.database)?,
+        target,
+        if_exists: options.if_exists.map(Policy::meaning).or(replace),
+        functions: options.with_functions,
+        dry_run: options.dry_run || environment::switch("DRY_RUN")?,
+        lossy: options.lossy,
+        verify: options.verify.meaning(),
+        limits: options.means.limits(&options.gentleness),
+        timeouts: options.means.timeouts(),
+        filter: options.selection.filter(),
+    })
+}
+
+/// What needs a source that answers.
+fn refuse_without_server(options: &CopyOptions) -> Result<()> {
+    let of_source = SideOptions::from(options.source_options.clone());
+    let limits = options.means.limits(&options.gentleness);
+    let asked = [
+        (options.delete_source || environment::switch("CLEAN_UP")?, "--delete-source"),
+        (matches!(options.fetch, FetchWay::Dump), "--fetch dump"),
+        (matches!(options.source_compression, CompressionMode::Off), "--source-compression off"),
+        (limits.source_latency.is_some(), "--max-source-latency"),
+        (matches!(options.if_exists, Some(Policy::Merge)), "--if-exists merge"),
+        (matches!(options.verify, VerifyMode::Full), "--verify full"),
+        (options.speech.differences.is_some(), "--differences"),
+        (of_source.is_given(), "an option --source-…"),
+    ];
+    match asked.iter().find(|(given, _)| *given) {
+        Some((_, option)) => {
+            let text = format!("the source is a file, and {option} needs a server there");
+            Err(Error::config(text).advise("leave it out, or copy from a server"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn plan(options: CopyOptions) -> Result<Plan> {
@@ -118,12 +210,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
     let mapping =
         Mapping::new(&options.selection.db, source.endpoint.database, target.endpoint.database)?;
     let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
-    let if_exists = options.if_exists.map(|policy| match policy {
-        Policy::Replace => IfExists::Replace,
-        Policy::Skip => IfExists::Skip,
-        Policy::Fail => IfExists::Fail,
-        Policy::Merge => IfExists::Merge,
-    });
+    let if_exists = options.if_exists.map(Policy::meaning);
     let delete_source = options.delete_source || environment::switch("CLEAN_UP")?;
     if delete_source && matches!(options.verify, VerifyMode::Full) {
         let text = "--verify full compares with the source, which --delete-source empties";
@@ -140,6 +227,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         if_exists: if_exists.or(replace),
         delete_source,
         lossy: options.lossy,
+        functions: options.with_functions,
         dry_run: options.dry_run || environment::switch("DRY_RUN")?,
         fetch: match options.fetch {
             FetchWay::Auto => FetchMode::Auto,
@@ -149,11 +237,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
             CompressionMode::Keep => SourceCompression::Keep,
             CompressionMode::Off => SourceCompression::Off,
         },
-        verify: match options.verify {
-            VerifyMode::None => Verify::None,
-            VerifyMode::Count => Verify::Count,
-            VerifyMode::Full => Verify::Full,
-        },
+        verify: options.verify.meaning(),
         comparing: Comparing::default(),
         limits: options.means.limits(&options.gentleness),
         timeouts: options.means.timeouts(),

@@ -2,6 +2,7 @@
 //!
 //! One file a subcommand. Only here is anything printed.
 
+mod backup;
 mod bench;
 mod copy;
 mod environment;
@@ -46,6 +47,9 @@ enum Command {
     /// Compare both sides, both ways: keys, types, values, expiries; writes nothing
     #[command(after_long_help = AFTER_HELP)]
     Verify(Box<verify::VerifyOptions>),
+    /// Save a server to an RDB file, which any server of its version loads
+    #[command(after_long_help = AFTER_HELP)]
+    Backup(Box<backup::BackupOptions>),
     /// Measure on throw-away servers: the copy against MIGRATE, REPLICAOF and the source's own limit
     Bench(bench::BenchOptions),
     /// Print a script that completes keyferry's options in a shell
@@ -65,6 +69,7 @@ Endpoints:
   redis://[user[:password]@]host[:port][/db]   plain; valkey:// is the same
   rediss://…                                   TLS; valkeys:// is the same
   unix:///path?db=N                            a unix socket
+  FILE.rdb, file:PATH                          an RDB file: what backup writes and copy reads
   User and password are percent-encoded (@ is %40, / is %2F, # is %23).
 
 Environment:
@@ -77,6 +82,7 @@ Exit codes:
   0 done, every key accounted for      1 finished, but keys failed or sides differ
   2 usage                              3 cannot connect, authenticate or trust
   4 refused for safety, nothing written
+  5 a local file is damaged
   130 interrupted; what was in flight is done
 
 Examples:
@@ -84,6 +90,7 @@ Examples:
   keyferry redis://old redis://new --db 1:0             database 1 into 0
   keyferry verify redis://old redis://new               do both sides agree?
   keyferry rediss://u@old valkeys://new --source-cacert ca.pem --match 'session:*'
+  keyferry backup redis://old old.rdb                   save; keyferry copy old.rdb redis://new
 ";
 
 /// Runs the command line of this process.
@@ -100,6 +107,7 @@ pub fn main() -> ExitCode {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
         Some(Command::Verify(options)) => verify::main(*options),
+        Some(Command::Backup(options)) => backup::main(*options),
         Some(Command::Bench(options)) => bench::main(&options),
         Some(Command::Completions(options)) => {
             let mut script = Vec::new();

@@ -18,7 +18,7 @@ use super::signals::Signals;
 use super::{environment, exit, logging};
 use crate::command::Pattern;
 use crate::config::filter::parse_type;
-use crate::config::{Filter, Limits, Plan, Route, Timeouts};
+use crate::config::{Filter, Limits, Plan, Route, Server, Timeouts};
 use crate::engine::{Ended, Stop};
 use crate::error::{Error, Kind, Result, Side};
 use crate::report::progress::{Progress, Style};
@@ -85,7 +85,7 @@ pub(super) struct Speech {
     report: Option<PathBuf>,
     /// Write every key that differs to this file, as JSON lines: db, target_db, key, kind, what
     #[arg(long, value_name = "FILE")]
-    differences: Option<PathBuf>,
+    pub(super) differences: Option<PathBuf>,
     /// How progress is shown, on stderr
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: ProgressStyle,
@@ -179,11 +179,23 @@ impl Means {
     }
 }
 
+/// What the engine can carry out.
+pub(super) trait Planned {
+    /// The servers it speaks with.
+    fn servers(&self) -> Vec<&Server>;
+}
+
+impl Planned for Plan {
+    fn servers(&self) -> Vec<&Server> {
+        vec![&self.source, &self.target]
+    }
+}
+
 /// Runs a plan that `engine` carries out, from the log's first line to the exit code.
-pub(super) fn main<R: Future<Output = Ended>>(
+pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
     speech: &Speech,
-    plan: impl FnOnce() -> Result<Plan>,
-    engine: impl FnOnce(Plan, Arc<Stats>, Stop) -> R,
+    plan: impl FnOnce() -> Result<P>,
+    engine: impl FnOnce(P, Arc<Stats>, Stop) -> R,
 ) -> ExitCode {
     let as_json = speech.log_format == logging::Format::Json;
     let prepared = voice(speech).and_then(|voice| {
@@ -199,7 +211,7 @@ pub(super) fn main<R: Future<Output = Ended>>(
         Ok(prepared) => prepared,
         Err(error) => return exit::fail(&error, as_json),
     };
-    for server in [&plan.source, &plan.target] {
+    for server in plan.servers() {
         if server.tls.insecure {
             tracing::warn!(
                 "{}: certificates are NOT verified, as --{0}-tls-insecure asks",
@@ -232,10 +244,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     }
 }
 
-async fn run<R: Future<Output = Ended>>(
-    plan: Plan,
+async fn run<P, R: Future<Output = Ended>>(
+    plan: P,
     mut voice: Voice,
-    engine: impl FnOnce(Plan, Arc<Stats>, Stop) -> R,
+    engine: impl FnOnce(P, Arc<Stats>, Stop) -> R,
 ) -> Result<ExitCode> {
     let stop = Stop::default();
     let signals = Signals::install()?;

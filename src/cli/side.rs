@@ -10,7 +10,7 @@ use crate::config::{Address, Endpoint, Secret, Server, TlsOptions};
 use crate::error::{Error, Result, Side};
 
 /// The options of one side, without their prefix.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SideOptions {
     pub(super) username: Option<String>,
     pub(super) password_file: Option<PathBuf>,
@@ -106,6 +106,11 @@ fn password_variable(side: Side) -> &'static str {
 }
 
 impl SideOptions {
+    /// Whether any of them was given.
+    pub(super) fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
     /// Puts URL, service key, options and environment together; the first that says something wins.
     pub(super) fn server(self, side: Side, url: Option<&str>) -> Result<Server> {
         let place = |error: Error| {

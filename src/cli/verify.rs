@@ -71,6 +71,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         if_exists: None,
         delete_source: false,
         lossy: false,
+        functions: false,
         dry_run: false,
         fetch: FetchMode::Auto,
         source_compression: SourceCompression::Keep,

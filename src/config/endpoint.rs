@@ -4,7 +4,7 @@
 //! are percent-decoded; IPv6 stands in brackets. Errors never repeat the text of a password.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -175,9 +175,20 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// The path of a file where an endpoint could stand: `file:PATH`, or what ends in `.rdb`.
+pub fn file_path(text: &str) -> Option<&Path> {
+    let path = match text.strip_prefix("file:") {
+        Some(path) => path,
+        None => Some(text).filter(|text| text.ends_with(".rdb") && !text.contains("://"))?,
+    };
+    Some(Path::new(path))
+}
+
 fn no_scheme(text: &str) -> Error {
-    if text.starts_with("file:") || text.ends_with(".rdb") {
-        return Error::config("RDB files are not supported by this version");
+    if file_path(text).is_some() {
+        return Error::config("a file stands where a server belongs").advise(
+            "keyferry backup SOURCE FILE.rdb makes a file, keyferry copy FILE.rdb TARGET reads it",
+        );
     }
     Error::config("an endpoint starts with redis://, rediss://, valkey://, valkeys:// or unix://")
         .advise("for example redis://localhost:6379, or redis://localhost:6379/3 for database 3")
@@ -330,6 +341,17 @@ mod tests {
         assert_eq!(endpoint.username.as_deref(), Some("u:"));
         assert_eq!(endpoint.password.as_ref().map(Secret::reveal), Some("p@/"));
         assert!(!format!("{endpoint:?}").contains("p@/"));
+    }
+
+    #[test]
+    fn a_file_is_no_endpoint_and_an_endpoint_no_file() {
+        for (text, path) in [("a/b.rdb", "a/b.rdb"), ("file:/x", "/x"), ("file:a.rdb", "a.rdb")] {
+            assert_eq!(file_path(text), Some(Path::new(path)));
+            assert!(Endpoint::parse(text).is_err());
+        }
+        for text in ["redis://h/1?x=.rdb", "redis://u:p@h.rdb", "localhost", "rdb"] {
+            assert_eq!(file_path(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ pub struct Plan {
     pub dry_run: bool,
     /// Fields of hashes may lose their expiries to a target that has none.
     pub lossy: bool,
+    /// Functions are copied, too: they belong to no database.
+    pub functions: bool,
     /// How keys are read.
     pub fetch: FetchMode,
     /// What becomes of the source's compression meanwhile.

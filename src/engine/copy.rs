@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::probe::Probed;
@@ -66,7 +67,15 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts.
-pub(super) async fn join(mut tasks: JoinSet<Result<()>>, run: &Run) -> Result<()> {
+pub(super) async fn join(tasks: JoinSet<Result<()>>, run: &Run) -> Result<()> {
+    join_or_stop(tasks, &run.stop).await
+}
+
+/// Likewise, for what is no run.
+pub(super) async fn join_or_stop(
+    mut tasks: JoinSet<Result<()>>,
+    stop: &CancellationToken,
+) -> Result<()> {
     let mut first = Ok(());
     while let Some(ended) = tasks.join_next().await {
         let result = match ended {
@@ -77,7 +86,7 @@ pub(super) async fn join(mut tasks: JoinSet<Result<()>>, run: &Run) -> Result<()
             }
         };
         if let Err(error) = result {
-            run.stop.cancel();
+            stop.cancel();
             tracing::debug!("stopping: {error}");
             if first.is_ok() {
                 first = Err(error);

@@ -44,7 +44,7 @@ async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger)
 }
 
 /// Asks the target for the types of some keys and counts what would become of them.
-async fn look_at(
+pub(super) async fn look_at(
     target: &mut Connection,
     keys: &Keys,
     policy: IfExists,

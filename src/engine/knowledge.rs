@@ -35,18 +35,20 @@ pub(super) fn family(info: &ServerInfo) -> Option<Family> {
     }
 }
 
-/// What a server of this version takes with its default configuration.
-pub(super) fn of_version(info: &ServerInfo) -> Knowledge {
-    let own = family(info);
-    let versions = match own {
+/// The RDB version that a server of this version writes.
+pub(super) fn rdb_version(info: &ServerInfo) -> u16 {
+    let versions = match family(info) {
         Some(Family::Valkey) => &OF_VALKEY[..],
         _ => &OF_REDIS,
     };
     let version = versions.iter().find(|(first, _)| info.numbers() >= *first);
-    let known = Knowledge::of_version(
-        own.unwrap_or(Family::Redis),
-        version.map_or(OLDEST, |(_, version)| *version),
-    );
+    version.map_or(OLDEST, |(_, version)| *version)
+}
+
+/// What a server of this version takes with its default configuration.
+pub(super) fn of_version(info: &ServerInfo) -> Knowledge {
+    let own = family(info);
+    let known = Knowledge::of_version(own.unwrap_or(Family::Redis), rdb_version(info));
     Knowledge { family: own, ..known }
 }
 

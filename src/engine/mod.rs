@@ -9,6 +9,7 @@
 //! source's latency, and the source's compression, which is put back however a run ends.
 
 mod acquaint;
+pub mod backup;
 mod budget;
 mod compare;
 mod compression;
@@ -16,10 +17,13 @@ mod copy;
 mod database;
 mod dry_run;
 mod expiries;
+pub mod file;
+mod functions;
 mod governor;
 mod guard;
 mod knowledge;
 mod merge;
+mod part_file;
 mod pieces;
 mod probe;
 mod proof;
@@ -239,6 +243,8 @@ async fn run_probed(
         }
         Verify::None | Verify::Count => None,
     };
+    // Before the keys: an application may call one as soon as it finds its keys.
+    functions::carry(run, &probed).await?;
     if run.plan.source_compression == SourceCompression::Off {
         compression.turn_off(run, &probed).await?;
     }
@@ -247,6 +253,11 @@ async fn run_probed(
     compression.put_back(abort).await;
     copied?;
     expiries::settle(run, &probed).await?;
+    if !cancel.is_cancelled()
+        && let Err(error) = functions::tell_of_rest(run, &probed).await
+    {
+        tracing::debug!("whether there are functions is not known: {error}");
+    }
     if run.plan.verify == Verify::None || cancel.is_cancelled() {
         return Ok(Verified::none());
     }

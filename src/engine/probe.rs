@@ -91,7 +91,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     refuse_cluster(&at_target, &target_info)?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
-    refuse_occupied(run, &routes, &target_info, &at_target)?;
+    refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
         let clocks = tokio::join!(clock_offset(source), clock_offset(target));
@@ -186,8 +186,13 @@ fn refuse_same(
             );
         }
     }
+    refuse_shared(run.plan.if_exists, routes)
+}
+
+/// Several databases that would go into one, with nothing said about it.
+pub(super) fn refuse_shared(if_exists: Option<IfExists>, routes: &[Route]) -> Result<()> {
     let shared = shared_targets(routes);
-    if let Some(target) = shared.first().filter(|_| run.plan.if_exists.is_none()) {
+    if let Some(target) = shared.first().filter(|_| if_exists.is_none()) {
         return Err(Error::config(format!("several databases would go into database {target}")).advise(
             "say what happens to a key that comes twice: --if-exists replace, skip, fail or merge",
         ));
@@ -195,13 +200,13 @@ fn refuse_same(
     Ok(())
 }
 
-fn refuse_occupied(
-    run: &Run,
+pub(super) fn refuse_occupied(
+    if_exists: Option<IfExists>,
     routes: &[Route],
     target: &ServerInfo,
     connection: &Connection,
 ) -> Result<()> {
-    if run.plan.if_exists.is_some() {
+    if if_exists.is_some() {
         return Ok(());
     }
     let occupied: Vec<String> = routes
@@ -277,7 +282,7 @@ pub(super) struct Looks {
 
 pub(super) struct Offset {
     /// How far the server's clock is ahead of ours.
-    ahead_ms: i64,
+    pub(super) ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
     unsure_ms: i64,
 }
@@ -301,7 +306,7 @@ pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Looks> {
     Ok(looks)
 }
 
-fn unix_ms() -> i64 {
+pub(super) fn unix_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
@@ -332,7 +337,7 @@ pub(super) async fn readable(source: &mut Connection) -> Result<Readable> {
 }
 
 /// What may be written to the target.
-struct Writable {
+pub(super) struct Writable {
     by_value: bool,
     may_expire: bool,
 }
@@ -340,7 +345,7 @@ struct Writable {
 /// Tries commands that are wrong on purpose and write nothing: an empty payload is never restored, an
 /// option that is none, a value without a key, a time that is none. But what is not permitted, on a
 /// full server or on a read-only replica is refused for that reason first.
-async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
+pub(super) async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
     if dry_run {
         return Ok(Writable { by_value: false, may_expire: false });
     }

@@ -218,6 +218,18 @@ impl Connection {
         }
     }
 
+    /// Some bytes as they come, at most so many: for what is not told as replies. All replies before
+    /// have to be taken. Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`Self::turn_within`].
+    pub async fn next_raw(&mut self, most: usize, stop: &CancellationToken) -> Result<Bytes> {
+        while self.input.filled().is_empty() {
+            self.turn_within(stop).await?;
+        }
+        Ok(self.input.take(most))
+    }
+
     /// A turn that does something before the peer's time is up.
     ///
     /// # Errors

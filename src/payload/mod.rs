@@ -34,6 +34,7 @@ mod writer;
 
 pub use classify::{Policy, Reason, Reencoded, Way, classify, reencode};
 pub use crc64::checksum;
+pub(crate) use crc64::update as add_to_checksum;
 pub use decode::{MOST_DECODED_BYTES, decode, decode_body};
 pub use digest::{digest, digest_payload, same_meaning};
 pub use encode::{Encoded, Losses, Refusal, encode};
@@ -41,12 +42,17 @@ pub use footer::{FOOTER_BYTES, Footer};
 pub use kind::{Family, Kind, means_the_same_to_all};
 pub use knowledge::{DEFAULT_LONGEST_BULK, Knowledge, Numbers};
 pub use lzf::LONGEST_STRING;
+pub(crate) use module::skip as skip_module;
+pub(crate) use module::skip_words as skip_module_words;
 pub use probe::{Probe, ProbeOf, probes};
+pub(crate) use reader::Input;
 pub use stream::{Consumer, Entry};
 pub use stream::{Counters, Group, Idempotency, Pending, Producer, StreamId, StreamState};
 pub use value::{Field, Scored, Stream, Value};
 pub use visit::{Pair, Part, visit, visit_body};
+pub(crate) use walk::skip_value;
 pub use walk::{walk, walk_body};
+pub(crate) use writer::{number as write_number, string as write_string};
 
 use thiserror::Error;
 

@@ -3,7 +3,7 @@
 //! Layout: `rdbLoadCheckModuleValue` in Redis's `rdb.c`. Values of before Redis 4.0's release have
 //! no such types and cannot be passed over.
 
-use super::reader::Reader;
+use super::reader::Input;
 use super::{PayloadError, Result};
 
 const END: u64 = 0;
@@ -14,29 +14,31 @@ const DOUBLE: u64 = 4;
 const STRING: u64 = 5;
 
 /// Reads up to the end of a module's value, from its module's id on.
-pub(crate) fn skip(reader: &mut Reader<'_>) -> Result<()> {
+pub(crate) fn skip<I: Input>(reader: &mut I) -> Result<(), I::Error> {
     // Nine characters of six bits for the name, ten bits for the version of its encoding.
     reader.number()?;
+    skip_words(reader)
+}
+
+/// Reads words up to the one that says that they end.
+pub(crate) fn skip_words<I: Input>(reader: &mut I) -> Result<(), I::Error> {
     loop {
         match reader.number()? {
             END => return Ok(()),
             SIGNED | UNSIGNED => {
                 reader.number()?;
             }
-            FLOAT => {
-                reader.array::<4>("a module's number")?;
-            }
-            DOUBLE => {
-                reader.array::<8>("a module's number")?;
-            }
-            STRING => reader.skip_string()?,
-            _ => return Err(PayloadError::Malformed("a module's word of unknown type")),
+            FLOAT => reader.pass(4, "a module's number")?,
+            DOUBLE => reader.pass(8, "a module's number")?,
+            STRING => reader.pass_string()?,
+            _ => return Err(PayloadError::Malformed("a module's word of unknown type").into()),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::reader::Reader;
     use super::*;
 
     #[test]
@@ -46,7 +48,7 @@ mod tests {
         let bytes = [&id[..], words, b"rest"].concat();
         let mut reader = Reader::new(&bytes);
         skip(&mut reader).unwrap();
-        assert_eq!(reader.left(), 4);
+        assert_eq!(Reader::left(&reader), 4);
         for length in 0..id.len() + words.len() {
             assert!(skip(&mut Reader::new(&bytes[..length])).is_err(), "cut to {length}");
         }

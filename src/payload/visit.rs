@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use super::kind::{self, Family, Kind, Type};
 use super::packed::{self, Intset, Item, Listpack, Ziplist, Zipmap};
-use super::reader::Reader;
+use super::reader::{Input, Reader};
 use super::stream::{self, StreamId, StreamState};
 use super::{PayloadError, Result, footer};
 
@@ -172,12 +172,17 @@ fn score(text: &[u8]) -> Result<f64> {
 }
 
 /// A score as text with its length before it; three lengths stand for what has no digits.
-pub(super) fn text_score(reader: &mut Reader<'_>) -> Result<f64> {
+pub(super) fn text_score<I: Input>(reader: &mut I) -> Result<f64, I::Error> {
     Ok(match reader.byte("a score")? {
         253 => f64::NAN,
         254 => f64::INFINITY,
         255 => f64::NEG_INFINITY,
-        length => score(reader.take(usize::from(length), "a score")?)?,
+        length => {
+            let mut room = [0; 252];
+            let text = room.get_mut(..usize::from(length)).unwrap_or_default();
+            reader.fill(text, "a score")?;
+            score(text)?
+        }
     })
 }
 

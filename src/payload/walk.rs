@@ -2,7 +2,7 @@
 //! ones as many as they have elements. Nothing is unpacked.
 
 use super::kind::{self, Family, Kind, Type};
-use super::reader::Reader;
+use super::reader::{Input, Reader};
 use super::{PayloadError, Result, footer, module, stream};
 
 /// Checks that a payload's value ends exactly where its footer begins. The checksum is not looked
@@ -28,72 +28,85 @@ pub fn walk(payload: &[u8]) -> Result<Kind> {
 pub fn walk_body(bytes: &[u8], version: u16) -> Result<usize> {
     let mut reader = Reader::new(bytes);
     let byte = reader.byte("its type")?;
-    skip(&mut reader, Type::of(byte, version)?)?;
+    skip_value(&mut reader, byte, version)?;
     Ok(bytes.len() - reader.left())
 }
 
-fn skip(reader: &mut Reader<'_>, of: Type) -> Result<()> {
+/// Passes over the value of a type byte that was read already. Of what lies elsewhere than in memory
+/// only a few bytes are needed at a time.
+///
+/// # Errors
+/// As [`walk_body`], and what can go wrong with the input.
+pub(crate) fn skip_value<I: Input>(
+    reader: &mut I,
+    byte: u8,
+    version: u16,
+) -> Result<Kind, I::Error> {
+    let of = Type::of(byte, version)?;
+    skip(reader, of)?;
+    Ok(of.kind)
+}
+
+fn skip<I: Input>(reader: &mut I, of: Type) -> Result<(), I::Error> {
     match (of.family, of.byte) {
-        (None, kind::LIST | kind::SET | kind::LIST_QUICKLIST) => {
-            each(reader, 1, Reader::skip_string)
-        }
+        (None, kind::LIST | kind::SET | kind::LIST_QUICKLIST) => each(reader, 1, I::pass_string),
         (None, kind::HASH) => each(reader, 2, |reader| {
-            reader.skip_string()?;
-            reader.skip_string()
+            reader.pass_string()?;
+            reader.pass_string()
         }),
         (None, kind::ZSET) => each(reader, 2, |reader| {
-            reader.skip_string()?;
+            reader.pass_string()?;
             super::visit::text_score(reader).map(|_| ())
         }),
         (None, kind::ZSET_2) => each(reader, 9, |reader| {
-            reader.skip_string()?;
-            reader.double().map(|_| ())
+            reader.pass_string()?;
+            reader.pass(8, "a score")
         }),
         (None, kind::LIST_QUICKLIST_2) => each(reader, 2, |reader| {
             reader.number()?;
-            reader.skip_string()
+            reader.pass_string()
         }),
         (None, kind::MODULE_2) => module::skip(reader),
         (None, kind::MODULE_PRE_GA) => {
-            Err(PayloadError::Opaque("a module's value of before Redis 4.0"))
+            Err(PayloadError::Opaque("a module's value of before Redis 4.0").into())
         }
         (_, kind::STREAM | kind::STREAM_2 | kind::STREAM_3 | kind::REDIS_STREAM_4) => {
             stream::skip(reader, of.byte)
         }
         (Some(Family::Valkey), kind::VALKEY_HASH_2) => each(reader, 10, |reader| {
-            reader.skip_string()?;
-            reader.skip_string()?;
-            reader.milliseconds().map(|_| ())
+            reader.pass_string()?;
+            reader.pass_string()?;
+            reader.pass(8, "a time")
         }),
         (Some(Family::Redis), kind::REDIS_HASH_METADATA_PRE_GA) => expiring_fields(reader),
         (Some(Family::Redis), kind::REDIS_HASH_METADATA) => {
-            reader.milliseconds()?;
+            reader.pass(8, "a time")?;
             expiring_fields(reader)
         }
         (Some(Family::Redis), kind::REDIS_HASH_LISTPACK_EX) => {
-            reader.milliseconds()?;
-            reader.skip_string()
+            reader.pass(8, "a time")?;
+            reader.pass_string()
         }
         // What is left is one string: a plain one, or a container in one block.
-        _ => reader.skip_string(),
+        _ => reader.pass_string(),
     }
 }
 
-fn expiring_fields(reader: &mut Reader<'_>) -> Result<()> {
+fn expiring_fields<I: Input>(reader: &mut I) -> Result<(), I::Error> {
     each(reader, 3, |reader| {
         reader.number()?;
-        reader.skip_string()?;
-        reader.skip_string()
+        reader.pass_string()?;
+        reader.pass_string()
     })
 }
 
 /// Reads a count and as many elements, each of at least that many bytes.
-fn each<'a>(
-    reader: &mut Reader<'a>,
+fn each<I: Input>(
+    reader: &mut I,
     least: usize,
-    mut element: impl FnMut(&mut Reader<'a>) -> Result<()>,
-) -> Result<()> {
-    for _ in 0..reader.count(least)? {
+    mut element: impl FnMut(&mut I) -> Result<(), I::Error>,
+) -> Result<(), I::Error> {
+    for _ in 0..reader.elements(least)? {
         element(reader)?;
     }
     Ok(())

@@ -46,7 +46,7 @@ pub struct Peer {
 /// What the verification found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
-    /// `none`, `count`, `full` or `sample`.
+    /// `none`, `count`, `full` or `sample`; of a backup `read-back`.
     pub mode: &'static str,
     /// Keys of the source that the target lacks.
     pub missing: u64,

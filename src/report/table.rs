@@ -35,8 +35,12 @@ pub fn summary(report: &Report) -> String {
 fn headline(report: &Report) -> String {
     let keys = &report.keys;
     let compares = report.command == VERIFY;
-    let (verb, worked) =
-        if compares { ("compared", keys.compared) } else { ("copied", keys.copied) };
+    let backup = report.command == "backup";
+    let (verb, worked) = match () {
+        () if compares => ("compared", keys.compared),
+        () if backup => ("saved", keys.copied),
+        () => ("copied", keys.copied),
+    };
     let seconds = report.seconds.max(0.001);
     let took = units::duration(Duration::from_secs_f64(report.seconds.max(0.0)));
     let moved = format!(
@@ -47,6 +51,11 @@ fn headline(report: &Report) -> String {
         units::bytes((report.bytes as f64 / seconds) as u64),
     );
     match report.outcome {
+        // A backup is whole or not there.
+        Outcome::Interrupted if backup => "INTERRUPTED: no file is left".to_owned(),
+        Outcome::Incomplete if backup && report.error.is_some() => {
+            "FAILED: no file is left".to_owned()
+        }
         Outcome::Complete => format!("Done: {verb} {moved}"),
         Outcome::Incomplete if compares && !report.verified.agrees() => {
             format!("THE SIDES DIFFER: {verb} {moved}")

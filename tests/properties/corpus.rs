@@ -88,6 +88,11 @@ fn reencode_corpus_holds() {
 }
 
 #[test]
+fn rdb_file_corpus_holds() {
+    replay("rdb_file");
+}
+
+#[test]
 fn streams_of_other_corpora_equal_the_oracle_too() {
     for (name, input) in files("decode_split") {
         println!("fuzz/corpus/decode_split/{name}");

@@ -60,6 +60,7 @@ pub(crate) struct Setup {
     password: Option<String>,
     tls: bool,
     socket: bool,
+    rdb: Option<PathBuf>,
 }
 
 /// A running server.
@@ -78,7 +79,7 @@ pub(crate) struct Server {
 impl Setup {
     /// A server of this kind.
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, arguments: Vec::new(), password: None, tls: false, socket: false }
+        Self { kind, arguments: Vec::new(), password: None, tls: false, socket: false, rdb: None }
     }
 
     /// One more option with its value, as in `--maxmemory 5mb`.
@@ -91,6 +92,12 @@ impl Setup {
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.option("--requirepass", password)
+    }
+
+    /// Loads a copy of this file when it starts.
+    pub(crate) fn rdb(mut self, path: &Path) -> Self {
+        self.rdb = Some(path.to_owned());
+        self
     }
 
     /// Also listens on a unix socket.
@@ -130,6 +137,9 @@ impl Setup {
 
     fn try_start(&self) -> Option<Server> {
         let directory = TempDir::new().expect("a temporary directory");
+        if let Some(path) = &self.rdb {
+            std::fs::copy(path, directory.path().join("dump.rdb")).expect("the file is copied");
+        }
         let port = free_port();
         let tls_port = if self.tls { free_port() } else { 0 };
         let log = std::fs::File::create(directory.path().join("log")).expect("a log file");

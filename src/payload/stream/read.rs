@@ -4,7 +4,7 @@ use super::{
     Consumer, Counters, Group, Idempotency, Pending, Producer, StreamId, StreamState, nodes,
 };
 use crate::payload::kind::{REDIS_STREAM_4, STREAM_2, STREAM_3};
-use crate::payload::reader::Reader;
+use crate::payload::reader::{Input, Reader};
 use crate::payload::visit::Part;
 use crate::payload::{PayloadError, Result};
 
@@ -18,33 +18,33 @@ const ID_BYTES: usize = 16;
 const MOST_NAME_BYTES: usize = 256 * 1024 * 1024;
 
 /// Finds the end of a stream's body.
-pub(crate) fn skip(reader: &mut Reader<'_>, byte: u8) -> Result<()> {
-    for _ in 0..reader.count(2)? {
-        reader.skip_string()?;
-        reader.skip_string()?;
+pub(crate) fn skip<I: Input>(reader: &mut I, byte: u8) -> Result<(), I::Error> {
+    for _ in 0..reader.elements(2)? {
+        reader.pass_string()?;
+        reader.pass_string()?;
     }
     // The length and the last id; then first id, largest deleted id, entries added.
     numbers(reader, if byte >= STREAM_2 { 3 + 5 } else { 3 })?;
-    for _ in 0..reader.count(5)? {
-        reader.skip_string()?;
+    for _ in 0..reader.elements(5)? {
+        reader.pass_string()?;
         numbers(reader, if byte >= STREAM_2 { 3 } else { 2 })?;
-        for _ in 0..reader.count(PENDING_BYTES)? {
-            reader.take(16 + 8, "a pending entry")?;
+        for _ in 0..reader.elements(PENDING_BYTES)? {
+            reader.pass(16 + 8, "a pending entry")?;
             reader.number()?;
         }
-        for _ in 0..reader.count(10)? {
-            reader.skip_string()?;
-            reader.take(if byte >= STREAM_3 { 16 } else { 8 }, "a consumer")?;
-            let pending = reader.count(ID_BYTES)?;
-            reader.take(pending * ID_BYTES, "a pending entry")?;
+        for _ in 0..reader.elements(10)? {
+            reader.pass_string()?;
+            reader.pass(if byte >= STREAM_3 { 16 } else { 8 }, "a consumer")?;
+            let pending = reader.elements(ID_BYTES)?;
+            reader.pass(pending * ID_BYTES as u64, "a pending entry")?;
         }
     }
     if byte >= REDIS_STREAM_4 {
         numbers(reader, 2)?;
-        for _ in 0..reader.count(2)? {
-            reader.skip_string()?;
-            for _ in 0..reader.count(3)? {
-                reader.skip_string()?;
+        for _ in 0..reader.elements(2)? {
+            reader.pass_string()?;
+            for _ in 0..reader.elements(3)? {
+                reader.pass_string()?;
                 numbers(reader, 2)?;
             }
         }
@@ -53,7 +53,7 @@ pub(crate) fn skip(reader: &mut Reader<'_>, byte: u8) -> Result<()> {
     Ok(())
 }
 
-fn numbers(reader: &mut Reader<'_>, count: usize) -> Result<()> {
+fn numbers<I: Input>(reader: &mut I, count: usize) -> Result<(), I::Error> {
     (0..count).try_for_each(|_| reader.number().map(|_| ()))
 }
 

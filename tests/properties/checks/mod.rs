@@ -11,6 +11,7 @@ pub mod oracle;
 pub mod pattern;
 pub mod payload;
 pub mod payload_decode;
+pub mod rdb_file;
 pub mod reencode;
 pub mod round_trip;
 pub mod walk;
@@ -19,7 +20,7 @@ pub mod walk;
 pub type Check = fn(&[u8]);
 
 /// The fuzz targets by name; `fuzz/corpus/NAME/` holds the hand-made inputs of each.
-pub const ALL: [(&str, Check); 8] = [
+pub const ALL: [(&str, Check); 9] = [
     ("decode", decode::check),
     ("decode_split", decode_split::check),
     ("round_trip", round_trip::check),
@@ -28,6 +29,7 @@ pub const ALL: [(&str, Check); 8] = [
     ("walk", walk::check),
     ("payload_decode", payload_decode::check),
     ("reencode", reencode::check),
+    ("rdb_file", rdb_file::check),
 ];
 
 /// Cuts an input at its first `|` into what steers the check and what the check is about; without

@@ -1,0 +1,107 @@
+//! `keyferry backup`: a server saved to an RDB file.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
+use super::side::{SideOptions, SourceOptions};
+use crate::config::{FetchMode, Mapping, Server};
+use crate::engine::backup::{BackupPlan, backup};
+use crate::error::{Error, Result, Side};
+
+/// What `backup` takes.
+#[derive(Args)]
+pub(super) struct BackupOptions {
+    /// The server that is saved, as a URL
+    source: String,
+    /// The file that is made, readable by its owner only; one that exists is never overwritten
+    file: OsString,
+
+    #[command(flatten, next_help_heading = "What is saved")]
+    selection: Selection,
+
+    /// How the file is made
+    #[arg(long, value_name = "WAY", default_value = "auto", help_heading = "How it is saved")]
+    fetch: FetchWay,
+    #[command(flatten, next_help_heading = "How it is saved")]
+    means: Means,
+
+    #[command(flatten, next_help_heading = "Gentle to the source")]
+    gentleness: Gentleness,
+
+    #[command(flatten, next_help_heading = "What is said")]
+    speech: Speech,
+
+    #[command(flatten)]
+    source_options: SourceOptions,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum FetchWay {
+    /// The source's own file, as a replica gets it; of SCAN and DUMP where it hands none out, only a
+    /// part is meant, or a rate of keys is to be kept
+    Auto,
+    /// Of SCAN and DUMP
+    Dump,
+}
+
+impl Planned for BackupPlan {
+    fn servers(&self) -> Vec<&Server> {
+        vec![&self.source]
+    }
+}
+
+/// Runs `backup`.
+pub(super) fn main(options: BackupOptions) -> ExitCode {
+    let speech = options.speech.clone();
+    shared::main(&speech, || plan(options), backup)
+}
+
+fn plan(options: BackupOptions) -> Result<BackupPlan> {
+    let url = Some(options.source.as_str());
+    let source = SideOptions::from(options.source_options).server(Side::Source, url)?;
+    if let Some((number, Some(into))) = options.selection.db.iter().find(|(_, into)| into.is_some())
+    {
+        let text = format!("--db {number}:{into}: in a file every database keeps its number");
+        return Err(Error::config(text).advise("give another number when the file is copied"));
+    }
+    if options.speech.differences.is_some() {
+        return Err(Error::config("--differences: a backup compares nothing"));
+    }
+    let limits = options.means.limits(&options.gentleness);
+    if limits.source_latency.is_some() {
+        let text = "--max-source-latency is not kept by a backup";
+        return Err(Error::config(text).advise("use --max-rate or --max-keys-rate"));
+    }
+    Ok(BackupPlan {
+        databases: Mapping::new(&options.selection.db, source.endpoint.database, None)?,
+        source,
+        file: file(&options.file)?,
+        filter: options.selection.filter(),
+        fetch: match options.fetch {
+            FetchWay::Auto => FetchMode::Auto,
+            FetchWay::Dump => FetchMode::Dump,
+        },
+        limits,
+        timeouts: options.means.timeouts(),
+    })
+}
+
+/// The path that is meant by `PATH` or `file:PATH`. A URL may hold a password, and is no name of a
+/// file.
+fn file(text: &OsString) -> Result<PathBuf> {
+    let bytes = text.as_bytes();
+    let path = bytes.strip_prefix(b"file:").unwrap_or(bytes);
+    if path.windows(3).any(|part| part == b"://") {
+        let text = "the second argument names a server, where a file belongs";
+        return Err(Error::config(text).advise("write keyferry backup SOURCE FILE.rdb"));
+    }
+    if path.is_empty() {
+        return Err(Error::config("the file has no name"));
+    }
+    Ok(PathBuf::from(OsString::from_vec(path.to_vec())))
+}

@@ -1,0 +1,213 @@
+//! `backup`: a source becomes an RDB file, and is read back before it is called done.
+//!
+//! ```text
+//! whole, and the source hands it out:  replica ── pieces ──> part file ─┐
+//! else:  scan ──> keys ──> fetch × n ──> channel ──> rdb::Writer ──────┴─> read back ──> its name
+//! ```
+//!
+//! The first is the source as it was at one moment. In the second every key is as it was at some
+//! moment of the run.
+
+mod dump;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::part_file::{PartFile, shown};
+use super::{Ended, Stop};
+use crate::command::ServerInfo;
+use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{PIECES, Pace, Piece};
+use crate::net::{Connection, Connector, connect};
+use crate::rdb::Summary;
+use crate::report::json::{Outcome, Peer, Report, Verified};
+use crate::report::{Count, Ledger, Stats};
+use crate::source::replica::{self, Begun, Snapshot};
+use write::Written;
+
+/// What is saved, and where.
+#[derive(Clone, Debug)]
+pub struct BackupPlan {
+    /// The server that is read.
+    pub source: Server,
+    /// The file that is written.
+    pub file: PathBuf,
+    /// Which databases.
+    pub databases: Mapping,
+    /// Which keys.
+    pub filter: Filter,
+    /// Whether the source's own file is asked for.
+    pub fetch: FetchMode,
+    /// Connections, bounds, pace.
+    pub limits: Limits,
+    /// How long the source may be silent.
+    pub timeouts: Timeouts,
+}
+
+impl BackupPlan {
+    /// Whether all of the source is meant.
+    fn is_whole(&self) -> bool {
+        self.databases == Mapping::All && self.filter.is_all()
+    }
+}
+
+/// What the tasks of a backup share.
+struct Backup {
+    plan: BackupPlan,
+    source: Connector,
+    info: ServerInfo,
+    stats: Arc<Stats>,
+    stop: CancellationToken,
+    pace: Option<Arc<Pace>>,
+}
+
+/// Saves to a file, or, once it is to end, leaves nothing behind.
+pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended {
+    let Stop { drain, abort } = stop.into();
+    let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
+    let endpoint = format!("file:{}", shown(&plan.file));
+    let mut target = Peer { endpoint, ..Peer::default() };
+    let work = save(plan, stats.clone(), &drain, &mut source);
+    let result = tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            drain.cancel();
+            Err(Error::new(Kind::Cancelled, "stopped at once"))
+        }
+        result = work => result,
+    };
+    let described = result.as_ref().map(Summary::describe).unwrap_or_default();
+    target.server = described;
+    let mut report = Report::new("backup", source, target, &stats);
+    report.outcome = match &result {
+        Err(error) if error.kind() == Kind::Refused => Outcome::Refused,
+        Err(_) if drain.is_cancelled() => Outcome::Interrupted,
+        Err(_) => Outcome::Incomplete,
+        Ok(_) if report.keys.failed > 0 || report.keys.settled() != report.keys.scanned => {
+            Outcome::Incomplete
+        }
+        Ok(_) => Outcome::Complete,
+    };
+    if result.is_ok() {
+        report.verified = Verified { mode: "read-back", ..Verified::none() };
+    }
+    let error = result.err().filter(|_| report.outcome != Outcome::Interrupted);
+    report.error = error.as_ref().map(Error::to_string);
+    Ended { report, error }
+}
+
+async fn save(
+    plan: BackupPlan,
+    stats: Arc<Stats>,
+    drain: &CancellationToken,
+    source: &mut Peer,
+) -> Result<Summary> {
+    // Before anything is asked of the source: a file that cannot be is better known now.
+    let part = PartFile::create(&plan.file)?;
+    let (limits, stop) = (plan.limits, drain.child_token());
+    let connector = Connector::new(&plan.source, plan.timeouts)?;
+    let mut connection = connect(&connector, 0).await?;
+    let info = info(&mut connection).await?;
+    source.server = info.server();
+    tracing::info!("source is {}", source.server);
+    if info.cluster {
+        tracing::warn!("the source is a cluster node; only the keys that it holds are saved");
+    }
+    let pace = limits.paced().then(|| {
+        Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
+    });
+    let backup = Backup { plan, source: connector, info, stats, stop, pace };
+    let snapshot = match backup.plan.fetch {
+        // A rate of keys cannot be kept where nobody sees them pass.
+        FetchMode::Auto if backup.plan.is_whole() && limits.keys_per_second.is_none() => {
+            backup.snapshot(connection).await?
+        }
+        _ => None,
+    };
+    let written = match snapshot {
+        Some(snapshot) => backup.take(snapshot, part).await?,
+        None => dump::save(&backup, part).await?,
+    };
+    if backup.stop.is_cancelled() {
+        return Err(Error::new(Kind::Cancelled, "stopped"));
+    }
+    written.part.publish()?;
+    Ok(written.summary)
+}
+
+async fn info(connection: &mut Connection) -> Result<ServerInfo> {
+    let reply = connection.demand(&[b"INFO"]).await?;
+    Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
+}
+
+impl Backup {
+    /// The source's own file, if it hands it out.
+    async fn snapshot(&self, connection: Connection) -> Result<Option<Box<Snapshot>>> {
+        let valkey = self.info.family == "valkey";
+        match replica::begin(connection, valkey, &self.stop).await? {
+            Begun::Snapshot(snapshot) => Ok(Some(snapshot)),
+            Begun::Refused(why) => {
+                tracing::warn!(
+                    "the source does not hand out its RDB file ({why}); it is made of SCAN and \
+                     DUMP: each key as it is when it is read"
+                );
+                Ok(None)
+            }
+        }
+    }
+
+    /// Writes the source's own file.
+    async fn take(&self, mut snapshot: Box<Snapshot>, part: PartFile) -> Result<Written> {
+        for (&database, keyspace) in &self.info.keyspace {
+            self.stats.database(database, database, keyspace.keys);
+        }
+        let (sender, pieces) = mpsc::channel(PIECES);
+        let writing = spawn_blocking(move || write::pieces(part, pieces));
+        let came = self.pass(&mut snapshot, &sender).await;
+        drop(sender);
+        let written = whole(writing, came).await?;
+        for section in &written.summary.sections {
+            let known =
+                self.stats.databases().into_iter().find(|d| d.source_db == section.database);
+            let counters = known.unwrap_or_else(|| {
+                self.stats.database(section.database, section.database, section.keys)
+            });
+            let ledger = Ledger::new(self.stats.clone(), counters);
+            ledger.add(Count::Scanned, section.keys);
+            ledger.add(Count::Copied, section.keys);
+            ledger.add_bytes(section.bytes);
+        }
+        Ok(written)
+    }
+
+    async fn pass(&self, snapshot: &mut Snapshot, to: &mpsc::Sender<Piece>) -> Result<()> {
+        while let Some(piece) = snapshot.next(&self.stop).await? {
+            if let Some(pace) = &self.pace {
+                pace.pass(0, piece.len() as u64).await;
+            }
+            if to.send(Piece::Bytes(piece)).await.is_err() {
+                // The writer has ended, and says why.
+                return Ok(());
+            }
+        }
+        let _ = to.send(Piece::End(None)).await;
+        Ok(())
+    }
+}
+
+/// Waits for the thread that writes. A file that cannot be written is the reason also where reading
+/// was stopped by that.
+async fn whole(writing: JoinHandle<Result<Option<Written>>>, read: Result<()>) -> Result<Written> {
+    let written = writing.await.unwrap_or_else(|panic| {
+        Err(Error::new(Kind::Local, format!("a task ended unexpectedly: {panic}"))
+            .advise("this is a mistake in keyferry; please report it"))
+    })?;
+    read?;
+    written.ok_or_else(|| Error::new(Kind::Cancelled, "stopped"))
+}

@@ -1,0 +1,349 @@
+//! `copy FILE TARGET`: what was saved goes into a server.
+//!
+//! ```text
+//! read once, whole ──> probe target ──> functions ──> for each database: thread ──> lane × n ──> proof
+//! ```
+//!
+//! The first reading finds damage before anything is written. The databases follow one after the
+//! other, as the file has them; the lanes are those that copies between servers have.
+
+mod proof;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::copy::join_or_stop;
+use super::part_file::shown;
+use super::{Ended, Stop, functions, knowledge, probe};
+use crate::command::ServerInfo;
+use crate::config::mapping::Route;
+use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
+use crate::error::{Error, Kind, Result, Side};
+use crate::flow::{Pace, channel};
+use crate::net::{Connection, Connector, Link, connect};
+use crate::rdb::{Section, Summary, Version};
+use crate::report::json::{Outcome, Peer, Report, Verified};
+use crate::report::{Ledger, Stats};
+use crate::source::file::{Opened, Reading};
+use crate::target::crossing::Crossing;
+use crate::target::restore::{Hooks, Lane, Tools};
+
+/// What is copied from a file, and where.
+#[derive(Clone, Debug)]
+pub struct FilePlan {
+    /// The file that is read.
+    pub file: PathBuf,
+    /// The server that is written.
+    pub target: Server,
+    /// Which database goes where.
+    pub mapping: Mapping,
+    /// Which keys are meant.
+    pub filter: Filter,
+    /// What happens to a key the target holds; `None`: the target databases must be empty.
+    pub if_exists: Option<IfExists>,
+    /// Whether functions are copied, too.
+    pub functions: bool,
+    /// Write nothing.
+    pub dry_run: bool,
+    /// Fields of hashes may lose their expiries to a target that has none.
+    pub lossy: bool,
+    /// How the end is proven.
+    pub verify: Verify,
+    /// Connections, bounds, pace.
+    pub limits: Limits,
+    /// How long the target may be silent.
+    pub timeouts: Timeouts,
+}
+
+/// What the tasks of such a copy share.
+struct Restore {
+    plan: FilePlan,
+    opened: Opened,
+    summary: Summary,
+    connector: Connector,
+    run_id: Option<String>,
+    routes: Vec<Route>,
+    crossing: Crossing,
+    /// How far the target's clock is ahead of ours, in milliseconds.
+    ahead_ms: i64,
+    /// How long it takes to answer.
+    far: Duration,
+    stats: Arc<Stats>,
+    stop: CancellationToken,
+    pace: Option<Arc<Pace>>,
+}
+
+/// Copies a file into a server, or, once it is to drain, until what is in flight is done.
+pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended {
+    let Stop { drain, abort } = stop.into();
+    let endpoint = format!("file:{}", shown(&plan.file));
+    let mut source = Peer { endpoint, ..Peer::default() };
+    let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
+    let dry_run = plan.dry_run;
+    let work = run(plan, stats.clone(), &drain, &mut source, &mut target);
+    let result = tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            drain.cancel();
+            Err(Error::new(Kind::Cancelled, "stopped at once"))
+        }
+        result = work => result,
+    };
+    let mut report = Report::new("copy", source, target, &stats);
+    let clean = report.keys.failed == 0 && report.keys.settled() == report.keys.scanned;
+    report.outcome = match &result {
+        // A damaged file: nothing was written.
+        Err(error) if error.kind() == Kind::Refused => Outcome::Refused,
+        Err(error) if error.kind() == Kind::State && report.keys.scanned == 0 => Outcome::Refused,
+        Err(error) if error.kind() == Kind::Cancelled => Outcome::Interrupted,
+        Err(error) if drain.is_cancelled() && error.passes() => Outcome::Interrupted,
+        Err(_) => Outcome::Incomplete,
+        Ok(_) if drain.is_cancelled() => Outcome::Interrupted,
+        Ok(_) if dry_run => Outcome::DryRun,
+        Ok(verified) if clean && verified.agrees() => Outcome::Complete,
+        Ok(_) => Outcome::Incomplete,
+    };
+    let error = match result {
+        Ok(verified) => {
+            report.verified = verified;
+            None
+        }
+        Err(error) => Some(error).filter(|error| error.kind() != Kind::Cancelled),
+    };
+    report.error = error.as_ref().map(Error::to_string);
+    Ended { report, error }
+}
+
+async fn run(
+    plan: FilePlan,
+    stats: Arc<Stats>,
+    drain: &CancellationToken,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
+    let stop = drain.child_token();
+    let place = source.endpoint.clone();
+    let (opened, summary) = open(&plan, &stop).await.map_err(|e| e.at(Side::Source, &place))?;
+    source.server = summary.describe();
+    tracing::info!("source is {}", source.server);
+    tell(&summary, &plan);
+    let connector = Connector::new(&plan.target, plan.timeouts)?;
+    let mut connection = connect(&connector, 0).await?;
+    let info = probe::info(&mut connection).await?;
+    target.server = info.server();
+    tracing::info!("target is {}", target.server);
+    let restore =
+        Restore::new(plan, stats, stop, opened, summary, connector, &mut connection, &info).await?;
+    if restore.plan.dry_run {
+        proof::dry_run(&restore).await?;
+        return Ok(Verified::none());
+    }
+    if restore.plan.functions {
+        restore.functions(&mut connection).await?;
+    }
+    drop(connection);
+    for section in restore.sections() {
+        if !restore.stop.is_cancelled() {
+            let copied = Box::pin(restore.database(section)).await;
+            copied.map_err(|error| match error.kind() {
+                Kind::State => error.at(Side::Source, &place),
+                _ => error,
+            })?;
+        }
+    }
+    if restore.plan.verify == Verify::None || restore.stop.is_cancelled() {
+        return Ok(Verified::none());
+    }
+    proof::prove(&restore).await
+}
+
+/// Opens the file and reads it once.
+async fn open(plan: &FilePlan, stop: &CancellationToken) -> Result<(Opened, Summary)> {
+    let file = File::open(&plan.file).and_then(|file| Opened::new(file, stop.clone()));
+    let opened = file.map_err(|error| Error::config(format!("it cannot be read: {error}")))?;
+    let reading = opened.clone();
+    let summary = thread(move || reading.check()).await?;
+    Ok((opened, summary))
+}
+
+/// Says what of the file stays behind.
+fn tell(summary: &Summary, plan: &FilePlan) {
+    if !summary.checked {
+        tracing::warn!("the file has no checksum: damage inside of values would not show");
+    }
+    let functions = summary.functions.len();
+    if functions > 0 && !plan.functions {
+        tracing::warn!(
+            "the file holds {functions} libraries of functions; they are copied by --with-functions"
+        );
+    }
+    if summary.module_data > 0 {
+        tracing::warn!("what modules keep beside keys is not copied: only they can read it");
+    }
+    if summary.keys_with_metadata > 0 {
+        let keys = summary.keys_with_metadata;
+        tracing::warn!("{keys} keys lose what modules keep beside them");
+    }
+}
+
+/// Runs what waits for the disk.
+async fn thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    spawn_blocking(work).await.unwrap_or_else(|panic| {
+        Err(Error::new(Kind::Local, format!("a task ended unexpectedly: {panic}"))
+            .advise("this is a mistake in keyferry; please report it"))
+    })
+}
+
+impl Restore {
+    /// Looks whether the plan is safe on the target. Leaves nothing behind.
+    #[expect(clippy::too_many_arguments, reason = "called once, with what was just made")]
+    async fn new(
+        plan: FilePlan,
+        stats: Arc<Stats>,
+        stop: CancellationToken,
+        opened: Opened,
+        summary: Summary,
+        connector: Connector,
+        connection: &mut Connection,
+        info: &ServerInfo,
+    ) -> Result<Self> {
+        if info.cluster {
+            let text = "the server is a cluster node; clusters are not supported yet";
+            return Err(connection.place(Error::refused(text)));
+        }
+        let present: BTreeSet<u32> = summary.sections.iter().map(|s| s.database).collect();
+        let routes = plan.mapping.routes(present.into_iter())?;
+        probe::refuse_shared(plan.if_exists, &routes)?;
+        probe::refuse_occupied(plan.if_exists, &routes, info, connection)?;
+        probe::writable(connection, plan.dry_run).await?;
+        let clock = probe::clock_offset(connection).await?;
+        let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
+        probe::select(connection, routes.iter().map(|route| route.target)).await?;
+        let taken = match plan.dry_run {
+            true => knowledge::of_version(info),
+            false => knowledge::ask(connection, info).await?,
+        };
+        let source = crate::payload::Family::of_version(summary.version);
+        let crossing = Crossing { target: taken, source, lossy: plan.lossy };
+        let pace = plan.limits.paced().then(|| {
+            let limits = plan.limits;
+            Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
+        });
+        let run_id = info.run_id.clone();
+        Ok(Self {
+            plan,
+            opened,
+            summary,
+            connector,
+            run_id,
+            routes,
+            crossing,
+            ahead_ms,
+            far: clock.round_trip,
+            stats,
+            stop,
+            pace,
+        })
+    }
+
+    fn target_link(&self, database: u32) -> Link {
+        Link::new(self.connector.clone(), database, self.run_id.clone(), self.stop.clone())
+    }
+
+    /// The parts of the file that are meant, and where each goes.
+    fn sections(&self) -> Vec<(Section, Route)> {
+        let route = |section: &Section| {
+            let found = self.routes.iter().find(|route| route.source == section.database);
+            found.map(|&route| (*section, route))
+        };
+        self.summary.sections.iter().filter_map(route).collect()
+    }
+
+    /// The time by the target's clock, in Unix milliseconds.
+    fn now_ms(&self) -> i64 {
+        probe::unix_ms().saturating_add(self.ahead_ms)
+    }
+
+    fn budget(&self) -> (usize, Budget) {
+        let connections = self.plan.limits.connections_for(1);
+        let memory = self.plan.limits.memory;
+        (connections, Budget::new(memory, connections, Duration::ZERO, self.far))
+    }
+
+    fn reading(&self, section: Section, ledger: Ledger) -> Reading {
+        let (_, budget) = self.budget();
+        Reading {
+            opened: self.opened.clone(),
+            version: Version::new(self.summary.version),
+            section,
+            filter: self.plan.filter.clone(),
+            now_ms: self.now_ms(),
+            large: budget.large,
+            ledger,
+        }
+    }
+
+    fn ledger(&self, section: Section, route: Route) -> Ledger {
+        let known = self.stats.databases().into_iter().find(|d| d.source_db == route.source);
+        let counters =
+            known.unwrap_or_else(|| self.stats.database(route.source, route.target, section.keys));
+        Ledger::new(self.stats.clone(), counters)
+    }
+
+    /// Functions come before the keys: an application may call one as soon as it finds its keys.
+    async fn functions(&self, target: &mut Connection) -> Result<()> {
+        let version = Version::new(self.summary.version);
+        let mut libraries = functions::Libraries::new(target, self.plan.if_exists).await?;
+        // Twice: whether all of them may be loaded is known before the first is.
+        for load in [false, true] {
+            for &at in &self.summary.functions {
+                let opened = self.opened.clone();
+                let code = thread(move || opened.function(version, at)).await?;
+                match load {
+                    false => libraries.look_at(target, &code)?,
+                    true => libraries.load(target, &code).await?,
+                }
+            }
+        }
+        libraries.tell();
+        Ok(())
+    }
+
+    /// Copies one database.
+    async fn database(&self, (section, route): (Section, Route)) -> Result<()> {
+        let (connections, budget) = self.budget();
+        let link = self.target_link(route.target);
+        let ledger = self.ledger(section, route);
+        let policy = self.plan.if_exists.unwrap_or(IfExists::Replace);
+        let mut tasks = JoinSet::new();
+        let mut lanes = Vec::new();
+        for _ in 0..connections {
+            let (sender, receiver) = channel::bounded(budget.channel);
+            lanes.push(sender.paced(self.pace.clone()));
+            let lane = Lane::new(Tools {
+                link: link.clone(),
+                connection: link.connect().await?,
+                batches: receiver,
+                policy,
+                crossing: self.crossing,
+                window: budget.lane,
+                ledger: ledger.clone(),
+                stop: self.stop.clone(),
+                hooks: Hooks::default(),
+            });
+            tasks.spawn(lane.run());
+        }
+        let reading = self.reading(section, ledger);
+        let (handle, fingerprints) = (Handle::current(), policy != IfExists::Replace);
+        tasks.spawn(thread(move || reading.send_values(&lanes, &handle, fingerprints)));
+        join_or_stop(tasks, &self.stop).await
+    }
+}

@@ -1,0 +1,127 @@
+//! Every name of the file is asked for on the target: to prove a copy, or to say what one would do.
+
+use tokio::sync::mpsc;
+
+use super::{Restore, thread};
+use crate::command::{ServerError, keyspace};
+use crate::config::IfExists;
+use crate::config::mapping::Route;
+use crate::engine::dry_run::look_at;
+use crate::engine::uncounted;
+use crate::error::{Error, Kind, Result};
+use crate::flow::name_of;
+use crate::net::Connection;
+use crate::rdb::Section;
+use crate::report::Ledger;
+use crate::report::json::Verified;
+use crate::resp::Value;
+use crate::resp::escape::printable;
+use crate::source::file::Names;
+
+/// Chunks of names that wait.
+const WAITING: usize = 4;
+/// Missing keys that are named; all are counted.
+const NAMED: u64 = 20;
+/// How much earlier than its expiry a key may be gone: what two clocks may differ by.
+const EARLY_MS: i64 = 100;
+
+/// Looks for every key on the target.
+pub(super) async fn prove(restore: &Restore) -> Result<Verified> {
+    let mut sum = Verified { mode: "count", ..Verified::none() };
+    for (section, route) in restore.sections() {
+        let mut target = restore.target_link(route.target).connect().await?;
+        let mut names = read(restore, section, uncounted());
+        while let Some(chunk) = names.receiver.recv().await {
+            if restore.stop.is_cancelled() {
+                break;
+            }
+            for name in missing(restore, &mut target, &chunk).await? {
+                sum.missing += 1;
+                if sum.missing <= NAMED {
+                    let shown = printable(name);
+                    tracing::warn!("missing on the target: database {route}, key \"{shown}\"");
+                }
+            }
+        }
+        names.end().await?;
+    }
+    Ok(sum)
+}
+
+/// The names that the target lacks, although their keys have not expired.
+async fn missing<'a>(
+    restore: &Restore,
+    target: &mut Connection,
+    names: &'a Names,
+) -> Result<Vec<&'a [u8]>> {
+    for wire in &names.keys.wires {
+        keyspace::exists(target.output(), wire.of(&names.keys.slab));
+    }
+    let replies = target.receive(names.keys.wires.len()).await?;
+    let now = restore.now_ms().saturating_add(EARLY_MS);
+    let mut missing = Vec::new();
+    for ((wire, &expiry), reply) in names.keys.wires.iter().zip(&names.expiries).zip(replies) {
+        match reply {
+            Value::Integer(0) if expiry == 0 || expiry > now => {
+                missing.push(name_of(wire.of(&names.keys.slab)));
+            }
+            Value::Integer(_) => {}
+            Value::Error(line) => {
+                return Err(target.refused(b"EXISTS", &ServerError::parse(line.as_bytes())));
+            }
+            _ => {
+                let text = "EXISTS answered something else";
+                return Err(target.place(Error::new(Kind::Protocol, text)));
+            }
+        }
+    }
+    Ok(missing)
+}
+
+/// Counts what a copy would do, database by database.
+pub(super) async fn dry_run(restore: &Restore) -> Result<()> {
+    let policy = restore.plan.if_exists.unwrap_or(IfExists::Replace);
+    for (section, route) in restore.sections() {
+        let ledger = restore.ledger(section, route);
+        let existing = look(restore, section, route, policy, &ledger).await?;
+        tracing::info!("database {route}: {existing} keys exist on the target");
+    }
+    Ok(())
+}
+
+async fn look(
+    restore: &Restore,
+    section: Section,
+    route: Route,
+    policy: IfExists,
+    ledger: &Ledger,
+) -> Result<u64> {
+    let mut target = restore.target_link(route.target).connect().await?;
+    let mut names = read(restore, section, ledger.clone());
+    let mut existing = 0;
+    while let Some(chunk) = names.receiver.recv().await {
+        existing += look_at(&mut target, &chunk.keys, policy, ledger, &restore.stop).await?;
+    }
+    names.end().await?;
+    Ok(existing)
+}
+
+/// The names of a database, as a thread reads them.
+struct Reader {
+    receiver: mpsc::Receiver<Names>,
+    reading: tokio::task::JoinHandle<Result<()>>,
+}
+
+fn read(restore: &Restore, section: Section, ledger: Ledger) -> Reader {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    let reading = restore.reading(section, ledger);
+    let reading = tokio::spawn(thread(move || reading.send_names(&sender)));
+    Reader { receiver, reading }
+}
+
+impl Reader {
+    async fn end(self) -> Result<()> {
+        drop(self.receiver);
+        self.reading.await.unwrap_or(Ok(()))
+    }
+}

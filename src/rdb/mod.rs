@@ -1,0 +1,171 @@
+//! RDB files, as servers write and load them: read record by record, checked, written.
+//!
+//! ```text
+//!  magic | AUX … | FUNCTION2 … | per database: SELECTDB RESIZEDB key … | EOF | CRC-64
+//!  key = [expiry] [idle] [frequency] type name value
+//! ```
+//!
+//! `type value` and a footer are what DUMP answers, byte for byte, so a file feeds the same road as a
+//! server. A value's end is found by walking it, in a window of a file: however long it is, 64 KiB of
+//! it are in memory. Nothing that a file says of itself is believed: lengths are held against what is
+//! left of it.
+//!
+//! Layout: `rdb.c` and `rdb.h` of Redis and Valkey. No file is opened here, only `Read` and `Write`.
+
+mod check;
+mod records;
+mod window;
+mod write;
+
+pub use check::{MOST_SECTIONS, Section, Summary, check};
+pub use records::{Key, Record, Records};
+pub use write::{Mark, Writer};
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::payload::{Family, PayloadError};
+
+/// Before a key: its expiry in seconds.
+const EXPIRES_SECONDS: u8 = 253;
+/// Before a key: its expiry in milliseconds.
+const EXPIRES_MS: u8 = 252;
+/// Before a key: how long nobody has asked for it, where that is kept.
+const IDLE: u8 = 248;
+/// Before a key: how often it is asked for, where that is kept.
+const FREQUENCY: u8 = 249;
+/// Redis 8.6, before a key: what modules keep beside it. Valkey 9: slots that were being imported.
+const KEY_METADATA_OR_SLOT_IMPORT: u8 = 243;
+/// Redis 7.4 and later, in clusters: how many keys a slot holds.
+const SLOT_INFO: u8 = 244;
+/// A library of functions.
+const FUNCTION: u8 = 245;
+/// What a module keeps beside keys.
+const MODULE_AUX: u8 = 247;
+/// A name and what it says of the file.
+const AUX: u8 = 250;
+/// How many keys of a database follow, and how many of them expire.
+const RESIZE_DATABASE: u8 = 251;
+/// The database of the keys that follow.
+const SELECT_DATABASE: u8 = 254;
+/// The end, and a checksum behind it.
+const END: u8 = 255;
+
+/// How long the magic is.
+const MAGIC_BYTES: usize = 9;
+/// The first version whose files end with a checksum.
+const FIRST_CHECKED: u16 = 5;
+/// The last version that Redis may use for its own; see `payload::footer`.
+const LAST_OF_REDIS: u16 = 79;
+
+/// The RDB version of a file: which types it may hold, and whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version(u16);
+
+impl Version {
+    /// Reads the nine bytes a file begins with: `REDIS0011`, `VALKEY080`.
+    pub fn parse(magic: &[u8; MAGIC_BYTES]) -> Option<Self> {
+        let (digits, valkey) = match magic.strip_prefix(b"VALKEY") {
+            Some(digits) => (digits, true),
+            None => (magic.strip_prefix(b"REDIS")?, false),
+        };
+        let number = digits.iter().try_fold(0_u16, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + u16::from(digit - b'0'))
+        })?;
+        (number > 0 && (number > LAST_OF_REDIS) == valkey).then_some(Self(number))
+    }
+
+    /// The version with this number, as footers of payloads have it.
+    pub fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// Its number, as footers of payloads have it.
+    pub fn number(self) -> u16 {
+        self.0
+    }
+
+    /// What a file of this version begins with.
+    pub fn magic(self) -> String {
+        match self.0 {
+            ..=LAST_OF_REDIS => format!("REDIS{:04}", self.0),
+            _ => format!("VALKEY{:03}", self.0),
+        }
+    }
+
+    fn is_valkey(self) -> bool {
+        Family::of_version(self.0) == Some(Family::Valkey)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "rdb {}", self.0)
+    }
+}
+
+/// Why a file cannot be read as an RDB file.
+#[derive(Debug, Error)]
+pub enum RdbError {
+    /// The file itself cannot be read.
+    #[error("it cannot be read: {0}")]
+    Io(#[from] std::io::Error),
+    /// It begins with something else.
+    #[error("it does not begin as an RDB file does")]
+    NotRdb,
+    /// It breaks off, or something in it contradicts the format.
+    #[error("it is damaged at byte {at}: {why}")]
+    Damaged {
+        /// Where that was found.
+        at: u64,
+        /// What is wrong there.
+        why: PayloadError,
+    },
+    /// It holds a record that is not known here.
+    #[error("it holds {what} at byte {at}")]
+    Unknown {
+        /// Where it begins.
+        at: u64,
+        /// What it is.
+        what: String,
+    },
+    /// Its bytes are not those that its checksum was made of.
+    #[error("its checksum is wrong")]
+    Checksum,
+    /// Something follows its end.
+    #[error("{0} bytes follow its end")]
+    Trailing(u64),
+}
+
+impl From<PayloadError> for RdbError {
+    fn from(why: PayloadError) -> Self {
+        Self::Damaged { at: 0, why }
+    }
+}
+
+impl RdbError {
+    /// Says where it was found, unless that is known.
+    fn found_at(self, place: u64) -> Self {
+        match self {
+            Self::Damaged { at: 0, why } => Self::Damaged { at: place, why },
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_write_their_version_in_nine_bytes() {
+        for (magic, number) in [(b"REDIS0009", 9), (b"REDIS0012", 12), (b"VALKEY080", 80)] {
+            let version = Version::parse(magic).unwrap();
+            assert_eq!((version.number(), version.magic().as_bytes()), (number, &magic[..]));
+        }
+        for other in [b"REDIS0080", b"VALKEY079", b"REDIS0000", b"REDIS 011", b"redis0011"] {
+            assert_eq!(Version::parse(other), None, "{}", other.escape_ascii());
+        }
+    }
+}

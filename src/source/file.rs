@@ -1,0 +1,436 @@
+//! Pull from an RDB file: what a scan and fetches do of a server, one thread does of a file.
+//!
+//! The file was read once before, from end to end, so that nothing is done with a damaged one; here
+//! its keys are read again, database after database. Threads read, since they wait for the disk.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Filter;
+use crate::error::{Error, Kind, Result};
+use crate::flow::{Batch, Fingerprint, Form, Keys, Large, PIECES, Piece, Verdict, channel};
+use crate::net::Digest;
+use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, footer};
+use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check};
+use crate::report::{Count, Ledger};
+use crate::resp::escape::printable;
+use crate::resp::{self, Span, Token};
+
+/// What is sent together: enough to be worth a write, few enough that several lanes share it.
+const BATCH_BYTES: usize = 64 << 10;
+/// Keys that are sent together.
+const BATCH_KEYS: usize = 128;
+/// A piece of a value that comes in pieces, in bytes.
+const PIECE: usize = 256 << 10;
+
+/// A file that was opened once: whatever becomes of its name, the same bytes are read again.
+#[derive(Clone)]
+pub struct Opened {
+    file: Arc<File>,
+    /// Its length, in bytes.
+    length: u64,
+    stop: CancellationToken,
+}
+
+/// Its bytes from a place on.
+struct From {
+    opened: Opened,
+    at: u64,
+}
+
+impl Read for From {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        if self.opened.stop.is_cancelled() {
+            return Err(io::Error::other("stopped"));
+        }
+        let read = self.opened.file.read_at(room, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Opened {
+    /// A file; reading it ends early once `stop` says so.
+    ///
+    /// # Errors
+    /// It cannot be asked for its length.
+    pub fn new(file: File, stop: CancellationToken) -> io::Result<Self> {
+        let length = file.metadata()?.len();
+        Ok(Self { file: Arc::new(file), length, stop })
+    }
+
+    fn from(&self, at: u64) -> From {
+        From { opened: self.clone(), at }
+    }
+
+    /// Reads all of it.
+    ///
+    /// # Errors
+    /// [`Kind::State`]: it is no RDB file, or damaged.
+    pub fn check(&self) -> Result<Summary> {
+        check(self.from(0), self.length).map_err(|error| self.explain(error))
+    }
+
+    /// Reads the library of functions that begins at this place.
+    ///
+    /// # Errors
+    /// [`Kind::State`]: there is none any more.
+    pub fn function(&self, version: Version, at: u64) -> Result<Vec<u8>> {
+        let length = self.length.saturating_sub(at);
+        let mut records = Records::of_part(self.from(at), version, at, length, 0);
+        match records.next_record().map_err(|error| self.explain(error))? {
+            Record::Function(code) => Ok(code),
+            _ => Err(Error::new(Kind::State, "it was changed while it was read")),
+        }
+    }
+
+    fn explain(&self, error: RdbError) -> Error {
+        match error {
+            _ if self.stop.is_cancelled() => Error::new(Kind::Cancelled, "stopped"),
+            RdbError::Io(error) => Error::new(Kind::Local, format!("it cannot be read: {error}")),
+            other => Error::new(Kind::State, other.to_string())
+                .advise("take another copy of it; this one is not used"),
+        }
+    }
+}
+
+/// One database of a file, being read.
+pub struct Reading {
+    /// The file.
+    pub opened: Opened,
+    /// Its version.
+    pub version: Version,
+    /// The database's place in it.
+    pub section: Section,
+    /// Which keys are meant.
+    pub filter: Filter,
+    /// The time that keys with an earlier expiry have expired by, in Unix milliseconds.
+    pub now_ms: i64,
+    /// Values whose payloads are longer are passed on in pieces.
+    pub large: usize,
+    /// Where keys are counted.
+    pub ledger: Ledger,
+}
+
+/// Some names, and when their keys expire (Unix milliseconds, 0: never).
+#[derive(Debug, Default)]
+pub struct Names {
+    /// In wire form.
+    pub keys: Keys,
+    /// One for each of them.
+    pub expiries: Vec<i64>,
+}
+
+/// What is laid together until it is sent.
+#[derive(Default)]
+struct Laid {
+    batch: Batch,
+    payloads: Vec<u8>,
+}
+
+/// The road to the lanes.
+struct Out<'a> {
+    lanes: &'a [channel::Sender],
+    turn: usize,
+    handle: &'a Handle,
+    /// Whether a large value may have to be recognised.
+    fingerprints: bool,
+}
+
+impl Reading {
+    fn records(&self, keep: usize) -> Records<From> {
+        let Section { begin, end, .. } = self.section;
+        let from = self.opened.from(begin);
+        Records::of_part(from, self.version, begin, end.saturating_sub(begin), keep)
+    }
+
+    /// The next key that is meant and has not expired; the others are counted.
+    fn next_meant(&self, records: &mut Records<From>) -> Result<Option<Key>> {
+        loop {
+            let key = match records.next_record() {
+                Ok(Record::Key(key)) => key,
+                Ok(Record::End) => return Ok(None),
+                Ok(_) => continue,
+                Err(error) => {
+                    let error = self.opened.explain(error);
+                    // Stopped: what was read until here goes on.
+                    return if error.kind() == Kind::Cancelled { Ok(None) } else { Err(error) };
+                }
+            };
+            let kind = type_name(&key);
+            let meant = self.filter.admits_name(&key.name) && self.filter.admits_type(kind);
+            let count = match (meant, key.is_expired(self.now_ms)) {
+                (true, false) => return Ok(Some(key)),
+                (true, true) => Count::Expired,
+                (false, _) => Count::Filtered,
+            };
+            self.ledger.add(Count::Scanned, 1);
+            self.ledger.add(count, 1);
+        }
+    }
+
+    /// Sends all names, for a look at each of them.
+    ///
+    /// # Errors
+    /// The file was changed meanwhile.
+    pub fn send_names(&self, to: &mpsc::Sender<Names>) -> Result<()> {
+        let mut records = self.records(0);
+        let (mut slab, mut names) = (Vec::new(), Names::default());
+        loop {
+            let key = self.next_meant(&mut records)?;
+            if let Some(key) = &key {
+                let start = slab.len();
+                slab.extend_from_slice(&wire_of(&key.name));
+                names.keys.wires.extend(Span::new(start, slab.len()));
+                names.expiries.push(key.expiry.unwrap_or(0));
+            }
+            let full = names.expiries.len() >= BATCH_KEYS || slab.len() >= BATCH_BYTES;
+            if full || key.is_none() {
+                names.keys.slab = std::mem::take(&mut slab).into();
+                let gone = to.blocking_send(std::mem::take(&mut names)).is_err();
+                if gone || key.is_none() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Sends all values to the lanes in turn.
+    ///
+    /// # Errors
+    /// The file was changed meanwhile; keys that were taken up and not sent are counted as failed.
+    pub fn send_values(
+        &self,
+        lanes: &[channel::Sender],
+        handle: &Handle,
+        fingerprints: bool,
+    ) -> Result<()> {
+        let mut out = Out { lanes, turn: 0, handle, fingerprints };
+        let mut laid = Laid::default();
+        let sent = self.send_each(&mut laid, &mut out);
+        match &sent {
+            Ok(true) => {}
+            // The lane has ended and said why; more keys would only fail too.
+            Ok(false) => self.opened.stop.cancel(),
+            Err(error) => self.fail(&laid.batch, error.message()),
+        }
+        sent.map(|_| ())
+    }
+
+    /// Sends until nothing is left; `false`: nobody takes it.
+    fn send_each(&self, laid: &mut Laid, out: &mut Out<'_>) -> Result<bool> {
+        let mut records = self.records(self.large);
+        while let Some(key) = self.next_meant(&mut records)? {
+            self.ledger.add(Count::Scanned, 1);
+            let open = match &key.body {
+                Some(body) => {
+                    laid.push(&key, body, self.version);
+                    !laid.is_full() || self.send(laid, out)
+                }
+                None => {
+                    let large = match self.send(laid, out) {
+                        true => self.send_large(&key, out),
+                        false => Err(Error::new(Kind::Local, "the target connection is lost")),
+                    };
+                    if let Err(error) = &large {
+                        self.ledger.fail(printable(&key.name), error.message());
+                    }
+                    match large {
+                        Err(error) if error.kind() == Kind::State => return Err(error),
+                        large => large.unwrap_or(false),
+                    }
+                }
+            };
+            if !open {
+                return Ok(false);
+            }
+        }
+        Ok(self.send(laid, out))
+    }
+
+    fn fail(&self, batch: &Batch, reason: &str) {
+        for entry in &batch.entries {
+            self.ledger.fail(printable(batch.name(entry)), reason);
+        }
+    }
+
+    /// Sends what is laid together; `false`: nobody takes it.
+    fn send(&self, laid: &mut Laid, out: &mut Out<'_>) -> bool {
+        if laid.batch.entries.is_empty() {
+            return true;
+        }
+        let Laid { mut batch, payloads } = std::mem::take(laid);
+        batch.payloads = payloads.into();
+        let Some(lane) = out.next() else { return false };
+        match out.handle.block_on(lane.send(batch)) {
+            Ok(()) => true,
+            Err(batch) => {
+                self.fail(&batch, "the target connection is lost");
+                false
+            }
+        }
+    }
+
+    /// Passes a value on that is not held whole, until it is settled; `false`: nobody takes it.
+    fn send_large(&self, key: &Key, out: &mut Out<'_>) -> Result<bool> {
+        let footer = self.footer(key)?;
+        let Some(lane) = out.next() else { return Ok(false) };
+        // A file on a 64-bit machine holds no longer values than an address can tell.
+        let bytes = usize::try_from(key.payload_bytes()).unwrap_or(usize::MAX);
+        let mut doubt = None;
+        loop {
+            let (sender, pieces) = mpsc::channel(PIECES);
+            let (verdict, answer) = oneshot::channel();
+            let large = Large {
+                key: wire_of(&key.name),
+                form: Form::Dump,
+                bytes,
+                expiry: key.expiry.unwrap_or(0),
+                pieces,
+                verdict,
+                doubt,
+            };
+            let sent = match out.handle.block_on(lane.send_large(large)) {
+                Ok(()) => self.send_pieces(key, footer, lane, &sender, out)?,
+                Err(()) => None,
+            };
+            drop(sender);
+            match out.handle.block_on(answer) {
+                // Nobody copies a file's values element by element; then the lane has said so.
+                Ok(Verdict::Settled | Verdict::HandedOver) => return Ok(true),
+                Ok(Verdict::Again { .. }) if self.opened.stop.is_cancelled() => {
+                    self.ledger.fail(printable(&key.name), "stopped before it was sent whole");
+                    return Ok(false);
+                }
+                Ok(Verdict::Again { doubtful }) => doubt = sent.filter(|_| doubtful).or(doubt),
+                Err(_) => {
+                    let text = "the target connection is lost";
+                    self.ledger.fail(printable(&key.name), text);
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// Reads a value over, for the checksum that stands behind it.
+    fn footer(&self, key: &Key) -> Result<Footer> {
+        let mut checksum = add_to_checksum(0, &[key.first]);
+        self.each_piece(key, |piece| {
+            checksum = add_to_checksum(checksum, &piece);
+            true
+        })?;
+        let version = self.version.number();
+        Ok(Footer { version, checksum: add_to_checksum(checksum, &version.to_le_bytes()) })
+    }
+
+    /// Sends a payload in pieces, for as long as somebody takes them.
+    fn send_pieces(
+        &self,
+        key: &Key,
+        footer: Footer,
+        lane: &channel::Sender,
+        to: &mpsc::Sender<Piece>,
+        out: &Out<'_>,
+    ) -> Result<Option<Fingerprint>> {
+        let value = usize::try_from(1 + key.length).unwrap_or(usize::MAX);
+        let mut digest = out.fingerprints.then(|| Digest::of_first(value));
+        let mut send = |piece: Bytes| {
+            if let Some(digest) = &mut digest {
+                digest.update(&piece);
+            }
+            out.handle.block_on(lane.pace_piece(piece.len()));
+            to.blocking_send(Piece::Bytes(piece)).is_ok()
+        };
+        if send(Bytes::copy_from_slice(&[key.first])) {
+            self.each_piece(key, &mut send)?;
+            send(Bytes::copy_from_slice(&footer.to_bytes()));
+        }
+        let fingerprint =
+            |digest: Digest| Fingerprint { form: Form::Dump, digest: digest.finish() };
+        let fingerprint = digest.map(fingerprint);
+        let _ = to.blocking_send(Piece::End(fingerprint));
+        Ok(fingerprint)
+    }
+
+    /// Reads a value from the file again, without its type byte, as long as it is wanted. A large
+    /// value is read to its end also when the run is being stopped.
+    fn each_piece(&self, key: &Key, mut each: impl FnMut(Bytes) -> bool) -> Result<()> {
+        let (mut at, mut left) = (key.at, key.length);
+        while left > 0 {
+            let count = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let mut piece = vec![0; count];
+            let read = self.opened.file.read_exact_at(&mut piece, at);
+            read.map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    Error::new(Kind::State, "it became shorter while it was read")
+                }
+                _ => Error::new(Kind::State, format!("it cannot be read: {error}")),
+            })?;
+            (at, left) = (at + count as u64, left - count as u64);
+            if !each(piece.into()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Out<'a> {
+    fn next(&mut self) -> Option<&'a channel::Sender> {
+        self.turn = (self.turn + 1) % self.lanes.len().max(1);
+        self.lanes.get(self.turn)
+    }
+}
+
+impl Laid {
+    fn is_full(&self) -> bool {
+        self.payloads.len() >= BATCH_BYTES || self.batch.entries.len() >= BATCH_KEYS
+    }
+
+    /// Lays a payload as DUMP would have answered it.
+    fn push(&mut self, key: &Key, body: &[u8], version: Version) {
+        let start = self.payloads.len();
+        let length = body.len() + FOOTER_BYTES;
+        self.payloads.extend_from_slice(format!("${length}\r\n").as_bytes());
+        let begin = self.payloads.len();
+        self.payloads.extend_from_slice(body);
+        self.payloads.extend_from_slice(&footer::made(body, version.number()).to_bytes());
+        let end = self.payloads.len();
+        self.payloads.extend_from_slice(b"\r\n");
+        // A batch is one small part of the memory that a run may take.
+        let span = |from, to| Span::new(from, to).unwrap_or_default();
+        let payload = Token {
+            kind: resp::Kind::Bulk,
+            wire: span(start, self.payloads.len()),
+            body: span(begin, end),
+            number: 0,
+        };
+        self.batch.push(&wire_of(&key.name), payload, Form::Dump, key.expiry.unwrap_or(0));
+    }
+}
+
+/// A name as a bulk string in wire form.
+fn wire_of(name: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", name.len()).as_bytes(), name, b"\r\n"].concat()
+}
+
+/// What TYPE would answer; a module's type is told by no file.
+fn type_name(key: &Key) -> &'static [u8] {
+    use crate::payload::Kind;
+    match key.kind {
+        Kind::String => b"string",
+        Kind::List => b"list",
+        Kind::Set => b"set",
+        Kind::SortedSet => b"zset",
+        Kind::Hash => b"hash",
+        Kind::Stream => b"stream",
+        Kind::Module => b"",
+    }
+}

@@ -1,0 +1,116 @@
+//! Files that are not whole: refused before anything is applied.
+
+use super::{Place, backup, start};
+use crate::support::client::fill_strings;
+use crate::support::dataset::fill_database;
+use crate::support::fault_proxy::{Behaviour, FaultProxy};
+use crate::support::keyferry::Keyferry;
+use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
+
+/// Copies these bytes as a file; nothing may come of it.
+#[track_caller]
+fn is_refused(what: &str, bytes: &[u8], target: &Server) {
+    let place = Place::new();
+    std::fs::write(place.file(), bytes).expect("a file");
+    let run = Keyferry::copy(place.file(), target.url()).run();
+    assert_eq!(run.code(), Some(5), "{what}{}", run.frame());
+    run.assert_says(&["saved.rdb"]);
+    assert_eq!(run.outcome(), "refused", "{what}");
+}
+
+#[track_caller]
+fn is_untouched(target: &Server) {
+    assert_eq!(target.write_commands(), Vec::<String>::new());
+    assert_eq!(target.client(0).dbsize(), 0);
+}
+
+fn bytes_of(source: &Server) -> Vec<u8> {
+    let place = Place::new();
+    backup(source.url(), &place.file()).expect(0);
+    std::fs::read(place.file()).expect("the file")
+}
+
+#[test]
+fn every_cut_is_refused() {
+    for kind in [Kind::Redis62, Kind::Valkey91] {
+        let source = start(kind);
+        fill_database(&source, 0);
+        let bytes = bytes_of(&source);
+        let target = Server::start(kind);
+        let sixteenths = (0..16).map(|part| bytes.len() * part / 16);
+        let ends = (1..=12).map(|back| bytes.len() - back);
+        for length in sixteenths.chain(ends) {
+            is_refused(&format!("cut to {length}"), &bytes[..length], &target);
+        }
+        for more in [1, 8, 4_096] {
+            let longer = [&bytes[..], &vec![0; more]].concat();
+            is_refused(&format!("{more} bytes more"), &longer, &target);
+        }
+        is_untouched(&target);
+    }
+}
+
+#[test]
+fn flipped_bits_are_refused() {
+    let source = start(Kind::Redis70);
+    fill_database(&source, 0);
+    let bytes = bytes_of(&source);
+    let target = Server::start(Kind::Redis70);
+    for step in 0..48 {
+        let mut damaged = bytes.clone();
+        let at = (bytes.len() - 1) * step / 47;
+        damaged[at] ^= 1 << (step % 8);
+        is_refused(&format!("a bit of byte {at}"), &damaged, &target);
+    }
+    is_untouched(&target);
+}
+
+#[test]
+fn other_files_are_refused() {
+    let target = Server::start(Kind::Redis70);
+    let others: [&[u8]; 4] =
+        [b"", b"hello", b"<html>not found</html>", b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n"];
+    for bytes in others {
+        is_refused("another file", bytes, &target);
+    }
+    is_untouched(&target);
+}
+
+#[test]
+fn a_file_without_a_checksum_is_taken_and_that_is_said() {
+    let source = start(Kind::Redis70);
+    fill_strings(&mut source.client(0), "key", 10, 20);
+    let mut bytes = bytes_of(&source);
+    let end = bytes.len() - 8;
+    bytes[end..].fill(0);
+    let place = Place::new();
+    std::fs::write(place.file(), bytes).expect("a file");
+    let target = Server::start(Kind::Redis70);
+    let run = Keyferry::copy(place.file(), target.url()).expect(0);
+    run.assert_says(&["no checksum"]);
+    run.assert_counts(&[("copied", 10)]);
+}
+
+#[test]
+fn a_file_that_becomes_shorter_meanwhile_ends_the_copy_with_every_key_accounted_for() {
+    // Small values in batches, or large ones in pieces.
+    for (keys, size) in [(20_000, 1_000), (12, 2_000_000)] {
+        let (source, place) = (start(Kind::Redis70), Place::new());
+        fill_strings(&mut source.client(0), "key", keys, size);
+        backup(source.url(), &place.file()).expect(0);
+        let target = Server::start(Kind::Redis70);
+        let slow = Behaviour { rate: Some(8_000_000), ..Behaviour::default() };
+        let proxy = FaultProxy::start(target.port, slow);
+        let mut running = Keyferry::copy(place.file(), proxy.url()).start();
+        let mut client = target.client(0);
+        wait_until("the first keys have arrived", || client.dbsize() > 0 || running.is_over());
+        let file = std::fs::OpenOptions::new().write(true).open(place.file()).expect("the file");
+        file.set_len(15_000_000).expect("a shorter file");
+        let run = running.finish();
+        run.assert_code(&[5]);
+        assert_eq!(run.outcome(), "incomplete");
+        assert_eq!(run.count("copied"), client.dbsize() as u64, "{}", run.frame());
+        assert!(run.count("copied") < keys as u64, "{}", run.frame());
+    }
+}

@@ -1,0 +1,77 @@
+//! Servers saved to RDB files, and files copied to servers.
+
+mod damaged;
+mod dumped;
+mod functions;
+mod refused;
+mod replicated;
+mod restored;
+
+use std::path::{Path, PathBuf};
+
+use redis::cmd;
+use tempfile::TempDir;
+
+use crate::support::dataset::DATABASES;
+use crate::support::keyferry::Keyferry;
+use crate::support::server::{Kind, Server, Setup};
+use crate::support::wait_until;
+
+const KINDS: [Kind; 5] =
+    [Kind::Redis62, Kind::Redis70, Kind::Redis82, Kind::Valkey81, Kind::Valkey91];
+
+/// A directory for a backup, and nothing else.
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { directory: TempDir::new().expect("a temporary directory") }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("saved.rdb")
+    }
+
+    /// The names of all that is in it.
+    #[track_caller]
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.directory.path()).expect("the directory");
+        let name = |entry: std::io::Result<std::fs::DirEntry>| {
+            entry.expect("an entry").file_name().into_string().expect("a plain name")
+        };
+        entries.map(name).collect()
+    }
+}
+
+/// `keyferry backup SOURCE FILE --report …`
+fn backup(source: impl AsRef<std::ffi::OsStr>, file: &Path) -> Keyferry {
+    Keyferry::new().arg("backup").arg(source).arg(file).with_report()
+}
+
+/// A server that sends its file at once: by default it waits five seconds for more replicas.
+fn start(kind: Kind) -> Server {
+    let server = Server::start(kind);
+    hasten(&server);
+    server
+}
+
+fn hasten(server: &Server) {
+    server.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+}
+
+/// The same server, started with this file.
+#[track_caller]
+fn loaded(kind: Kind, file: &Path) -> Server {
+    let server = Setup::new(kind).rdb(file).start();
+    let mut client = server.client(0);
+    wait_until("the file is loaded", || {
+        client.info("persistence", "loading").as_deref() == Some("0")
+    });
+    server
+}
+
+fn total_keys(server: &Server) -> u64 {
+    DATABASES.iter().map(|&db| server.client(db).dbsize() as u64).sum()
+}
