@@ -9,6 +9,8 @@ use crate::source::scan::{CHUNK, FIRST_COUNT, LARGEST_COUNT};
 const RESERVED: usize = 16 << 20;
 /// Bytes on their way on each side that keep both servers busy where there is no distance.
 const NEAR_WINDOW: usize = 4 << 20;
+/// COUNT where every key is dumped: names for 20 ms of a source's DUMPs.
+const DUMP_COUNT: u32 = 2_000;
 /// Chunks of keys that wait where there is no distance: each connection can have the next at once.
 const LEAST_WAITING: usize = 4;
 /// What distance has to be made up for: the rates of the fastest servers seen, in bytes and keys for
@@ -47,6 +49,19 @@ pub(crate) struct Budget {
 impl Budget {
     /// Keys on their way that keep the source busy where there is no distance.
     pub(crate) const NEAR_KEYS: usize = 2_048;
+
+    /// The largest COUNT of a SCAN, and how many chunks of keys may wait. Where all is dumped, the
+    /// source's caches matter less than that there are names: behind some milliseconds of DUMPs SCAN
+    /// waits for its turn.
+    pub(crate) fn pages(&self, by_value: bool) -> (u32, usize) {
+        match by_value {
+            true => (self.largest_count, self.waiting),
+            false => {
+                let count = self.largest_count.max(DUMP_COUNT);
+                (count, self.waiting.max(count as usize / CHUNK))
+            }
+        }
+    }
 
     /// Divides `memory` among `connections` pairs of connections, whose servers are so far away.
     pub(crate) fn new(memory: u64, connections: usize, source: Duration, target: Duration) -> Self {

@@ -90,13 +90,14 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         stop: run.stop.clone(),
     }));
     let mut at_source = at_source.into_iter();
-    let (key_sender, keys) = key_queue(budget.waiting);
+    let (largest_count, waiting) = budget.pages(asking.by_value);
+    let (key_sender, keys) = key_queue(waiting);
     if let Some(connection) = at_source.next() {
         tasks.spawn(scan(Scan {
             link: source.clone(),
             connection,
             filter: plan.filter.clone(),
-            largest_count: budget.largest_count,
+            largest_count,
             once: policy != IfExists::Replace || plan.delete_source,
             keys: key_sender,
             ledger: ledger.clone(),

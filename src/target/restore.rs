@@ -234,7 +234,7 @@ impl Lane {
         let mut taken = false;
         while let Some(next) = self.commands.front_mut() {
             let result = match next.answer.take() {
-                Some(known) => known,
+                Some(known) => *known,
                 None => {
                     let Some(reply) = self.tools.connection.next_reply()? else { break };
                     self.unacked -= 1;

@@ -16,7 +16,7 @@ pub(super) struct Written {
     /// How its payload was sent.
     pub(super) road: Road,
     /// It was not sent at all: what becomes of its entry is known.
-    pub(super) answer: Option<Outcome>,
+    pub(super) answer: Option<Box<Outcome>>,
 }
 
 impl Written {
@@ -25,7 +25,7 @@ impl Written {
     }
 
     fn kept(answer: Outcome) -> Self {
-        Self { entries: 1, bytes: 0, road: Road::Verbatim, answer: Some(answer) }
+        Self { entries: 1, bytes: 0, road: Road::Verbatim, answer: Some(Box::new(answer)) }
     }
 }
 
