@@ -30,7 +30,7 @@ const QUEUE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Window {
     bytes: usize,
-    /// At most, and where there is no distance.
+    /// The most keys; and how many are enough where there is no distance.
     keys: usize,
     near_keys: usize,
     /// What the source should have to do, as time.

@@ -83,6 +83,16 @@ enum Awaited {
     Values(usize),
 }
 
+impl Awaited {
+    /// Behind a value.
+    fn next_value(self) -> Self {
+        match self {
+            Self::Values(left) if left > 1 => Self::Values(left - 1),
+            _ => Self::Value,
+        }
+    }
+}
+
 impl Comparer {
     /// A comparer that takes batches and compares them.
     pub fn new(mut tools: Tools) -> Self {
@@ -258,16 +268,10 @@ impl Comparer {
                             same += 1;
                             bytes += u64::from(entry_bytes);
                         }
-                        self.awaited = match self.awaited {
-                            Awaited::Values(left) if left > 1 => Awaited::Values(left - 1),
-                            _ => Awaited::Value,
-                        };
+                        self.awaited = self.awaited.next_value();
                     }
-                    if front.at == front.batch.entries.len() {
-                        self.awaited = Awaited::Begin;
-                        self.outstanding -= front.batch.cost();
-                        self.latency.record(Stage::Restore, front.since.elapsed(), 1);
-                        self.asked.pop_front();
+                    if let Some(done) = self.take_answered() {
+                        self.latency.record(Stage::Restore, done.since.elapsed(), 1);
                     }
                 }
             }
@@ -281,6 +285,14 @@ impl Comparer {
             drop(self.tools.connection.take_slab());
         }
         Ok(())
+    }
+
+    /// The batch in front, once every entry of it has its answer.
+    fn take_answered(&mut self) -> Option<Asked> {
+        self.asked.pop_front_if(|front| front.at == front.batch.entries.len()).inspect(|done| {
+            self.awaited = Awaited::Begin;
+            self.outstanding -= done.batch.cost();
+        })
     }
 
     /// Whether a value is at hand that is longer than any that was read from the source whole.
@@ -298,15 +310,8 @@ impl Comparer {
         self.last_told = Instant::now();
         let Some(front) = self.asked.front_mut() else { return Ok(()) };
         front.settle(Seen::Doubtful, &self.tools, &mut self.doubts);
-        self.awaited = match self.awaited {
-            Awaited::Values(left) if left > 1 => Awaited::Values(left - 1),
-            _ => Awaited::Value,
-        };
-        if front.at == front.batch.entries.len() {
-            self.awaited = Awaited::Begin;
-            self.outstanding -= front.batch.cost();
-            self.asked.pop_front();
-        }
+        self.awaited = self.awaited.next_value();
+        self.take_answered();
         Ok(())
     }
 

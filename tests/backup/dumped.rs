@@ -2,7 +2,7 @@
 
 use redis::cmd;
 
-use super::{KINDS, Place, backup, loaded, start, total_keys};
+use super::{Place, backup, loaded, start, total_keys};
 use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill, fill_database};
@@ -13,7 +13,7 @@ use crate::support::wait_until;
 
 #[test]
 fn every_server_loads_what_a_user_without_psync_saved_of_it() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let source = start(kind);
         fill(&source);
         let mut user = cmd("ACL");

@@ -17,9 +17,6 @@ use crate::support::keyferry::Keyferry;
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::wait_until;
 
-const KINDS: [Kind; 5] =
-    [Kind::Redis62, Kind::Redis70, Kind::Redis82, Kind::Valkey81, Kind::Valkey91];
-
 /// A directory for a backup, and nothing else.
 struct Place {
     directory: TempDir,

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use redis::cmd;
 
-use super::{KINDS, Place, backup, loaded, start, total_keys};
+use super::{Place, backup, loaded, start, total_keys};
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
 use crate::support::keyferry::SECRET;
@@ -12,7 +12,7 @@ use crate::support::server::{Kind, Setup};
 
 #[test]
 fn every_server_loads_what_was_saved_of_it() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let source = start(kind);
         fill(&source);
         source.reset_commands();
@@ -47,7 +47,7 @@ fn a_file_is_the_same_from_disk_and_from_memory() {
 
 #[test]
 fn an_empty_server_is_a_file_without_keys() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let (source, place) = (start(kind), Place::new());
         for (fetch, name) in [("auto", "one.rdb"), ("dump", "other.rdb")] {
             let file = place.file().with_file_name(name);

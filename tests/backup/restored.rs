@@ -2,7 +2,7 @@
 
 use redis::cmd;
 
-use super::{KINDS, Place, backup, start, total_keys};
+use super::{Place, backup, start, total_keys};
 use crate::support::client::fill_strings;
 use crate::support::compare::{assert_equal, assert_target_is_a_part};
 use crate::support::dataset::{SAME_NUMBERS, fill, noise};
@@ -21,9 +21,9 @@ fn saved(kind: Kind) -> (Server, Place) {
 
 #[test]
 fn a_file_of_any_server_goes_into_any_server() {
-    for from in KINDS {
+    for from in Kind::ALL {
         let (source, place) = saved(from);
-        for to in KINDS {
+        for to in Kind::ALL {
             let target = Server::start(to);
             let run = Keyferry::copy(place.file(), target.url()).arg("--lossy").expect(0);
             assert_eq!(run.outcome(), "complete");
@@ -43,7 +43,7 @@ fn a_file_of_any_server_goes_into_any_server() {
 
 #[test]
 fn a_file_made_of_scan_and_dump_goes_into_a_server() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let (source, place) = (start(kind), Place::new());
         fill(&source);
         backup(source.url(), &place.file()).args(["--fetch", "dump"]).expect(0);

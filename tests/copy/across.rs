@@ -7,9 +7,6 @@ use crate::support::dataset::{SAME_NUMBERS, fill, noise};
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::server::{Kind, Server};
 
-const KINDS: [Kind; 5] =
-    [Kind::Redis62, Kind::Redis70, Kind::Redis82, Kind::Valkey81, Kind::Valkey91];
-
 /// Hashes with fields that expire, in the data of a server that knows such fields.
 const EXPIRING: &str = "hash:field-expiry";
 
@@ -37,7 +34,7 @@ fn way(run: &Run, name: &str) -> u64 {
 fn crosses_to_all(from: Kind) {
     let source = Server::start(from);
     fill(&source);
-    for to in KINDS {
+    for to in Kind::ALL {
         let target = Server::start(to);
         // All by DUMP, so that every value shows what becomes of it.
         let copy = || Keyferry::copy(source.url(), target.url()).args(["--fetch", "dump"]);

@@ -314,17 +314,7 @@ fn a_cut_on_either_side_costs_nothing() {
         for (policy, of_source) in [("replace", true), ("replace", false), ("fail", false)] {
             let (source, target) = pair();
             fill(&source);
-            let cut = Some((at, Fault::CloseOnce));
-            let behaviour = match of_source {
-                true => Behaviour { after_replies: cut, ..Behaviour::default() },
-                false => Behaviour { after_requests: cut, ..Behaviour::default() },
-            };
-            let cut_side = if of_source { &source } else { &target };
-            let proxy = FaultProxy::start(cut_side.port, behaviour);
-            let (from, to) = match of_source {
-                true => (proxy.url(), target.url()),
-                false => (source.url(), proxy.url()),
-            };
+            let (proxy, [from, to]) = FaultProxy::cut_between(&source, &target, of_source, at);
             let run = Keyferry::copy(from, to).args(["--if-exists", policy]).expect(0);
             assert!(proxy.struck());
             run.assert_counts(&[("copied", 50 + LONG)]);

@@ -8,7 +8,7 @@ use keyferry::payload::{
 };
 use redis::{Value, cmd};
 
-use super::{KINDS, family, learn};
+use super::{family, learn};
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{DATABASES, SAME_NUMBERS, fill};
 use crate::support::reading::{Expiry, Reader};
@@ -76,7 +76,7 @@ fn crosses_to_all(from: Kind) {
     let source = Server::start(from);
     fill(&source);
     let dumped = dump(&source);
-    for to in KINDS {
+    for to in Kind::ALL {
         let target = Server::start(to);
         sanitize(&target);
         let knows = learn(&mut target.client(0), Some(family(to)));
@@ -181,7 +181,7 @@ fn the_oldest_forms_are_taken_by_all() {
     fill(&source);
     let dumped = dump(&source);
     let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs() };
-    for to in KINDS {
+    for to in Kind::ALL {
         let target = Server::start(to);
         sanitize(&target);
         let knows = learn(&mut target.client(0), Some(family(to)));

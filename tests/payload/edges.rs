@@ -6,7 +6,7 @@ use keyferry::payload::{
 };
 use redis::cmd;
 
-use super::{KINDS, family, learn, version};
+use super::{family, learn, version};
 use crate::support::client::Client;
 use crate::support::reading::Reader;
 use crate::support::server::{Kind, Server};
@@ -128,7 +128,7 @@ fn edges() -> Vec<(&'static str, Value)> {
 
 #[test]
 fn values_at_every_border_are_taken_by_all() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = Server::start(kind);
         let mut client = server.client(0);
         let learned = learn(&mut client, Some(family(kind)));

@@ -24,10 +24,6 @@ use redis::{Value, cmd};
 use crate::support::client::Client;
 use crate::support::server::Kind;
 
-/// All kinds of servers there are.
-const KINDS: [Kind; 5] =
-    [Kind::Redis62, Kind::Redis70, Kind::Redis82, Kind::Valkey81, Kind::Valkey91];
-
 fn family(kind: Kind) -> Family {
     match kind {
         Kind::Redis62 | Kind::Redis70 | Kind::Redis82 => Family::Redis,

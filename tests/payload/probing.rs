@@ -3,12 +3,12 @@
 use keyferry::payload::{FOOTER_BYTES, Footer, Knowledge, Way, classify, footer};
 use redis::{Value, cmd};
 
-use super::{KINDS, family, learn, version};
+use super::{family, learn, version};
 use crate::support::server::{Kind, Server};
 
 #[test]
 fn five_servers_answer_the_probes_as_their_versions_tell() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = Server::start(kind);
         let mut client = server.client(0);
         let learned = learn(&mut client, Some(family(kind)));

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use keyferry::payload::{self, decode, digest, digest_payload, footer, walk};
 use redis::{FromRedisValue, Value, cmd};
 
-use super::{KINDS, version};
+use super::version;
 use crate::support::client::Client;
 use crate::support::dataset::{DATABASES, fill};
 use crate::support::reading::{Content, Reader};
-use crate::support::server::Server;
+use crate::support::server::{Kind, Server};
 use crate::support::shown;
 
 #[test]
 fn every_value_of_five_servers_is_what_its_commands_show() {
-    for kind in KINDS {
+    for kind in Kind::ALL {
         let server = Server::start(kind);
         fill(&server);
         for db in DATABASES {

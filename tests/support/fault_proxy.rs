@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use super::server::Server;
+
 /// What happens once enough bytes have passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -71,6 +73,28 @@ enum Direction {
 }
 
 impl FaultProxy {
+    /// Before one of two servers, where it cuts a connection once after so many bytes of values; and the
+    /// URLs of both, by the proxy.
+    pub(crate) fn cut_between(
+        source: &Server,
+        target: &Server,
+        of_source: bool,
+        at: u64,
+    ) -> (Self, [String; 2]) {
+        let cut = Some((at, Fault::CloseOnce));
+        if of_source {
+            let behaviour = Behaviour { after_replies: cut, ..Behaviour::default() };
+            let proxy = Self::start(source.port, behaviour);
+            let urls = [proxy.url(), target.url()];
+            (proxy, urls)
+        } else {
+            let behaviour = Behaviour { after_requests: cut, ..Behaviour::default() };
+            let proxy = Self::start(target.port, behaviour);
+            let urls = [source.url(), proxy.url()];
+            (proxy, urls)
+        }
+    }
+
     /// A proxy in front of `127.0.0.1:port`.
     pub(crate) fn start(port: u16, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

@@ -23,6 +23,10 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    /// All there are.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Redis62, Self::Redis70, Self::Redis82, Self::Valkey81, Self::Valkey91];
+
     /// The server's name in the report, up to the minor version.
     pub(crate) fn version_prefix(self) -> &'static str {
         match self {
