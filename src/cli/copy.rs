@@ -197,16 +197,12 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
 }
 
 fn plan(options: CopyOptions) -> Result<Plan> {
-    let (source_url, target_url) = shared::urls(
+    let (source, target) = shared::servers(
         &options.source,
         &options.target,
-        &options.source_options,
-        &options.target_options,
+        options.source_options,
+        options.target_options,
     )?;
-    let source =
-        SideOptions::from(options.source_options).server(Side::Source, source_url.as_deref())?;
-    let target =
-        SideOptions::from(options.target_options).server(Side::Target, target_url.as_deref())?;
     let mapping =
         Mapping::new(&options.selection.db, source.endpoint.database, target.endpoint.database)?;
     let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);

@@ -372,3 +372,16 @@ pub(super) fn urls(
     }
     Ok((from(source, Side::Source, keys)?, from(target, Side::Target, target_has_key)?))
 }
+
+/// Both servers, as URLs, options and the environment name them.
+pub(super) fn servers(
+    source: &Option<String>,
+    target: &Option<String>,
+    source_options: SourceOptions,
+    target_options: TargetOptions,
+) -> Result<(Server, Server)> {
+    let (source, target) = urls(source, target, &source_options, &target_options)?;
+    let source = SideOptions::from(source_options).server(Side::Source, source.as_deref())?;
+    let target = SideOptions::from(target_options).server(Side::Target, target.as_deref())?;
+    Ok((source, target))
+}

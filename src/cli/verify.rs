@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::shared::{self, Gentleness, Means, Selection, Speech};
-use super::side::{SideOptions, SourceOptions, TargetOptions};
+use super::side::{SourceOptions, TargetOptions};
 use crate::config::{Comparing, FetchMode, Mapping, Plan, SourceCompression, Verify};
 use crate::engine;
-use crate::error::{Result, Side};
+use crate::error::Result;
 use crate::units::parse_duration;
 
 /// What `verify` takes.
@@ -51,16 +51,12 @@ pub(super) fn main(options: VerifyOptions) -> ExitCode {
 }
 
 fn plan(options: VerifyOptions) -> Result<Plan> {
-    let (source_url, target_url) = shared::urls(
+    let (source, target) = shared::servers(
         &options.source,
         &options.target,
-        &options.source_options,
-        &options.target_options,
+        options.source_options,
+        options.target_options,
     )?;
-    let source =
-        SideOptions::from(options.source_options).server(Side::Source, source_url.as_deref())?;
-    let target =
-        SideOptions::from(options.target_options).server(Side::Target, target_url.as_deref())?;
     let databases = (source.endpoint.database, target.endpoint.database);
     Ok(Plan {
         mapping: Mapping::new(&options.selection.db, databases.0, databases.1)?,

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::Run;
 use super::probe::{
-    self, PROBE_KEY, Readable, clock_offset, expiry_clock, info, readable, refuse_cluster,
-    refuse_if_pointless, refused_before_work, select,
+    self, PROBE_KEY, Readable, clock_offset, expiry_clock, meet, readable, refuse_if_pointless,
+    refused_before_work, select,
 };
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::config::{Mapping, Route};
 use crate::error::{Error, Result};
-use crate::net::{Connection, Link, connect};
+use crate::net::{Connection, Link};
 use crate::report::json::Peer;
 use crate::source::ExpiryClock;
 use crate::verify::Judge;
@@ -57,15 +57,8 @@ pub(super) async fn acquaint(
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Met> {
-    let (at_source, at_target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
-    let (mut at_source, mut at_target) = (at_source?, at_target?);
-    let (source_info, target_info) = tokio::join!(info(&mut at_source), info(&mut at_target));
-    let source_info = source_info?;
-    source.server = source_info.server();
-    let target_info = target_info?;
-    target.server = target_info.server();
-    refuse_cluster(&at_source, &source_info)?;
-    refuse_cluster(&at_target, &target_info)?;
+    let [(mut at_source, source_info), (mut at_target, target_info)] =
+        meet(run, source, target).await?;
     let routes = match routes {
         Some(routes) => routes.to_vec(),
         None => every_route(&run.plan.mapping, &source_info, &target_info)?,

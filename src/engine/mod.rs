@@ -127,15 +127,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         let run = prepare(plan, stats.clone(), &cancel)?;
         run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
     };
-    let result = tokio::select! {
-        biased;
-        () = abort.cancelled() => {
-            // For what is not dropped with `work`: threads that were started for it.
-            cancel.cancel();
-            Err(Error::new(Kind::Cancelled, "stopped at once"))
-        }
-        result = work => result,
-    };
+    let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
     let mut report = Report::new("copy", source, target, &stats);
     let mut error = compression.left_behind();
@@ -169,14 +161,7 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
         let run = prepare(plan, stats.clone(), &cancel)?;
         compare::verify(&run, &mut source, &mut target).await
     };
-    let result = tokio::select! {
-        biased;
-        () = abort.cancelled() => {
-            cancel.cancel();
-            Err(Error::new(Kind::Cancelled, "stopped at once"))
-        }
-        result = work => result,
-    };
+    let result = unless_aborted(work, &cancel, &abort).await;
     let mut report = Report::new("verify", source, target, &stats);
     let (verified, error) = match result {
         Ok(verified) => (verified, None),
@@ -187,6 +172,23 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
     let agrees = report.verified.agrees();
     report.outcome = outcome(&report, error.as_ref(), cancel.is_cancelled(), agrees);
     Ended { report, error }
+}
+
+/// What work comes to, unless all is to stop at once: then it is dropped.
+async fn unless_aborted<T>(
+    work: impl Future<Output = Result<T>>,
+    drain: &CancellationToken,
+    abort: &CancellationToken,
+) -> Result<T> {
+    tokio::select! {
+        biased;
+        () = abort.cancelled() => {
+            // For what is not dropped with it: threads that were started for it.
+            drain.cancel();
+            Err(Error::new(Kind::Cancelled, "stopped at once"))
+        }
+        result = work => result,
+    }
 }
 
 /// How a run ended, by its report and the cause that ended it early.

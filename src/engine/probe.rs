@@ -77,8 +77,12 @@ impl Probed {
     }
 }
 
-/// Asks both servers what they are and refuses what is not safe.
-pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
+/// Connects to both servers and asks what they are.
+pub(super) async fn meet(
+    run: &Run,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<[(Connection, ServerInfo); 2]> {
     let (at_source, at_target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
     let (mut at_source, mut at_target) = (at_source?, at_target?);
     let (source_info, target_info) = tokio::join!(info(&mut at_source), info(&mut at_target));
@@ -89,6 +93,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     tracing::info!("source is {}, target is {}", source.server, target.server);
     refuse_cluster(&at_source, &source_info)?;
     refuse_cluster(&at_target, &target_info)?;
+    Ok([(at_source, source_info), (at_target, target_info)])
+}
+
+/// Asks both servers what they are and refuses what is not safe.
+pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
+    let [(mut at_source, source_info), (mut at_target, target_info)] =
+        meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
     refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;

@@ -29,8 +29,6 @@ use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::source::{ExpiryClock, time_ms};
 
-/// A key that is asked about and never made.
-const PROBE_KEY: &[u8] = b"keyferry:probe";
 /// Databases that wait to be written: they are read one after the other.
 const CHAPTERS: usize = 1;
 
@@ -139,7 +137,7 @@ async fn read_database(
 /// How the source tells expiries; the file's are by its own clock.
 async fn clock(connection: &mut Connection) -> Result<ExpiryClock> {
     let absolute =
-        matches!(connection.call(&[b"PEXPIRETIME", PROBE_KEY]).await?, Value::Integer(_));
+        matches!(connection.call(&[b"PEXPIRETIME", probe::PROBE_KEY]).await?, Value::Integer(_));
     let command = if absolute { ExpiryCommand::Absolute } else { ExpiryCommand::Remaining };
     if !absolute && time_ms(&connection.call(&[b"TIME"]).await?).is_none() {
         let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";

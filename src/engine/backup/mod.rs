@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::part_file::{PartFile, shown};
-use super::{Ended, Stop};
+use super::{Ended, Stop, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
@@ -74,14 +74,7 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     let endpoint = format!("file:{}", shown(&plan.file));
     let mut target = Peer { endpoint, ..Peer::default() };
     let work = save(plan, stats.clone(), &drain, &mut source);
-    let result = tokio::select! {
-        biased;
-        () = abort.cancelled() => {
-            drain.cancel();
-            Err(Error::new(Kind::Cancelled, "stopped at once"))
-        }
-        result = work => result,
-    };
+    let result = unless_aborted(work, &drain, &abort).await;
     let described = result.as_ref().map(Summary::describe).unwrap_or_default();
     target.server = described;
     let mut report = Report::new("backup", source, target, &stats);

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::copy::join_or_stop;
 use super::part_file::shown;
-use super::{Ended, Stop, functions, knowledge, probe};
+use super::{Ended, Stop, functions, knowledge, probe, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
 use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
@@ -89,14 +89,7 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let dry_run = plan.dry_run;
     let work = run(plan, stats.clone(), &drain, &mut source, &mut target);
-    let result = tokio::select! {
-        biased;
-        () = abort.cancelled() => {
-            drain.cancel();
-            Err(Error::new(Kind::Cancelled, "stopped at once"))
-        }
-        result = work => result,
-    };
+    let result = unless_aborted(work, &drain, &abort).await;
     let mut report = Report::new("copy", source, target, &stats);
     let clean = report.keys.failed == 0 && report.keys.settled() == report.keys.scanned;
     report.outcome = match &result {
