@@ -23,7 +23,7 @@ use crate::payload::FOOTER_BYTES;
 use crate::rdb::Version;
 use crate::report::Ledger;
 use crate::resp::Value;
-use crate::resp::escape::printable;
+use crate::units::printable;
 use crate::source::fetch::{Asking, Fetch, Tools};
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;

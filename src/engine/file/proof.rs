@@ -15,7 +15,7 @@ use crate::rdb::Section;
 use crate::report::Ledger;
 use crate::report::json::Verified;
 use crate::resp::Value;
-use crate::resp::escape::printable;
+use crate::units::printable;
 use crate::source::file::Names;
 
 /// Chunks of names that wait.
