@@ -1,4 +1,4 @@
-//! Bytes, rates and durations: parsed from options and printed for people, in one place.
+//! Bytes, rates, durations and keys: parsed from options and printed for people, in one place.
 
 use std::time::Duration;
 
@@ -110,6 +110,19 @@ fn wrong_duration(text: &str) -> String {
     format!("'{text}' is no duration; write for example 500ms, 5s or 2m")
 }
 
+/// How much of a key a message shows, in bytes.
+const SHOWN_BYTES: usize = 64;
+
+/// A key as people read it: printable ASCII as it is, the rest as `\n`, `\\` or `\xNN`, cut at 64 bytes.
+pub fn printable(key: &[u8]) -> String {
+    let shown = key.get(..SHOWN_BYTES).unwrap_or(key);
+    let mut text = shown.escape_ascii().to_string();
+    if shown.len() < key.len() {
+        text.push_str(&format!("…({} bytes)", key.len()));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,5 +177,12 @@ mod tests {
         for bad in ["", "s", "5 parsecs", "-1s", "1e400h"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_key_stays_on_one_line() {
+        assert_eq!(printable(b"user:1"), "user:1");
+        assert_eq!(printable(b"a\nb\0\xff\\"), "a\\nb\\x00\\xff\\\\");
+        assert_eq!(printable(&[b'x'; 65]), format!("{}…(65 bytes)", "x".repeat(64)));
     }
 }

@@ -182,7 +182,7 @@ impl Wire {
             self.reply.extend_from_slice(piece.get(..count).unwrap_or_default());
             let refused = self.reply.starts_with(b"-") || self.reply.starts_with(NOTHING);
             if count == 0 || refused {
-                let said = crate::resp::escape::printable(&self.reply);
+                let said = crate::units::printable(&self.reply);
                 return Err(Error::other(format!("the source answered '{said}'")));
             }
         }

@@ -41,7 +41,7 @@ impl Ended {
         let lines =
             |text: &str| text.lines().rev().find(|l| !l.trim().is_empty()).map(str::to_owned);
         let line = lines(&self.stderr).or_else(|| lines(&stdout)).unwrap_or_default();
-        crate::resp::escape::printable(line.as_bytes())
+        crate::units::printable(line.as_bytes())
     }
 }
 

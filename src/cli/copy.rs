@@ -1,6 +1,6 @@
 //! `keyferry copy`: options to plan, plan to engine, report to text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -15,6 +15,7 @@ use crate::config::{
 use crate::engine;
 use crate::engine::file::{FilePlan, copy_file};
 use crate::error::{Error, Result, Side};
+use crate::source::letters;
 
 /// What `copy` takes.
 #[derive(Args)]
@@ -26,6 +27,10 @@ pub(super) struct CopyOptions {
 
     #[command(flatten, next_help_heading = "What is copied")]
     selection: Selection,
+    /// Only the keys that an earlier run wrote to this file by --failures; without --if-exists, a key
+    /// that is on the target meanwhile stays and counts as failed
+    #[arg(long, value_name = "FILE", help_heading = "What is copied")]
+    retry_failures: Option<PathBuf>,
 
     /// What happens to a key that the target holds [default: the target database must be empty]
     #[arg(long, value_name = "POLICY", help_heading = "How it is copied")]
@@ -184,6 +189,7 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
         (limits.source_latency.is_some(), "--max-source-latency"),
         (matches!(options.if_exists, Some(Policy::Merge)), "--if-exists merge"),
         (matches!(options.verify, VerifyMode::Full), "--verify full"),
+        (options.retry_failures.is_some(), "--retry-failures"),
         (options.speech.differences.is_some(), "--differences"),
         (of_source.is_given(), "an option --source-…"),
     ];
@@ -194,6 +200,27 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// What needs a scan of the source, and a file that would be emptied before it is read.
+fn refuse_with_letters(
+    verify: VerifyMode,
+    selection: &Selection,
+    failures: Option<&PathBuf>,
+    file: &Path,
+) -> Result<()> {
+    let named = || "leave it out; the keys are named by the file".to_owned();
+    let (text, advice) = match () {
+        () if matches!(verify, VerifyMode::Full) => {
+            ("--verify full looks at every key, and --retry-failures copies a few", named())
+        }
+        () if selection.has_types() => ("--type asks for every key's type in a scan", named()),
+        () if failures.is_some_and(|failures| failures == file) => {
+            ("--failures would empty the file that --retry-failures reads", "name another".into())
+        }
+        () => return Ok(()),
+    };
+    Err(Error::config(text).advise(advice))
 }
 
 fn plan(options: CopyOptions) -> Result<Plan> {
@@ -215,12 +242,24 @@ fn plan(options: CopyOptions) -> Result<Plan> {
              a key is deleted only once its copy was acknowledged",
         ));
     }
+    let retry = options.retry_failures;
+    if let Some(file) = &retry {
+        refuse_with_letters(
+            options.verify,
+            &options.selection,
+            options.speech.failures.as_ref(),
+            file,
+        )?;
+        letters::count(file)?;
+    }
+    let retries = retry.is_some().then_some(IfExists::Fail);
     Ok(Plan {
         source,
+        letters: retry,
         target,
         mapping,
         filter: options.selection.filter(),
-        if_exists: if_exists.or(replace),
+        if_exists: if_exists.or(replace).or(retries),
         delete_source,
         lossy: options.lossy,
         functions: options.with_functions,

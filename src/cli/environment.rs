@@ -1,7 +1,7 @@
 //! Settings from the environment, for use in a container.
 
 use crate::error::{Error, Result};
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// A variable's text; unset and empty are the same. Never printed: it may hold a password.
 pub(super) fn text(name: &str) -> Result<Option<String>> {

@@ -20,7 +20,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::error::{Error, Kind};
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// Moves keyspaces between Redis and Valkey servers and proves that every key arrived.
 #[derive(Parser)]

@@ -22,7 +22,7 @@ use crate::config::{Filter, Limits, Plan, Route, Server, Timeouts};
 use crate::engine::{Ended, Stop};
 use crate::error::{Error, Kind, Result, Side};
 use crate::report::progress::{Progress, Style};
-use crate::report::{Differences, Stats, table};
+use crate::report::{DeadLetters, Differences, Stats, table};
 use crate::units::{bytes, parse_bytes, parse_duration};
 
 /// Which keys are meant.
@@ -86,6 +86,9 @@ pub(super) struct Speech {
     /// Write every key that differs to this file, as JSON lines: db, target_db, key, kind, what
     #[arg(long, value_name = "FILE")]
     pub(super) differences: Option<PathBuf>,
+    /// Write every key that failed to this file, as JSON lines: db, target_db, key, hex, error
+    #[arg(long, value_name = "FILE")]
+    pub(super) failures: Option<PathBuf>,
     /// How progress is shown, on stderr
     #[arg(long, value_name = "STYLE", default_value = "auto")]
     progress: ProgressStyle,
@@ -120,6 +123,7 @@ pub(super) struct Voice {
     quiet: bool,
     report: Option<Sink>,
     differences: Option<File>,
+    failures: Option<File>,
 }
 
 /// Where the JSON report goes.
@@ -144,6 +148,11 @@ fn create(what: &str, path: &Path) -> Result<File> {
 }
 
 impl Selection {
+    /// Whether types are named.
+    pub(super) fn has_types(&self) -> bool {
+        !self.types.is_empty()
+    }
+
     /// The filter that the options make.
     pub(super) fn filter(self) -> Filter {
         let patterns = |texts: &[OsString]| {
@@ -205,7 +214,9 @@ pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
         let differences = speech.differences.as_deref();
         let differences =
             differences.map(|path| create("the file of differences", path)).transpose()?;
-        Ok((plan, Voice { report, differences, ..voice }))
+        let failures = speech.failures.as_deref();
+        let failures = failures.map(|path| create("the file of failures", path)).transpose()?;
+        Ok((plan, Voice { report, differences, failures, ..voice }))
     });
     let (plan, voice) = match prepared {
         Ok(prepared) => prepared,
@@ -251,10 +262,9 @@ async fn run<P, R: Future<Output = Ended>>(
 ) -> Result<ExitCode> {
     let stop = Stop::default();
     let signals = Signals::install()?;
-    let stats = Arc::new(match voice.differences.take() {
-        Some(file) => Stats::with_differences(Differences::into_file(file)),
-        None => Stats::default(),
-    });
+    let differences = voice.differences.take().map(Differences::into_file).unwrap_or_default();
+    let failures = voice.failures.take().map(DeadLetters::into_file).unwrap_or_default();
+    let stats = Arc::new(Stats::telling(differences, failures));
     let line = match voice.format {
         logging::Format::Text => logging::text_line,
         logging::Format::Json => logging::json_line,
@@ -267,7 +277,9 @@ async fn run<P, R: Future<Output = Ended>>(
         () = progress.show() => return Err(Error::config("progress ended")),
     };
     drop(progress);
-    let listed = stats.differences().finish();
+    let failures = stats.dead_letters().finish().map_err(|error| ("failures", error));
+    let listed = stats.differences().finish().map_err(|error| ("differences", error));
+    let listed = failures.and(listed);
     if stop.abort.is_cancelled() {
         // What was in flight is dropped: there are no counts that add up.
         return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
@@ -298,9 +310,9 @@ async fn run<P, R: Future<Output = Ended>>(
     }
     Ok(match (&ended.error, listed) {
         (Some(error), _) => exit::fail(error, as_json),
-        (None, Err(error)) => {
-            let text = format!("the file of differences could not be written: {error}");
-            exit::fail(&Error::new(Kind::Transport, text), as_json)
+        (None, Err((what, error))) => {
+            let text = format!("the file of {what} could not be written: {error}");
+            exit::fail(&Error::new(Kind::Local, text), as_json)
         }
         (None, Ok(())) => exit::code(&ended.report),
     })
@@ -331,6 +343,7 @@ fn voice(options: &Speech) -> Result<Voice> {
         quiet: options.quiet,
         report: None,
         differences: None,
+        failures: None,
     })
 }
 

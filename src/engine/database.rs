@@ -22,7 +22,8 @@ use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::erase::{Erase, erase};
 use crate::source::fetch::{self, Asking, Fetch};
-use crate::source::scan::{Scan, scan};
+use crate::source::names::Names;
+use crate::source::scan::Scan;
 use crate::source::window::Window;
 use crate::target::crossing::Crossing;
 use crate::target::restore::{self, Hooks, Lane};
@@ -93,7 +94,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let (largest_count, waiting) = budget.pages(asking.by_value);
     let (key_sender, keys) = key_queue(waiting);
     if let Some(connection) = at_source.next() {
-        tasks.spawn(scan(Scan {
+        let scan = Scan {
             link: source.clone(),
             connection,
             filter: plan.filter.clone(),
@@ -102,7 +103,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             keys: key_sender,
             ledger: ledger.clone(),
             stop: run.stop.clone(),
-        }));
+        };
+        tasks.spawn(Names::new(scan, plan.letters.as_deref()).run());
     }
     for (from, into) in at_source.zip(at_target) {
         let (sender, receiver) = channel::bounded(budget.channel);

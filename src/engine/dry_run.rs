@@ -11,9 +11,7 @@ use crate::flow::{Keys, name_of};
 use crate::net::Connection;
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
-use crate::resp::escape::printable;
 use crate::source::elements::Collection;
-use crate::source::scan::scan;
 
 /// Counts what a copy would do, database by database.
 pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
@@ -29,7 +27,7 @@ pub(super) async fn dry_run(run: &Run, probed: &Probed) -> Result<()> {
 
 async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger) -> Result<u64> {
     let link = run.source_link(route.source, probed);
-    let (task, keys) = run.scan_of(&link, true, ledger.clone()).await?;
+    let (task, keys) = run.names_of(&link, true, ledger.clone()).await?;
     let mut target = run.target_link(route.target, probed).connect().await?;
     let policy = run.plan.if_exists.unwrap_or(IfExists::Replace);
     let look = async {
@@ -39,7 +37,7 @@ async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger)
         }
         Ok(existing)
     };
-    let (existing, ()) = tokio::try_join!(look, scan(task))?;
+    let (existing, ()) = tokio::try_join!(look, task.run())?;
     Ok(existing)
 }
 
@@ -74,7 +72,7 @@ pub(super) async fn look_at(
             }
             (Some(_), IfExists::Merge) => ledger.add(Count::Skipped, 1),
             (Some(_), IfExists::Fail) => {
-                ledger.fail(printable(name_of(wire.of(&keys.slab))), "exists on the target");
+                ledger.fail(name_of(wire.of(&keys.slab)), "exists on the target");
             }
         }
     }

@@ -17,7 +17,6 @@ use crate::error::Result;
 use crate::flow::{KeyQueue, Keys, name_of};
 use crate::net::{Connection, Link};
 use crate::resp::Value;
-use crate::source::scan::scan;
 use crate::source::{CLOCKS_APART_MS, ExpiryClock, time_ms};
 
 /// How often keys are asked again because the clocks around them were too far apart.
@@ -61,9 +60,9 @@ async fn give(run: &Run, probed: &Probed, route: Route) -> Result<()> {
 
 async fn give_once(run: &Run, clock: ExpiryClock, from: &Link, into: &Link) -> Result<()> {
     // A key that is named twice gets the same expiry twice.
-    let (task, keys) = run.scan_of(from, false, uncounted()).await?;
+    let (task, keys) = run.names_of(from, false, uncounted()).await?;
     let (source, target) = (from.connect().await?, into.connect().await?);
-    tokio::try_join!(scan(task), give_all(source, target, keys, clock))?;
+    tokio::try_join!(task.run(), give_all(source, target, keys, clock))?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::net::Connection;
 use crate::payload::FOOTER_BYTES;
 use crate::rdb::{Record, Records, Version};
 use crate::resp::Value;
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// The most of a library's first line that is read for its name.
 const LONGEST_LINE: usize = 4096;

@@ -8,7 +8,6 @@ use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
-use crate::resp::escape::printable;
 use crate::source::ExpiryClock;
 use crate::source::elements::{Collection, page};
 use crate::target::crossing::Crossing;
@@ -63,7 +62,7 @@ pub(super) async fn merge(
             Ok(Fate::Merged) => ledger.add(Count::Merged, 1),
             Ok(Fate::Skipped) => ledger.add(Count::Skipped, 1),
             Ok(Fate::Gone) => ledger.add(Count::Expired, 1),
-            Err(error) => ledger.fail(printable(&key), error.message()),
+            Err(error) => ledger.fail(&key, error.message()),
         }
     }
     broken

@@ -38,6 +38,7 @@ use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
 use crate::report::json::{Outcome, Peer, Report, Verified};
 use crate::report::{Ledger, Stats};
+use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
 pub(crate) use budget::Budget;
 use compression::Compression;
@@ -84,8 +85,8 @@ impl Run {
         Link::new(self.target.clone(), database, run_id, self.stop.clone())
     }
 
-    /// A scan beside the copy: names the keys that are meant, `once` each if that matters.
-    async fn scan_of(&self, from: &Link, once: bool, ledger: Ledger) -> Result<(Scan, KeyQueue)> {
+    /// A task beside the copy that names the keys that are meant, `once` each if that matters.
+    async fn names_of(&self, from: &Link, once: bool, ledger: Ledger) -> Result<(Names, KeyQueue)> {
         let (keys, queue) = key_queue(WAITING);
         let scan = Scan {
             link: from.clone(),
@@ -97,7 +98,7 @@ impl Run {
             ledger,
             stop: self.stop.clone(),
         };
-        Ok((scan, queue))
+        Ok((Names::new(scan, self.plan.letters.as_deref()), queue))
     }
 }
 

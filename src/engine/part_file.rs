@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// Only its owner may read what may hold anything.
 const MODE: u32 = 0o600;

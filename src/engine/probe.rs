@@ -71,7 +71,8 @@ impl Probed {
     pub(super) fn spares_expiries(&self, run: &Run, route: Route) -> bool {
         let none = self.source.get(&route.source).is_some_and(|keyspace| keyspace.expires == 0);
         let empty = !self.target.contains_key(&route.target);
-        let plain = run.plan.fetch == FetchMode::Auto && !run.plan.delete_source;
+        let every = run.plan.letters.is_none();
+        let plain = every && run.plan.fetch == FetchMode::Auto && !run.plan.delete_source;
         let alone = !shared_targets(&self.routes).contains(&route.target);
         none && empty && plain && alone && self.may_expire && self.expired_keys.is_some()
     }

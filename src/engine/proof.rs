@@ -15,7 +15,6 @@ use crate::config::mapping::shared_targets;
 use crate::error::Result;
 use crate::net::Link;
 use crate::report::json::Verified;
-use crate::source::scan::scan;
 use crate::verify::{Counted, count, counts_prove};
 
 /// How often the proof of one database is begun; each time a connection broke.
@@ -60,7 +59,8 @@ pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Resul
         let holds = target.get(&route.target).copied().unwrap_or_default();
         let was_empty =
             !probed.target.contains_key(&route.target) && !shared.contains(&route.target);
-        let whole = run.plan.filter.is_all() && was_empty && !run.plan.delete_source;
+        let every = run.plan.filter.is_all() && run.plan.letters.is_none();
+        let whole = every && was_empty && !run.plan.delete_source;
         if whole && counts_prove(held, holds) {
             continue;
         }
@@ -106,8 +106,8 @@ async fn by_name(run: &Run, probed: &Probed, route: Route) -> Result<Counted> {
 
 async fn look(run: &Run, from: &Link, into: &Link) -> Result<Counted> {
     let (mut source, mut target) = (from.connect().await?, into.connect().await?);
-    let (task, keys) = run.scan_of(from, true, uncounted()).await?;
+    let (task, keys) = run.names_of(from, true, uncounted()).await?;
     let (found, ()) =
-        tokio::try_join!(count(&mut source, &mut target, keys, &run.stop), scan(task))?;
+        tokio::try_join!(count(&mut source, &mut target, keys, &run.stop), task.run())?;
     Ok(found)
 }

@@ -48,6 +48,11 @@ impl Link {
         self.connector.timeouts().retry
     }
 
+    /// The database's number.
+    pub fn database(&self) -> u32 {
+        self.database
+    }
+
     /// A connection to a server that was reached before: one that breaks at once is made again.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::{RdbError, Record, Records, Version};
 use crate::payload::PayloadError;
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// Databases, and libraries of functions, of one file: more than any server is configured with, few enough to be counted in
 /// memory (4 MiB).

@@ -1,12 +1,13 @@
 //! What a comparison found: counted, the first ones named, all of them written where asked for.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use serde_json::json;
+
+use super::lines::Lines;
 
 /// Differences that a report and a summary name; all are counted.
 const NAMED: usize = 20;
@@ -47,29 +48,19 @@ pub struct Difference {
 pub struct Differences {
     counts: [AtomicU64; 4],
     named: Mutex<Vec<Difference>>,
-    file: Mutex<Option<Lines>>,
-}
-
-/// A file of JSON lines, and what went wrong with it first.
-#[derive(Debug)]
-struct Lines {
-    file: BufWriter<File>,
-    broken: Option<io::Error>,
+    lines: Lines,
 }
 
 impl Differences {
     /// Differences that are written to `file` as well, a JSON object a line.
     pub fn into_file(file: File) -> Self {
-        let lines = Lines { file: BufWriter::new(file), broken: None };
-        Self { file: Mutex::new(Some(lines)), ..Self::default() }
+        Self { lines: Lines::of(file), ..Self::default() }
     }
 
     /// One more.
     pub fn tell(&self, difference: Difference) {
         self.counts[difference.kind as usize].fetch_add(1, Ordering::Relaxed);
-        if let Some(lines) = held(&self.file).as_mut().filter(|lines| lines.broken.is_none()) {
-            lines.broken = writeln!(lines.file, "{}", json!(difference)).err();
-        }
+        self.lines.write_with(|| &difference);
         let mut named = held(&self.named);
         if named.len() < NAMED {
             let key = match difference.key.get(..SHOWN) {
@@ -95,12 +86,7 @@ impl Differences {
     /// # Errors
     /// The first thing that went wrong with the file.
     pub fn finish(&self) -> io::Result<()> {
-        let Some(mut lines) = held(&self.file).take() else { return Ok(()) };
-        if let Some(error) = lines.broken {
-            return Err(error);
-        }
-        lines.file.flush()?;
-        lines.file.get_ref().sync_all()
+        self.lines.finish()
     }
 }
 

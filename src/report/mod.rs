@@ -2,15 +2,18 @@
 //!
 //! Called by every room through [`Stats`]; imports only `units`.
 
+mod dead_letters;
 mod differences;
 pub mod json;
 mod latency;
+mod lines;
 mod percentiles;
 mod process;
 pub mod progress;
 mod stats;
 pub mod table;
 
+pub use dead_letters::{DeadLetter, DeadLetters};
 pub use differences::{Difference, DifferenceKind, Differences};
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;

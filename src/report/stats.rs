@@ -6,8 +6,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use super::dead_letters::{DeadLetter, DeadLetters};
 use super::differences::Differences;
 use super::latency::{Latency, Stage};
+use crate::units::printable;
 
 /// Failed keys, and keys copied in part, that a report names; all are counted.
 const FAILURES_NAMED: usize = 1_000;
@@ -204,6 +206,7 @@ pub struct Stats {
     losses: Mutex<Vec<Loss>>,
     latency: Mutex<Latency>,
     differences: Differences,
+    dead_letters: DeadLetters,
 }
 
 impl Default for Stats {
@@ -215,14 +218,20 @@ impl Default for Stats {
             losses: Mutex::default(),
             latency: Mutex::default(),
             differences: Differences::default(),
+            dead_letters: DeadLetters::default(),
         }
     }
 }
 
 impl Stats {
-    /// Counters of a run whose differences are told to `differences`.
-    pub fn with_differences(differences: Differences) -> Self {
-        Self { differences, ..Self::default() }
+    /// Counters of a run whose differences and failed keys are told to these.
+    pub fn telling(differences: Differences, dead_letters: DeadLetters) -> Self {
+        Self { differences, dead_letters, ..Self::default() }
+    }
+
+    /// The keys that were not copied.
+    pub fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
     }
 
     /// What a comparison finds.
@@ -248,21 +257,23 @@ impl Stats {
         held(&self.databases).clone()
     }
 
-    /// Counts a key as failed and names it. `key` is escaped already.
-    pub fn fail(&self, database: &DatabaseStats, key: String, error: &str) {
+    /// Counts a key as failed, names it, and writes it to the dead letters.
+    pub fn fail(&self, database: &DatabaseStats, name: &[u8], error: &str) {
         database.add(Count::Failed, 1);
+        let (db, target_db) = (database.source_db, database.target_db);
+        self.dead_letters.tell(|| DeadLetter::new(db, target_db, name, error));
         let mut failures = held(&self.failures);
         if failures.len() < FAILURES_NAMED {
-            failures.push(Failure { db: database.source_db, key, error: error.to_owned() });
+            failures.push(Failure { db, key: printable(name), error: error.to_owned() });
         }
     }
 
-    /// Counts a key as copied in part and names it. `key` is escaped already.
-    pub fn lose(&self, database: &DatabaseStats, key: String, lost: String) {
+    /// Counts a key as copied in part and names it.
+    pub fn lose(&self, database: &DatabaseStats, name: &[u8], lost: String) {
         database.add(Count::Lessened, 1);
         let mut losses = held(&self.losses);
         if losses.len() < FAILURES_NAMED {
-            losses.push(Loss { db: database.source_db, key, lost });
+            losses.push(Loss { db: database.source_db, key: printable(name), lost });
         }
     }
 
@@ -333,14 +344,14 @@ impl Ledger {
         self.database.add_bytes(bytes);
     }
 
-    /// Counts a key as failed and names it. `key` is escaped already.
-    pub fn fail(&self, key: String, error: &str) {
-        self.stats.fail(&self.database, key, error);
+    /// Counts a key as failed and names it.
+    pub fn fail(&self, name: &[u8], error: &str) {
+        self.stats.fail(&self.database, name, error);
     }
 
-    /// Counts a key as copied in part and names it. `key` is escaped already.
-    pub fn lose(&self, key: String, lost: String) {
-        self.stats.lose(&self.database, key, lost);
+    /// Counts a key as copied in part and names it.
+    pub fn lose(&self, name: &[u8], lost: String) {
+        self.stats.lose(&self.database, name, lost);
     }
 
     /// Merges what a task measured.
@@ -367,7 +378,7 @@ mod tests {
         one.add(Count::Copied, 2);
         other.add(Count::Scanned, 2_000);
         for number in 0..2_000 {
-            stats.fail(&other, number.to_string(), "why");
+            stats.fail(&other, number.to_string().as_bytes(), "why");
         }
         one.add(Count::Expired, 1);
         one.add_bytes(10);

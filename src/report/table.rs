@@ -210,7 +210,7 @@ mod tests {
         let database = stats.database(1, 0, 3);
         database.add(Count::Scanned, 1_300);
         database.add(Count::Copied, 1_299);
-        stats.fail(&database, "a\\x00".into(), "ERR Bad data format");
+        stats.fail(&database, b"a\0", "ERR Bad data format");
         let mut report = Report::new("copy", Peer::default(), Peer::default(), &stats);
         report.outcome = Outcome::Incomplete;
         let text = summary(&report);

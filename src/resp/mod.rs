@@ -6,7 +6,6 @@
 
 pub mod decode;
 pub mod encode;
-pub mod escape;
 mod header;
 pub mod value;
 

@@ -24,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::flow::{Batch, Fingerprint, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger, Stage};
-use crate::resp::escape::printable;
 
 /// Keys in a group where PTTL is asked for: the source's clock, the expiries, the clock again, then
 /// the payloads. A key that is made anew between its two answers would get a wrong expiry: the
@@ -302,9 +301,7 @@ impl Fetch {
             Ok(()) => Ok(()),
             Err(batch) => {
                 for entry in &batch.entries {
-                    self.tools
-                        .ledger
-                        .fail(printable(batch.name(entry)), "the target connection is lost");
+                    self.tools.ledger.fail(batch.name(entry), "the target connection is lost");
                 }
                 // The lane says why; more keys would only fail too.
                 self.tools.stop.cancel();
@@ -339,19 +336,19 @@ impl Fetch {
         self.tools.ledger.add(Count::Scanned, self.again.len() as u64);
         for wire in self.again.drain(..) {
             let text = "the source stayed busy, or the key kept changing";
-            self.tools.ledger.fail(printable(name_of(&wire)), text);
+            self.tools.ledger.fail(name_of(&wire), text);
         }
     }
 
     fn fail_outstanding(&mut self, error: &Error) {
         let batch = std::mem::take(&mut self.batch);
         for entry in &batch.entries {
-            self.tools.ledger.fail(printable(batch.name(entry)), error.message());
+            self.tools.ledger.fail(batch.name(entry), error.message());
         }
         self.tools.ledger.add(Count::Scanned, self.outstanding as u64);
         self.tools.window.give_back(self.outstanding);
         while self.outstanding > 0 {
-            self.tools.ledger.fail(printable(name_of(self.row.awaited())), error.message());
+            self.tools.ledger.fail(name_of(self.row.awaited()), error.message());
             self.outstanding -= 1;
             self.row.step();
         }

@@ -20,7 +20,6 @@ use crate::net::Digest;
 use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, footer};
 use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check};
 use crate::report::{Count, Ledger};
-use crate::resp::escape::printable;
 use crate::resp::{self, Span, Token};
 
 /// What is sent together: enough to be worth a write, few enough that several lanes share it.
@@ -240,7 +239,7 @@ impl Reading {
                         false => Err(Error::new(Kind::Local, "the target connection is lost")),
                     };
                     if let Err(error) = &large {
-                        self.ledger.fail(printable(&key.name), error.message());
+                        self.ledger.fail(&key.name, error.message());
                     }
                     match large {
                         Err(error) if error.kind() == Kind::State => return Err(error),
@@ -257,7 +256,7 @@ impl Reading {
 
     fn fail(&self, batch: &Batch, reason: &str) {
         for entry in &batch.entries {
-            self.ledger.fail(printable(batch.name(entry)), reason);
+            self.ledger.fail(batch.name(entry), reason);
         }
     }
 
@@ -306,13 +305,13 @@ impl Reading {
                 // Nobody copies a file's values element by element; then the lane has said so.
                 Ok(Verdict::Settled | Verdict::HandedOver) => return Ok(true),
                 Ok(Verdict::Again { .. }) if self.opened.stop.is_cancelled() => {
-                    self.ledger.fail(printable(&key.name), "stopped before it was sent whole");
+                    self.ledger.fail(&key.name, "stopped before it was sent whole");
                     return Ok(false);
                 }
                 Ok(Verdict::Again { doubtful }) => doubt = sent.filter(|_| doubtful).or(doubt),
                 Err(_) => {
                     let text = "the target connection is lost";
-                    self.ledger.fail(printable(&key.name), text);
+                    self.ledger.fail(&key.name, text);
                     return Ok(false);
                 }
             }

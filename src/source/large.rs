@@ -15,7 +15,6 @@ use crate::error::Result;
 use crate::flow::{Fingerprint, Form, Large, PIECES, Piece, Verdict, name_of};
 use crate::net::Digest;
 use crate::report::Count;
-use crate::resp::escape::printable;
 
 impl Fetch {
     /// The length of the payload at hand, if it is not to be held whole.
@@ -75,7 +74,7 @@ impl Fetch {
             // The lane has ended and said why; more keys would only fail too.
             None => {
                 self.tools.ledger.add(Count::Scanned, 1);
-                self.tools.ledger.fail(printable(name_of(&key)), "the target connection is lost");
+                self.tools.ledger.fail(name_of(&key), "the target connection is lost");
                 self.tools.stop.cancel();
             }
         }

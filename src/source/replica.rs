@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// The mark that announces and ends a file whose length is not known beforehand.
 const MARK_BYTES: usize = 40;

@@ -12,7 +12,6 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{Form, Keys, name_of};
 use crate::net::Backoff;
 use crate::report::Count;
-use crate::resp::escape::printable;
 use crate::resp::{self, Token, Value};
 
 impl Fetch {
@@ -218,7 +217,7 @@ impl Fetch {
             }
             (Payload::Refused(error), _) => {
                 let text = format!("the source refused DUMP: {error}");
-                self.tools.ledger.fail(printable(name_of(wire)), &text);
+                self.tools.ledger.fail(name_of(wire), &text);
             }
             (Payload::Other, _) => return Err(self.out_of_step()),
         }

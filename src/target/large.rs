@@ -20,7 +20,6 @@ use crate::net::Backoff;
 use crate::payload::FOOTER_BYTES;
 use crate::report::{Count, Stage};
 use crate::resp::Output;
-use crate::resp::escape::printable;
 
 /// So often the target may close the connection in the middle of the same value.
 const TRIES: u32 = 5;
@@ -266,7 +265,7 @@ impl Lane {
         match self.recover(error).await {
             Ok(()) => Ok(verdict),
             Err(error) => {
-                self.tools.ledger.fail(printable(name), error.message());
+                self.tools.ledger.fail(name, error.message());
                 let _ = verdict.send(Verdict::Settled);
                 Err(error)
             }
@@ -284,7 +283,7 @@ impl Lane {
     ) -> Result<()> {
         let why = error.message().to_owned();
         if let Err(error) = self.recover(error).await {
-            self.tools.ledger.fail(printable(name_of(&key)), error.message());
+            self.tools.ledger.fail(name_of(&key), error.message());
             let _ = verdict.send(Verdict::Settled);
             return Err(error);
         }
@@ -306,7 +305,7 @@ impl Lane {
         let text = format!(
             "the target broke off {TRIES} times while this value was sent: {why}{TOO_LONG}"
         );
-        self.tools.ledger.fail(printable(name_of(&key)), &text);
+        self.tools.ledger.fail(name_of(&key), &text);
         let _ = verdict.send(Verdict::Settled);
         Ok(())
     }
@@ -340,7 +339,7 @@ impl Lane {
             Verdict::HandedOver
         } else {
             let text = format!("it does not go to the target at once{TOO_LONG}");
-            self.tools.ledger.fail(printable(name), &text);
+            self.tools.ledger.fail(name, &text);
             Verdict::Settled
         };
         let _ = verdict.send(verdict_is);
@@ -350,16 +349,16 @@ impl Lane {
     fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
         let fatal: Option<ServerError> = match outcome {
             Outcome::Failed(reason) => {
-                self.tools.ledger.fail(printable(name), &reason);
+                self.tools.ledger.fail(name, &reason);
                 None
             }
             Outcome::Again(error) | Outcome::Fatal(error) => {
-                self.tools.ledger.fail(printable(name), &error.line);
+                self.tools.ledger.fail(name, &error.line);
                 Some(error)
             }
             Outcome::Copied | Outcome::Exists | Outcome::Elements => {
                 let text = "the target answered before it had all of the value";
-                self.tools.ledger.fail(printable(name), text);
+                self.tools.ledger.fail(name, text);
                 None
             }
         };

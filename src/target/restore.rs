@@ -22,7 +22,6 @@ use crate::flow::{Acked, Form, HandOver, Large, Load, Verdict, channel, name_of}
 use crate::net::{Connection, Link};
 use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
-use crate::resp::escape::printable;
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -292,7 +291,7 @@ impl Lane {
                 return;
             }
             Outcome::Failed(reason) => {
-                self.tools.ledger.fail(printable(sending.batch.name(entry)), reason);
+                self.tools.ledger.fail(sending.batch.name(entry), reason);
                 return;
             }
             Outcome::Again(error) => {
@@ -303,7 +302,7 @@ impl Lane {
                 error
             }
             Outcome::Fatal(error) => {
-                self.tools.ledger.fail(printable(sending.batch.name(entry)), &error.line);
+                self.tools.ledger.fail(sending.batch.name(entry), &error.line);
                 error
             }
         };
@@ -366,7 +365,7 @@ impl Lane {
         for &(at, lost) in &sending.lessened {
             let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
             self.tools.ledger.add(Count::LostFieldExpiries, lost.field_expiries);
-            self.tools.ledger.lose(printable(sending.batch.name(entry)), lost.to_string());
+            self.tools.ledger.lose(sending.batch.name(entry), lost.to_string());
         }
     }
 
@@ -378,7 +377,7 @@ impl Lane {
         };
         if !taken {
             let text = "its payload is longer than the target takes at once (proto-max-bulk-len)";
-            self.tools.ledger.fail(printable(key), text);
+            self.tools.ledger.fail(key, text);
         }
     }
 
@@ -394,10 +393,10 @@ impl Lane {
             (IfExists::Skip, _) => self.tools.ledger.add(Count::Skipped, 1),
             (IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
-                    self.tools.ledger.fail(printable(key), "the merge has ended");
+                    self.tools.ledger.fail(key, "the merge has ended");
                 }
             }
-            _ => self.tools.ledger.fail(printable(key), "exists on the target"),
+            _ => self.tools.ledger.fail(key, "exists on the target"),
         }
     }
 
@@ -408,7 +407,7 @@ impl Lane {
         if self.fatal.is_some() {
             for entry in sending.entries(&sending.refused) {
                 let text = "the target stayed busy";
-                self.tools.ledger.fail(printable(sending.batch.name(entry)), text);
+                self.tools.ledger.fail(sending.batch.name(entry), text);
             }
             return;
         }
@@ -434,7 +433,7 @@ impl Lane {
             let others = [&sending.refused, &sending.exist, &sending.elements, &doubtful];
             for places in others.into_iter().map(Vec::as_slice).chain([open]) {
                 for entry in sending.entries(places) {
-                    self.tools.ledger.fail(printable(sending.batch.name(entry)), error.message());
+                    self.tools.ledger.fail(sending.batch.name(entry), error.message());
                 }
             }
         }
@@ -452,11 +451,11 @@ impl Lane {
         match load {
             Load::Batch(batch) => {
                 for entry in &batch.entries {
-                    self.tools.ledger.fail(printable(batch.name(entry)), error.message());
+                    self.tools.ledger.fail(batch.name(entry), error.message());
                 }
             }
             Load::Large(large) => {
-                self.tools.ledger.fail(printable(name_of(&large.key)), error.message());
+                self.tools.ledger.fail(name_of(&large.key), error.message());
                 let _ = large.verdict.send(Verdict::Settled);
             }
         }

@@ -9,7 +9,6 @@ use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{Cause, ServerError};
 use crate::flow::{Batch, Entry, Form, name_of};
 use crate::net::Connection;
-use crate::resp::escape::printable;
 use crate::resp::{self, Reply};
 
 /// Strings in one MGET: more gain nothing, and the target answers all of them before anybody else.
@@ -111,7 +110,7 @@ impl Asked {
                 let key = entry.key.of(&self.batch.keys).to_vec();
                 doubts.push(Doubt { source: Some(tools.source), key });
             }
-            Seen::Refused(why) => tools.ledger.fail(printable(self.batch.name(entry)), &why),
+            Seen::Refused(why) => tools.ledger.fail(self.batch.name(entry), &why),
         }
         false
     }

@@ -21,7 +21,6 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, Load, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
-use crate::resp::escape::printable;
 use crate::resp::{self, Value};
 use crate::source::{CLOCKS_APART_MS, time_ms};
 
@@ -328,7 +327,7 @@ impl Comparer {
         let doubt = Doubt { source: Some(self.tools.source), key };
         if let Err(refused) = self.tools.doubts.send(doubt).await {
             // It has ended and said why.
-            self.tools.ledger.fail(printable(name_of(&refused.0.key)), LOST);
+            self.tools.ledger.fail(name_of(&refused.0.key), LOST);
             self.tools.stop.cancel();
         }
         Ok(())
@@ -337,11 +336,11 @@ impl Comparer {
     /// What was not compared has failed.
     async fn fail_rest(&mut self, error: &Error) {
         for doubt in std::mem::take(&mut self.doubts) {
-            self.tools.ledger.fail(printable(name_of(&doubt.key)), error.message());
+            self.tools.ledger.fail(name_of(&doubt.key), error.message());
         }
         for asked in std::mem::take(&mut self.asked) {
             for entry in asked.batch.entries.iter().skip(asked.settled) {
-                self.tools.ledger.fail(printable(asked.batch.name(entry)), error.message());
+                self.tools.ledger.fail(asked.batch.name(entry), error.message());
             }
         }
         self.tools.loads.close();
@@ -349,7 +348,7 @@ impl Comparer {
             // A large one is counted by its fetch, which learns here that nobody takes it.
             let Load::Batch(batch) = load else { continue };
             for entry in &batch.entries {
-                self.tools.ledger.fail(printable(batch.name(entry)), LOST);
+                self.tools.ledger.fail(batch.name(entry), LOST);
             }
         }
     }

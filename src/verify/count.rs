@@ -16,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::{KeyQueue, name_of};
 use crate::net::Connection;
 use crate::resp::Value;
-use crate::resp::escape::printable;
+use crate::units::printable;
 
 /// Missing keys that are named; all are counted.
 const NAMED: usize = 20;

@@ -20,7 +20,6 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::name_of;
 use crate::net::{Connection, Link};
 use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
-use crate::resp::escape::printable;
 
 /// The waits before the rounds.
 const WAITS: [Duration; 4] = [
@@ -85,7 +84,7 @@ pub async fn settle(mut settle: Settle) -> Result<()> {
         }
         for (_, doubt) in &waiting {
             if let Some(origin) = settle.origin(doubt) {
-                origin.ledger.fail(printable(name_of(&doubt.key)), error.message());
+                origin.ledger.fail(name_of(&doubt.key), error.message());
             }
         }
     }
@@ -174,7 +173,7 @@ impl Settle {
                     (Finding::Same, Some(origin)) => origin.ledger.add(Count::Compared, 1),
                     (Finding::Gone, Some(origin)) => origin.ledger.add(Count::Expired, 1),
                     (Finding::Refused(why), Some(origin)) => {
-                        origin.ledger.fail(printable(name_of(&doubt.key)), &why);
+                        origin.ledger.fail(name_of(&doubt.key), &why);
                     }
                     (Finding::Refused(why), None) => {
                         let finding = Finding::Differs(DifferenceKind::Extra, why);

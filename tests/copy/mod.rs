@@ -3,6 +3,7 @@
 mod across;
 mod by_value;
 mod conflicts;
+mod dead_letters;
 mod delete_source;
 mod dry_run;
 mod everything;

@@ -23,11 +23,11 @@ use crate::payload::FOOTER_BYTES;
 use crate::rdb::Version;
 use crate::report::Ledger;
 use crate::resp::Value;
-use crate::resp::escape::printable;
 use crate::source::fetch::{Asking, Fetch, Tools};
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::source::{ExpiryClock, time_ms};
+use crate::units::printable;
 
 /// Databases that wait to be written: they are read one after the other.
 const CHAPTERS: usize = 1;

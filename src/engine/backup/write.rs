@@ -13,7 +13,6 @@ use crate::flow::{Batch, Entry, Large, Load, Piece, Verdict, channel, name_of};
 use crate::payload::{self, FOOTER_BYTES, Footer, PayloadError, add_to_checksum, footer};
 use crate::rdb::{Mark, RdbError, Summary, Version, Writer, check};
 use crate::report::{Count, Ledger};
-use crate::resp::escape::printable;
 
 /// What is laid together for one write, in bytes.
 const BUFFER: usize = 256 << 10;
@@ -149,7 +148,7 @@ impl Book {
                     keys += 1;
                     bytes += u64::from(entry.bytes);
                 }
-                Some(why) => database.ledger.fail(printable(batch.name(entry)), &why),
+                Some(why) => database.ledger.fail(batch.name(entry), &why),
             }
         }
         self.count(database, keys, bytes);
@@ -219,7 +218,7 @@ impl Book {
         let verdict = match (whole, wrong) {
             (false, _) => Verdict::Again { doubtful: false },
             (true, Some(why)) => {
-                database.ledger.fail(printable(name_of(&large.key)), &why);
+                database.ledger.fail(name_of(&large.key), &why);
                 Verdict::Settled
             }
             (true, None) => {

@@ -15,8 +15,8 @@ use crate::rdb::Section;
 use crate::report::Ledger;
 use crate::report::json::Verified;
 use crate::resp::Value;
-use crate::resp::escape::printable;
 use crate::source::file::Names;
+use crate::units::printable;
 
 /// Chunks of names that wait.
 const WAITING: usize = 4;

@@ -21,10 +21,10 @@ use crate::flow::{HandedOver, Pace};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
-use crate::resp::escape::printable;
 use crate::source::ExpiryClock;
 use crate::source::pages::Pages;
 use crate::target::building::Building;
+use crate::units::printable;
 
 /// So often a key is begun anew because it was written meanwhile. With the growing delays between,
 /// that is a quarter of a minute of other peoples' patience beside the reading itself.
@@ -140,7 +140,7 @@ impl Worker {
     /// yet, unless it was counted as scanned.
     fn leave(&self, key: &[u8]) {
         if self.scanned {
-            self.tools.ledger.fail(printable(key), "the run was stopped before it was copied");
+            self.tools.ledger.fail(key, "the run was stopped before it was copied");
         }
     }
 
@@ -154,7 +154,7 @@ impl Worker {
             Some(advice) => format!("{error} ({advice})"),
             None => error.to_string(),
         };
-        self.tools.ledger.fail(printable(key), &text);
+        self.tools.ledger.fail(key, &text);
     }
 
     /// Copies one key and counts what became of it; an error is one that ends the task.
@@ -221,10 +221,10 @@ impl Worker {
             (Fate::Exists, IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
             (Fate::Exists, IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
-                    ledger.fail(printable(key), "the merge has ended");
+                    ledger.fail(key, "the merge has ended");
                 }
             }
-            (Fate::Exists, ..) => ledger.fail(printable(key), "exists on the target"),
+            (Fate::Exists, ..) => ledger.fail(key, "exists on the target"),
         }
     }
 

@@ -1,0 +1,127 @@
+//! Names keys by a file of dead letters, where a scan would name all.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::scan::CHUNK;
+use crate::config::Filter;
+use crate::error::{Error, Kind, Result};
+use crate::flow::Keys;
+use crate::report::{Count, DeadLetter, Ledger};
+use crate::units;
+
+/// The longest line: a name of 8 MiB. A line that goes on is no line of ours.
+const LONGEST_LINE: u64 = (16 << 20) + (64 << 10);
+
+/// The keys of one database in a file of dead letters.
+pub struct Letters {
+    /// The file.
+    pub file: PathBuf,
+    /// The source database.
+    pub database: u32,
+    /// Which keys are meant, by name.
+    pub filter: Filter,
+    /// Where the keys go.
+    pub keys: mpsc::Sender<Keys>,
+    /// Where filtered keys are counted.
+    pub ledger: Ledger,
+}
+
+/// Names the keys until the file ends, or nobody takes them any more.
+///
+/// # Errors
+/// [`Kind::State`]: the file is damaged.
+pub async fn name(letters: Letters) -> Result<()> {
+    let ended = spawn_blocking(move || letters.name()).await;
+    ended.unwrap_or_else(|panic| {
+        Err(Error::new(Kind::Local, format!("a task ended unexpectedly: {panic}"))
+            .advise("this is a mistake in keyferry; please report it"))
+    })
+}
+
+/// How many letters a file holds. Every line is looked at.
+///
+/// # Errors
+/// [`Kind::Config`]: it cannot be read. [`Kind::State`]: a line is no dead letter.
+pub fn count(file: &Path) -> Result<u64> {
+    let mut letters = 0;
+    each(file, |_, _| {
+        letters += 1;
+        true
+    })?;
+    Ok(letters)
+}
+
+impl Letters {
+    fn name(self) -> Result<()> {
+        let mut names: Vec<Vec<u8>> = Vec::with_capacity(CHUNK);
+        let mut filtered = 0;
+        each(&self.file, |letter, name| {
+            if letter.db != self.database {
+                return true;
+            }
+            if !self.filter.admits_name(&name) {
+                filtered += 1;
+                return true;
+            }
+            names.push(wire(&name));
+            names.len() < CHUNK || self.send(&mut names)
+        })?;
+        if !names.is_empty() {
+            self.send(&mut names);
+        }
+        self.ledger.add(Count::Scanned, filtered);
+        self.ledger.add(Count::Filtered, filtered);
+        Ok(())
+    }
+
+    /// `false`: nobody takes keys any more.
+    fn send(&self, names: &mut Vec<Vec<u8>>) -> bool {
+        let keys = Keys::copied(names.iter().map(Vec::as_slice));
+        names.clear();
+        self.keys.blocking_send(keys).is_ok()
+    }
+}
+
+/// Hands out every letter, with its key's name, until `take` answers `false`.
+fn each(file: &Path, mut take: impl FnMut(DeadLetter, Vec<u8>) -> bool) -> Result<()> {
+    let unreadable = |error: std::io::Error| {
+        Error::config(format!("the dead letters {} cannot be read: {error}", file.display()))
+    };
+    let mut input = BufReader::new(File::open(file).map_err(unreadable)?);
+    let mut number = 0_u64;
+    loop {
+        let mut line = Vec::new();
+        let mut limited = (&mut input).take(LONGEST_LINE);
+        if limited.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+            return Ok(());
+        }
+        number += 1;
+        let read = match std::str::from_utf8(&line) {
+            Ok(text) if text.ends_with('\n') => DeadLetter::parse(text.trim_end()),
+            Ok(_) => Err("the line breaks off".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        let read = read.and_then(|letter| letter.name().map(|name| (letter, name)));
+        let (letter, name) = read.map_err(|why| {
+            let line = units::count(number);
+            let text = format!("line {line} of {} is no dead letter: {why}", file.display());
+            Error::new(Kind::State, text).advise("give a file that --failures wrote, whole")
+        })?;
+        if !take(letter, name) {
+            return Ok(());
+        }
+    }
+}
+
+/// A name as a bulk string.
+fn wire(name: &[u8]) -> Vec<u8> {
+    let mut wire = format!("${}\r\n", name.len()).into_bytes();
+    wire.extend_from_slice(name);
+    wire.extend_from_slice(b"\r\n");
+    wire
+}
