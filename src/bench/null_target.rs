@@ -22,6 +22,7 @@ use crate::report::{Ledger, Stats, Usage};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::fetch::{Asking, Fetch, Tools};
+use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 
@@ -56,6 +57,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         keys: sender,
         ledger: ledger.clone(),
         stop: stop.clone(),
+        course: Course::default(),
     }));
     for _ in 0..connections {
         let (sender, mut receiver) = channel::bounded(budget.channel);

@@ -32,6 +32,9 @@ pub(super) struct CopyOptions {
     #[arg(long, value_name = "FILE", help_heading = "What is copied")]
     retry_failures: Option<PathBuf>,
 
+    /// Keep how far the run has come in this file; the same command then goes on from there
+    #[arg(long, value_name = "FILE", help_heading = "How it is copied")]
+    state: Option<PathBuf>,
     /// What happens to a key that the target holds [default: the target database must be empty]
     #[arg(long, value_name = "POLICY", help_heading = "How it is copied")]
     if_exists: Option<Policy>,
@@ -190,6 +193,7 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
         (matches!(options.if_exists, Some(Policy::Merge)), "--if-exists merge"),
         (matches!(options.verify, VerifyMode::Full), "--verify full"),
         (options.retry_failures.is_some(), "--retry-failures"),
+        (options.state.is_some(), "--state"),
         (options.speech.differences.is_some(), "--differences"),
         (of_source.is_given(), "an option --source-…"),
     ];
@@ -252,6 +256,13 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         )?;
         letters::count(file)?;
     }
+    let dry_run = options.dry_run || environment::switch("DRY_RUN")?;
+    if options.state.is_some() && (dry_run || retry.is_some()) {
+        let what = if dry_run { "a dry run" } else { "--retry-failures" };
+        let text =
+            format!("--state keeps how far a scan has come, and {what} is none to go on with");
+        return Err(Error::config(text).advise("leave out --state"));
+    }
     let retries = retry.is_some().then_some(IfExists::Fail);
     Ok(Plan {
         source,
@@ -263,7 +274,8 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         delete_source,
         lossy: options.lossy,
         functions: options.with_functions,
-        dry_run: options.dry_run || environment::switch("DRY_RUN")?,
+        state: options.state,
+        dry_run,
         fetch: match options.fetch {
             FetchWay::Auto => FetchMode::Auto,
             FetchWay::Dump => FetchMode::Dump,

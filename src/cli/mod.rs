@@ -82,7 +82,7 @@ Exit codes:
   0 done, every key accounted for      1 finished, but keys failed or sides differ
   2 usage                              3 cannot connect, authenticate or trust
   4 refused for safety, nothing written
-  5 a local file is damaged
+  5 a local file is damaged, or a checkpoint is of another plan or in use
   130 interrupted; what was in flight is done
 
 Examples:

@@ -123,7 +123,7 @@ pub(super) struct Voice {
     quiet: bool,
     report: Option<Sink>,
     differences: Option<File>,
-    failures: Option<File>,
+    failures: Option<DeadLetters>,
 }
 
 /// Where the JSON report goes.
@@ -142,9 +142,11 @@ impl Sink {
 }
 
 fn create(what: &str, path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| {
-        Error::config(format!("{what} {} cannot be written: {error}", path.display()))
-    })
+    File::create(path).map_err(|error| unwritable(what, path, &error))
+}
+
+fn unwritable(what: &str, path: &Path, error: &std::io::Error) -> Error {
+    Error::config(format!("{what} {} cannot be written: {error}", path.display()))
 }
 
 impl Selection {
@@ -192,11 +194,20 @@ impl Means {
 pub(super) trait Planned {
     /// The servers it speaks with.
     fn servers(&self) -> Vec<&Server>;
+
+    /// Whether it may go on where an earlier run ended.
+    fn goes_on(&self) -> bool {
+        false
+    }
 }
 
 impl Planned for Plan {
     fn servers(&self) -> Vec<&Server> {
         vec![&self.source, &self.target]
+    }
+
+    fn goes_on(&self) -> bool {
+        self.state.is_some()
     }
 }
 
@@ -214,8 +225,11 @@ pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
         let differences = speech.differences.as_deref();
         let differences =
             differences.map(|path| create("the file of differences", path)).transpose()?;
-        let failures = speech.failures.as_deref();
-        let failures = failures.map(|path| create("the file of failures", path)).transpose()?;
+        let letters = |path| {
+            let opened = DeadLetters::open(path, plan.goes_on());
+            opened.map_err(|error| unwritable("the file of failures", path, &error))
+        };
+        let failures = speech.failures.as_deref().map(letters).transpose()?;
         Ok((plan, Voice { report, differences, failures, ..voice }))
     });
     let (plan, voice) = match prepared {
@@ -263,7 +277,7 @@ async fn run<P, R: Future<Output = Ended>>(
     let stop = Stop::default();
     let signals = Signals::install()?;
     let differences = voice.differences.take().map(Differences::into_file).unwrap_or_default();
-    let failures = voice.failures.take().map(DeadLetters::into_file).unwrap_or_default();
+    let failures = voice.failures.take().unwrap_or_default();
     let stats = Arc::new(Stats::telling(differences, failures));
     let line = match voice.format {
         logging::Format::Text => logging::text_line,

@@ -67,6 +67,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         if_exists: None,
         delete_source: false,
         letters: None,
+        state: None,
         lossy: false,
         functions: false,
         dry_run: false,

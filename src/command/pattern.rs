@@ -4,9 +4,12 @@
 //! class that is not closed ends with the pattern, as in the servers. Matching takes at most
 //! `pattern × key` steps: only the last star is ever gone back to.
 
-/// A compiled pattern.
+use std::fmt;
+
+/// A compiled pattern. It shows as it was written, escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
+    text: Vec<u8>,
     parts: Vec<Part>,
     /// Servers try no pattern on an empty key: it fits an empty pattern and a lone star, which is
     /// their word for "all", but not `**`.
@@ -19,6 +22,12 @@ enum Part {
     Any,
     Literal(u8),
     Class { negated: bool, ranges: Vec<(u8, u8)> },
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.escape_ascii().fmt(out)
+    }
 }
 
 impl Pattern {
@@ -47,7 +56,7 @@ impl Pattern {
                 literal => parts.push(Part::Literal(literal)),
             }
         }
-        Self { parts, fits_empty: text.is_empty() || text == b"*" }
+        Self { text: text.to_vec(), parts, fits_empty: text.is_empty() || text == b"*" }
     }
 
     /// Whether the whole key fits the pattern.

@@ -6,6 +6,7 @@
 pub mod conflict;
 pub mod endpoint;
 pub mod filter;
+pub mod fingerprint;
 pub mod limits;
 pub mod mapping;
 pub mod service_key;
@@ -114,6 +115,8 @@ pub struct Plan {
     pub delete_source: bool,
     /// Only the keys of this file of dead letters.
     pub letters: Option<PathBuf>,
+    /// Keeps how far the run has come in this file, and goes on from it.
+    pub state: Option<PathBuf>,
     /// Write nothing on either side.
     pub dry_run: bool,
     /// Fields of hashes may lose their expiries to a target that has none.

@@ -25,6 +25,7 @@ use crate::net::Link;
 use crate::report::json::{Peer, Verified};
 use crate::report::{Difference, DifferenceKind, Ledger, Stats};
 use crate::source::fetch::{Asking, Fetch, Tools as Reading};
+use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::verify::{
@@ -231,6 +232,7 @@ async fn forth(
             keys: sender,
             ledger: origin.ledger.clone(),
             stop: run.stop.clone(),
+            course: Course::default(),
         }));
     }
     let held = met.source.get(&origin.db).map_or(0, |keyspace| keyspace.keys);
@@ -295,6 +297,7 @@ async fn back(
         keys: sender,
         ledger: uncounted(),
         stop: run.stop.clone(),
+        course: Course::default(),
     }));
     let held = met.target.get(&target).map_or(0, |keyspace| keyspace.keys);
     let keys = shared.sampled(keys, held, tasks);

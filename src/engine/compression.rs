@@ -67,16 +67,23 @@ impl Compression {
         run: &Run,
         probed: &Probed,
     ) -> Result<()> {
+        // The way back is not ended by the run's own tokens: it has to be open when they are cancelled.
+        let (run_id, open) = (probed.source_run_id.clone(), CancellationToken::new());
+        let way_back = Link::new(run.source.clone(), 0, run_id, open);
         if !ask(connection).await? {
-            if self.changed.is_none() {
+            if run.checkpoint.as_ref().is_some_and(|earlier| earlier.turned_compression_off()) {
+                tracing::info!("an earlier run turned rdbcompression off; it will be put back");
+                self.changed = Some(way_back);
+            } else if self.changed.is_none() {
                 tracing::info!("the source does not compress; that is left as it is");
             }
             return Ok(());
         }
-        // From here on it may be changed, whether or not the answer comes. The way back is not ended
-        // by the run's own tokens: it has to be open when they are cancelled.
-        let (run_id, open) = (probed.source_run_id.clone(), CancellationToken::new());
-        self.changed = Some(Link::new(run.source.clone(), 0, run_id, open));
+        if let Some(checkpoint) = &run.checkpoint {
+            checkpoint.keep_compression(true)?;
+        }
+        // From here on it may be changed, whether or not the answer comes.
+        self.changed = Some(way_back);
         let result = set(connection, b"no").await;
         match &result {
             Ok(()) => {

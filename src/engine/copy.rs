@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
+use super::checkpoint::{Checkpoint, Reached};
 use super::probe::Probed;
 use super::{Run, database, guard};
-use crate::config::Limits;
+use crate::config::{Limits, Route};
 use crate::error::{Error, Kind, Result};
-use crate::report::Ledger;
+use crate::report::{FAILED, Ledger};
+use crate::source::marks::Mark;
 use crate::source::window::Window;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
@@ -35,9 +37,24 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let in_pieces = Arc::new(Semaphore::new(1));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let mut databases = JoinSet::new();
+    let (marks, keeper) = match &run.checkpoint {
+        Some(checkpoint) => {
+            let (marks, keeper) = go_on(run, checkpoint, &probed.routes)?;
+            (Some(marks), Some(keeper))
+        }
+        None => (None, None),
+    };
     for &route in &probed.routes {
         let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
         let stats = run.stats.database(route.source, route.target, expected);
+        let mut from = None;
+        if let Some(checkpoint) = &run.checkpoint {
+            stats.restore(&checkpoint.counters(route));
+            match checkpoint.reached(route) {
+                Reached::End => continue,
+                Reached::At(cursor) => from = cursor,
+            }
+        }
         let ledger = Ledger::new(run.stats.clone(), stats);
         let job = database::Job {
             source: run.source_link(route.source, probed),
@@ -49,6 +66,10 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             crossing: probed.crossing,
             window: window.clone(),
             in_pieces: in_pieces.clone(),
+            resumed: probed.resumed,
+            route,
+            from,
+            marks: marks.clone(),
         };
         let (run, places) = (run.clone(), places.clone());
         databases.spawn(async move {
@@ -59,11 +80,37 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
             Box::pin(database::copy(&run, job)).await
         });
     }
+    drop(marks);
     let copied = join(databases, run).await;
+    if let Some(keeper) = keeper {
+        // It ends with the last mark.
+        let _ = keeper.await;
+    }
     match guard {
         Some(guard) => copied.and(guard.end().await),
         None => copied,
     }
+}
+
+/// Takes up what an earlier run left: its counts, and the names of the keys that failed.
+fn go_on(
+    run: &Run,
+    checkpoint: &Arc<Checkpoint>,
+    routes: &[Route],
+) -> Result<(mpsc::Sender<Mark>, JoinHandle<()>)> {
+    let others = checkpoint.others(routes);
+    for (route, counters) in &others {
+        run.stats.database(route.source, route.target, 0).restore(counters);
+    }
+    run.stats.name_failures(checkpoint.failures());
+    let begun = routes.iter().map(|&route| (route, checkpoint.counters(route))).chain(others);
+    let failed = begun.map(|(route, counters)| {
+        let failed = counters.get(FAILED).copied().unwrap_or_default();
+        ((route.source, route.target), failed)
+    });
+    let kept = run.stats.dead_letters().keep_first(failed.collect());
+    kept.map_err(|error| Error::new(Kind::Local, format!("the dead letters: {error}")))?;
+    Ok(checkpoint.keeper(run.stats.clone()))
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts.

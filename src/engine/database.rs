@@ -15,13 +15,14 @@ use tokio::task::JoinSet;
 use super::budget::Budget;
 use super::copy::join;
 use super::{Run, merge, pieces};
-use crate::config::IfExists;
+use crate::config::{IfExists, Route};
 use crate::error::Result;
 use crate::flow::{HandOver, channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::erase::{Erase, erase};
 use crate::source::fetch::{self, Asking, Fetch};
+use crate::source::marks::{Course, Mark, Marks};
 use crate::source::names::Names;
 use crate::source::scan::Scan;
 use crate::source::window::Window;
@@ -46,12 +47,20 @@ pub(super) struct Job {
     pub(super) window: Arc<Window>,
     /// For the one key that goes in pieces, all databases together.
     pub(super) in_pieces: Arc<Semaphore>,
+    /// What the target holds may have been written by an earlier run.
+    pub(super) resumed: bool,
+    pub(super) route: Route,
+    /// The cursor that an earlier run had come to.
+    pub(super) from: Option<Vec<u8>>,
+    /// Where it is kept how far it has come.
+    pub(super) marks: Option<mpsc::Sender<Mark>>,
 }
 
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
     let Job { source, target, ledger, connections, asking, budget, crossing, window, .. } = job;
+    let told = job.marks.map(|marks| (job.route, marks));
     let clock = asking.clock;
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
@@ -71,7 +80,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         hooks.merge = Some(sender);
         let ledger = ledger.clone();
         let links = [source.clone(), target.clone()];
-        tasks.spawn(merge::merge(links, keys, clock, crossing, ledger));
+        tasks.spawn(merge::merge(links, keys, clock, crossing, ledger, run.stop.clone()));
     }
     let (sender, keys) = mpsc::channel(HOOKS_WAITING);
     hooks.pieces = Some(HandOver { keys: sender, longest_bulk: crossing.target.longest_bulk });
@@ -103,6 +112,12 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             keys: key_sender,
             ledger: ledger.clone(),
             stop: run.stop.clone(),
+            course: Course {
+                from: job.from,
+                marks: told.clone().map(|(route, told)| {
+                    Marks::new(route, told, ledger.clone(), plan.delete_source)
+                }),
+            },
         };
         tasks.spawn(Names::new(scan, plan.letters.as_deref()).run());
     }
@@ -127,6 +142,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             policy,
             crossing,
             window: budget.lane,
+            resumed: job.resumed,
             ledger: ledger.clone(),
             stop: run.stop.clone(),
             hooks: hooks.clone(),
@@ -135,7 +151,12 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     }
     // What is left here must not keep the tasks waiting for more.
     drop((keys, hooks));
-    join(tasks, run).await
+    join(tasks, run).await?;
+    if let Some((route, told)) = told.filter(|_| !run.stop.is_cancelled()) {
+        // Gone when nothing is kept any more.
+        let _ = told.send(Mark { route, cursor: None, counters: ledger.keep() }).await;
+    }
+    Ok(())
 }
 
 /// Opens connections side by side: each costs several round trips.

@@ -24,8 +24,9 @@ const TRIES: u32 = 5;
 
 /// Looks at the databases whose expiries were not asked for.
 pub(super) async fn settle(run: &Run, probed: &Probed) -> Result<()> {
-    let spared: Vec<Route> =
-        probed.routes.iter().copied().filter(|&route| probed.spares_expiries(run, route)).collect();
+    let earlier = |route| run.checkpoint.as_ref().is_some_and(|earlier| earlier.spared(route));
+    let spared = |&route: &Route| probed.spares_expiries(run, route) || earlier(route);
+    let spared: Vec<Route> = probed.routes.iter().copied().filter(spared).collect();
     if spared.is_empty() || run.stop.is_cancelled() {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::{Error, Kind, Result};
@@ -38,6 +39,7 @@ pub(super) async fn merge(
     clock: ExpiryClock,
     crossing: Crossing,
     ledger: Ledger,
+    stop: CancellationToken,
 ) -> Result<()> {
     let mut task =
         Merge { source: source.connect().await?, target: target.connect().await?, clock, crossing };
@@ -55,7 +57,11 @@ pub(super) async fn merge(
             // Merging is idempotent: on new connections the key is begun again.
             match task.renew(&source, &target, error.clone(), began).await {
                 Ok(()) => result = task.merge_key(&key).await,
-                Err(error) => broken = Err(error),
+                Err(error) => {
+                    // Before anything is given up: nobody may take these keys for settled.
+                    stop.cancel();
+                    broken = Err(error);
+                }
             }
         }
         match result {

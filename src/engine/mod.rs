@@ -11,6 +11,7 @@
 mod acquaint;
 pub mod backup;
 mod budget;
+mod checkpoint;
 mod compare;
 mod compression;
 mod copy;
@@ -38,9 +39,11 @@ use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
 use crate::report::json::{Outcome, Peer, Report, Verified};
 use crate::report::{Ledger, Stats};
+use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
 pub(crate) use budget::Budget;
+use checkpoint::Checkpoint;
 use compression::Compression;
 use probe::Probed;
 
@@ -70,6 +73,8 @@ struct Run {
     stop: CancellationToken,
     /// How fast it may be, if there is anything to say about that.
     pace: Option<Arc<Pace>>,
+    /// Where it is kept how far it has come, if that is wanted.
+    checkpoint: Option<Arc<Checkpoint>>,
 }
 
 impl Run {
@@ -97,6 +102,7 @@ impl Run {
             keys,
             ledger,
             stop: self.stop.clone(),
+            course: Course::default(),
         };
         Ok((Names::new(scan, self.plan.letters.as_deref()), queue))
     }
@@ -124,14 +130,21 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let dry_run = plan.dry_run;
     let mut compression = Compression::default();
+    let mut checkpoint = None;
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
+        checkpoint.clone_from(&run.checkpoint);
         run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
     let mut report = Report::new("copy", source, target, &stats);
     let mut error = compression.left_behind();
+    if let Some(Err(unwritable)) =
+        checkpoint.as_ref().filter(|_| error.is_none()).map(|kept| kept.keep_compression(false))
+    {
+        tracing::warn!("{unwritable}");
+    }
     let mut proven = true;
     match result {
         Ok(verified) => {
@@ -150,6 +163,11 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
     };
+    if let Some(checkpoint) = checkpoint {
+        // What came to its end by itself has nothing to go on with.
+        let ended = error.is_none() && report.outcome != Outcome::Interrupted;
+        report.checkpoint = checkpoint.close(ended);
+    }
     Ended { report, error }
 }
 
@@ -208,6 +226,7 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
 }
 
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
+    let checkpoint = Checkpoint::open(&plan)?;
     let (limits, stop) = (plan.limits, cancel.child_token());
     let pace = limits.paced().then(|| {
         Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
@@ -219,6 +238,7 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
         stats,
         stop,
         pace,
+        checkpoint,
     }))
 }
 
@@ -246,9 +266,17 @@ async fn run_probed(
         }
         Verify::None | Verify::Count => None,
     };
+    if let Some(checkpoint) = &run.checkpoint {
+        checkpoint.begin(run, &probed)?;
+    }
     // Before the keys: an application may call one as soon as it finds its keys.
-    functions::carry(run, &probed).await?;
-    if run.plan.source_compression == SourceCompression::Off {
+    if !run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.has_functions()) {
+        functions::carry(run, &probed).await?;
+        run.checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.keep_functions())?;
+    }
+    let earlier = run.checkpoint.as_deref();
+    let was_off = earlier.is_some_and(Checkpoint::turned_compression_off);
+    if run.plan.source_compression == SourceCompression::Off || was_off {
         compression.turn_off(run, &probed).await?;
     }
     let copied = copy::apart(run.clone(), probed.clone()).await;

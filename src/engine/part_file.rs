@@ -89,13 +89,10 @@ impl PartFile {
             ErrorKind::AlreadyExists => exists(&self.path),
             _ => self.broken(&error),
         })?;
-        let directory = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
         // Its other name goes first, so that the directory is brought to the disk as it stays.
         let _ = fs::remove_file(&self.part);
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        let synced =
+            File::open(directory_of(&self.path)).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.broken(&error))
     }
 
@@ -110,6 +107,14 @@ impl Drop for PartFile {
     fn drop(&mut self) {
         // Gone already where it got its name.
         let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// The directory that a file is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

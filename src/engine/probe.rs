@@ -50,6 +50,8 @@ pub(super) struct Probed {
     pub(super) round_trips: [Duration; 2],
     /// Keys that the source had removed because they expired, when the run began.
     pub(super) expired_keys: Option<u64>,
+    /// An earlier run began it: what the target holds may be ours.
+    pub(super) resumed: bool,
 }
 
 impl Probed {
@@ -103,7 +105,17 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
-    refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
+    let earlier = run.checkpoint.as_deref();
+    if let Some(earlier) = earlier {
+        earlier.meet(&source_info, &target_info)?;
+    }
+    let resumed = earlier.filter(|earlier| earlier.is_begun());
+    let fresh: Vec<Route> = routes
+        .iter()
+        .copied()
+        .filter(|&route| !resumed.is_some_and(|earlier| earlier.has_begun(route)))
+        .collect();
+    refuse_occupied(run.plan.if_exists, &fresh, &target_info, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
         let clocks = tokio::join!(clock_offset(source), clock_offset(target));
@@ -132,12 +144,21 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         crossing,
         clock,
         source: source_info.keyspace,
-        target: target_info.keyspace,
+        // As it was when the first run began.
+        target: target_info
+            .keyspace
+            .into_iter()
+            .filter(|&(target, _)| !resumed.is_some_and(|earlier| earlier.was_empty(target)))
+            .collect(),
         source_run_id: source_info.run_id,
         target_run_id: target_info.run_id,
         by_value,
         may_expire: can_write.may_expire,
-        expired_keys: source_info.expired_keys,
+        expired_keys: match resumed {
+            Some(earlier) => earlier.expired_keys(),
+            None => source_info.expired_keys,
+        },
+        resumed: resumed.is_some(),
         round_trips: [source_time.round_trip, target_time.round_trip],
     })
 }

@@ -1,12 +1,14 @@
 //! `--failures FILE`: every key that was not copied, a JSON object a line, as exact as it takes to
 //! copy just these later.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::lines::Lines;
+use super::lines::{LONGEST_LINE, Lines};
 use crate::units::printable;
 
 /// A key that was not copied.
@@ -61,12 +63,43 @@ impl DeadLetter {
 #[derive(Debug, Default)]
 pub struct DeadLetters {
     lines: Lines,
+    path: PathBuf,
 }
 
 impl DeadLetters {
-    /// They are written to this file.
-    pub fn into_file(file: File) -> Self {
-        Self { lines: Lines::of(file) }
+    /// The longest line, in bytes.
+    pub const LONGEST_LINE: u64 = LONGEST_LINE;
+
+    /// They are written to this file, which is made if it is not there. What it holds is lost, unless
+    /// a run `goes_on`, which then says what of it is kept.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
+        let mut options = File::options();
+        let file = options.read(true).write(true).create(true).truncate(!goes_on).open(path)?;
+        Ok(Self { lines: Lines::of(file), path: path.to_owned() })
+    }
+
+    /// Keeps so many of the letters of each pair of databases, the first ones, and drops the others:
+    /// their keys are copied again.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn keep_first(&self, mut letters: BTreeMap<(u32, u32), u64>) -> io::Result<()> {
+        self.lines.retain(&self.path, |line| {
+            let Ok(letter) = DeadLetter::parse(line) else { return false };
+            let left = letters.get_mut(&(letter.db, letter.target_db)).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        })
+    }
+
+    /// Hands what was written so far to the system.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn flush(&self) -> io::Result<()> {
+        self.lines.flush()
     }
 
     /// Writes one more, if there is a file.
@@ -98,6 +131,33 @@ mod tests {
             assert_eq!(read.name().unwrap(), name);
             assert_eq!(read, letter);
         }
+    }
+
+    #[test]
+    fn a_run_that_goes_on_keeps_the_first_letters_of_each_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("letters");
+        let first = DeadLetters::open(&path, false).unwrap();
+        for number in 0..9_u8 {
+            let database = u32::from(number % 3);
+            first.tell(|| DeadLetter::new(database, 7, &[number], "why"));
+        }
+        first.flush().unwrap();
+        // Killed in the middle of a line.
+        let mut file = File::options().append(true).open(&path).unwrap();
+        io::Write::write_all(&mut file, b"{\"db\":0,\"tar").unwrap();
+        let again = DeadLetters::open(&path, true).unwrap();
+        again.keep_first([((0, 7), 2), ((1, 7), 9), ((2, 8), 3)].into()).unwrap();
+        again.tell(|| DeadLetter::new(2, 7, b"new", "why"));
+        again.finish().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let letters: Vec<DeadLetter> =
+            text.lines().map(|line| DeadLetter::parse(line).unwrap()).collect();
+        let names: Vec<&str> = letters.iter().map(|letter| letter.hex.as_str()).collect();
+        assert_eq!(names, ["00", "01", "03", "04", "07", "6e6577"]);
+        let anew = DeadLetters::open(&path, false).unwrap();
+        anew.finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 
     #[test]

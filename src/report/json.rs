@@ -111,6 +111,8 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
     pub error: Option<String>,
+    /// The file that the same command goes on from, if there is one.
+    pub checkpoint: Option<String>,
     latency: Value,
     process: Usage,
 }
@@ -137,6 +139,7 @@ impl Report {
             verified: Verified::none(),
             differences: stats.differences().named(),
             error: None,
+            checkpoint: None,
             latency: stats.latency().to_json(),
             process: Usage::now(),
         }
@@ -178,8 +181,11 @@ impl Report {
             "differences": self.differences,
             "process": self.process,
         });
-        if let (Some(error), Some(fields)) = (&self.error, report.as_object_mut()) {
-            fields.insert("error".into(), error.clone().into());
+        let optional = [("error", &self.error), ("checkpoint", &self.checkpoint)];
+        for (name, text) in optional {
+            if let (Some(text), Some(fields)) = (text, report.as_object_mut()) {
+                fields.insert(name.into(), text.clone().into());
+            }
         }
         report
     }

@@ -1,11 +1,17 @@
 //! A file of JSON lines that tasks write to, an object a line.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write as _};
+use std::io::{
+    self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _,
+};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::json;
+
+/// The longest line that is kept, in bytes: a name of 8 MiB.
+pub(super) const LONGEST_LINE: u64 = (16 << 20) + (64 << 10);
 
 /// The file, or none; and what went wrong with it first.
 #[derive(Debug, Default)]
@@ -30,6 +36,42 @@ impl Lines {
         if let Some(open) = self.held().as_mut().filter(|open| open.broken.is_none()) {
             open.broken = writeln!(open.file, "{}", json!(object())).err();
         }
+    }
+
+    /// Hands what was written so far to the system.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.held().as_mut().map_or(Ok(()), |open| open.file.flush())
+    }
+
+    /// Keeps only the lines of the file at `path`, the same one, that are `wanted`, each in its place;
+    /// a line that is not ended is none. The next line is written behind them.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub(super) fn retain(
+        &self,
+        path: &Path,
+        mut wanted: impl FnMut(&str) -> bool,
+    ) -> io::Result<()> {
+        let mut held = self.held();
+        let Some(open) = held.as_mut() else { return Ok(()) };
+        let mut all = BufReader::new(File::open(path)?);
+        // What is kept moves to the front, and never past what is still to be read.
+        open.file.seek(SeekFrom::Start(0))?;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            all.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line)?;
+            let Some(text) = line.strip_suffix(b"\n") else { break };
+            if std::str::from_utf8(text).is_ok_and(&mut wanted) {
+                open.file.write_all(&line)?;
+            }
+        }
+        let length = open.file.stream_position()?;
+        open.file.get_ref().set_len(length)
     }
 
     /// Brings what was written to the disk.

@@ -18,4 +18,4 @@ pub use differences::{Difference, DifferenceKind, Differences};
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;
 pub use process::Usage;
-pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Loss, Stats};
+pub use stats::{Count, Counts, DatabaseStats, FAILED, Failure, Kept, Ledger, Loss, Stats};

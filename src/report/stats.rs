@@ -1,10 +1,11 @@
 //! Counters: each key ends in exactly one of them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::differences::Differences;
@@ -51,6 +52,35 @@ pub enum Count {
 
 /// How many there are.
 const COUNTS: usize = Count::Compared as usize + 1;
+
+impl Count {
+    /// Each with the name that it is kept by.
+    const NAMED: [(Self, &'static str); COUNTS] = [
+        (Self::Scanned, "scanned"),
+        (Self::Copied, "copied"),
+        (Self::ByCommands, "by_commands"),
+        (Self::Skipped, "skipped"),
+        (Self::Merged, "merged"),
+        (Self::Filtered, "filtered"),
+        (Self::Expired, "expired"),
+        (Self::Failed, FAILED),
+        (Self::DeletedFromSource, "deleted_from_source"),
+        (Self::KeptOnSource, "kept_on_source"),
+        (Self::ByFooter, "by_footer"),
+        (Self::Reencoded, "reencoded"),
+        (Self::Lessened, "lessened"),
+        (Self::LostFieldExpiries, "lost_field_expiries"),
+        (Self::Compared, "compared"),
+    ];
+}
+
+/// The name of the failed keys among kept counters.
+pub const FAILED: &str = "failed";
+/// The name of the sum of payload bytes among kept counters.
+const BYTES: &str = "bytes";
+
+/// The counters of a database by their names, as they are kept between runs.
+pub type Kept = BTreeMap<String, u64>;
 
 /// The sums of a run or a database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -137,9 +167,24 @@ pub struct DatabaseStats {
 }
 
 impl DatabaseStats {
-    /// Counts `keys` more.
+    /// Counts `keys` more. Who sees the sum sees what was done before it, too: see
+    /// [`Marks`](crate::source::marks::Marks).
     pub fn add(&self, count: Count, keys: u64) {
-        self.counters[count as usize].fetch_add(keys, Ordering::Relaxed);
+        self.counters[count as usize].fetch_add(keys, Ordering::Release);
+    }
+
+    /// The counters to be kept.
+    pub fn keep(&self) -> Kept {
+        let of = |count: Count| self.counters[count as usize].load(Ordering::Acquire);
+        let counts = Count::NAMED.iter().map(|&(count, name)| (name.to_owned(), of(count)));
+        counts.filter(|(_, sum)| *sum > 0).chain([(BYTES.to_owned(), self.bytes())]).collect()
+    }
+
+    /// Adds what an earlier run had counted.
+    pub fn restore(&self, kept: &Kept) {
+        let of = |name: &str| kept.get(name).copied().unwrap_or_default();
+        Count::NAMED.iter().for_each(|&(count, name)| self.add(count, of(name)));
+        self.add_bytes(of(BYTES));
     }
 
     /// Counts payload bytes that the target acknowledged.
@@ -154,7 +199,7 @@ impl DatabaseStats {
 
     /// The counters now.
     pub fn counts(&self) -> Counts {
-        let of = |count: Count| self.counters[count as usize].load(Ordering::Relaxed);
+        let of = |count: Count| self.counters[count as usize].load(Ordering::Acquire);
         Counts {
             scanned: of(Count::Scanned),
             copied: of(Count::Copied),
@@ -176,7 +221,7 @@ impl DatabaseStats {
 }
 
 /// A key that was not copied, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The source database.
     pub db: u32,
@@ -287,6 +332,13 @@ impl Stats {
         held(&self.failures).clone()
     }
 
+    /// Names keys that failed in an earlier run; they are counted already.
+    pub fn name_failures(&self, named: impl IntoIterator<Item = Failure>) {
+        let mut failures = held(&self.failures);
+        let room = FAILURES_NAMED.saturating_sub(failures.len());
+        failures.extend(named.into_iter().take(room));
+    }
+
     /// The sums over all databases.
     pub fn totals(&self) -> (Counts, u64) {
         let mut counts = Counts::default();
@@ -358,6 +410,16 @@ impl Ledger {
     pub fn add_latency(&self, stage: Stage, measured: &Latency) {
         self.stats.add_latency(stage, measured);
     }
+
+    /// The database's counters now.
+    pub fn counts(&self) -> Counts {
+        self.database.counts()
+    }
+
+    /// The same, to be kept.
+    pub fn keep(&self) -> Kept {
+        self.database.keep()
+    }
 }
 
 /// Counters stay usable when a task that held them panicked: they are only ever added to.
@@ -382,6 +444,9 @@ mod tests {
         }
         one.add(Count::Expired, 1);
         one.add_bytes(10);
+        let again = Stats::default().database(1, 3, 7);
+        again.restore(&other.keep());
+        assert_eq!((again.counts(), again.keep()), (other.counts(), other.keep()));
         let (counts, bytes) = stats.totals();
         assert_eq!((counts.scanned, counts.settled(), bytes), (2_003, 2_003, 10));
         assert_eq!(stats.failures().len(), FAILURES_NAMED);

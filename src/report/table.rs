@@ -29,6 +29,9 @@ pub fn summary(report: &Report) -> String {
     }
     verified(&mut text, report);
     differences(&mut text, report);
+    if let Some(checkpoint) = &report.checkpoint {
+        let _ = writeln!(text, "The same command goes on from here: {checkpoint}");
+    }
     text
 }
 

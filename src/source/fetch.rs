@@ -149,6 +149,8 @@ impl Fetch {
     pub async fn run(mut self) -> Result<()> {
         let result = self.read_all().await;
         if let Err(error) = &result {
+            // Before anything is given up: nobody may take these keys for settled.
+            self.tools.stop.cancel();
             self.fail_outstanding(error);
         }
         self.tools.ledger.add_latency(Stage::Fetch, self.waits.latency());

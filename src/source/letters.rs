@@ -11,11 +11,8 @@ use super::scan::CHUNK;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Keys;
-use crate::report::{Count, DeadLetter, Ledger};
+use crate::report::{Count, DeadLetter, DeadLetters, Ledger};
 use crate::units;
-
-/// The longest line: a name of 8 MiB. A line that goes on is no line of ours.
-const LONGEST_LINE: u64 = (16 << 20) + (64 << 10);
 
 /// The keys of one database in a file of dead letters.
 pub struct Letters {
@@ -96,7 +93,7 @@ fn each(file: &Path, mut take: impl FnMut(DeadLetter, Vec<u8>) -> bool) -> Resul
     let mut number = 0_u64;
     loop {
         let mut line = Vec::new();
-        let mut limited = (&mut input).take(LONGEST_LINE);
+        let mut limited = (&mut input).take(DeadLetters::LONGEST_LINE);
         if limited.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
             return Ok(());
         }

@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod file;
 mod large;
 pub mod letters;
+pub mod marks;
 mod mix;
 pub mod names;
 pub mod pages;

@@ -5,6 +5,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::duplicates::Recent;
+use super::marks::Course;
 use crate::command::{Cause, ServerError, keyspace};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
@@ -40,6 +41,8 @@ pub struct Scan {
     pub ledger: Ledger,
     /// Ends the scan early, after the call at hand.
     pub stop: CancellationToken,
+    /// Where it begins, and what becomes of how far it has come.
+    pub course: Course,
 }
 
 /// Scans to the end, or until it is stopped, or until nobody takes keys any more.
@@ -47,7 +50,7 @@ pub struct Scan {
 /// # Errors
 /// The connection broke, or SCAN (TYPE, with `--type`) was refused.
 pub async fn scan(mut scan: Scan) -> Result<()> {
-    let mut cursor = b"0".to_vec();
+    let mut cursor = scan.course.from.take().unwrap_or_else(|| b"0".to_vec());
     let mut count = FIRST_COUNT;
     let mut recent = scan.once.then(Recent::default);
     let mut progress = Instant::now();
@@ -70,6 +73,9 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
         if let Some(recent) = &mut recent {
             let slab = keys.slab.clone();
             keys.wires.retain(|wire| recent.is_new(wire.of(&slab)));
+        }
+        if let Some(marks) = &mut scan.course.marks {
+            marks.name(keys.wires.len());
         }
         let keys = loop {
             match scan.meant(&keys).await {
@@ -96,6 +102,9 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
             break;
         }
         cursor = next;
+        if let Some(marks) = &mut scan.course.marks {
+            marks.tell(&cursor, &scan.stop).await;
+        }
     }
     Ok(())
 }

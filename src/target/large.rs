@@ -265,6 +265,7 @@ impl Lane {
         match self.recover(error).await {
             Ok(()) => Ok(verdict),
             Err(error) => {
+                self.tools.stop.cancel();
                 self.tools.ledger.fail(name, error.message());
                 let _ = verdict.send(Verdict::Settled);
                 Err(error)
@@ -283,6 +284,7 @@ impl Lane {
     ) -> Result<()> {
         let why = error.message().to_owned();
         if let Err(error) = self.recover(error).await {
+            self.tools.stop.cancel();
             self.tools.ledger.fail(name_of(&key), error.message());
             let _ = verdict.send(Verdict::Settled);
             return Err(error);
@@ -353,6 +355,7 @@ impl Lane {
                 None
             }
             Outcome::Again(error) | Outcome::Fatal(error) => {
+                self.tools.stop.cancel();
                 self.tools.ledger.fail(name, &error.line);
                 Some(error)
             }
@@ -363,7 +366,6 @@ impl Lane {
             }
         };
         if let Some(error) = fatal {
-            self.tools.stop.cancel();
             let error = self.tools.connection.refused(b"RESTORE", &error);
             self.fatal.get_or_insert(error);
         }

@@ -40,6 +40,8 @@ pub struct Tools {
     pub crossing: Crossing,
     /// Bytes that may be written and not yet acknowledged.
     pub window: usize,
+    /// A key that exists may be our own, of an earlier run.
+    pub resumed: bool,
     /// Where keys are counted.
     pub ledger: Ledger,
     /// Tells everybody to stop, when nothing more can be written.
@@ -266,7 +268,7 @@ impl Lane {
         let Some(sending) = self.row.get_mut(front) else { return };
         let Some(&at) = sending.order.get(sending.answered) else { return };
         let Some(entry) = sending.batch.entries.get(at as usize) else { return };
-        let doubtful = sending.answered < sending.doubtful;
+        let doubtful = self.tools.resumed || sending.answered < sending.doubtful;
         sending.answered += 1;
         let fatal = match result {
             Outcome::Copied => {
@@ -302,6 +304,8 @@ impl Lane {
                 error
             }
             Outcome::Fatal(error) => {
+                // First, so that nobody takes the key for settled.
+                self.tools.stop.cancel();
                 self.tools.ledger.fail(sending.batch.name(entry), &error.line);
                 error
             }

@@ -15,6 +15,7 @@ mod mapping;
 mod merge;
 mod pace;
 mod pieces;
+mod resume;
 mod same_server;
 mod short_lived;
 mod source_compression;

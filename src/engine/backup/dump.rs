@@ -24,6 +24,7 @@ use crate::rdb::Version;
 use crate::report::Ledger;
 use crate::resp::Value;
 use crate::source::fetch::{Asking, Fetch, Tools};
+use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::source::{ExpiryClock, time_ms};
@@ -110,6 +111,7 @@ async fn read_database(
         keys: key_sender,
         ledger: ledger.clone(),
         stop: stop.clone(),
+        course: Course::default(),
     }));
     let window_keys = (Budget::NEAR_KEYS, budget.source_keys);
     let window = Window::new(budget.source_window, window_keys, connections, far);

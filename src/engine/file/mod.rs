@@ -328,6 +328,7 @@ impl Restore {
                 policy,
                 crossing: self.crossing,
                 window: budget.lane,
+                resumed: false,
                 ledger: ledger.clone(),
                 stop: self.stop.clone(),
                 hooks: Hooks::default(),

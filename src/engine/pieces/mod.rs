@@ -125,8 +125,8 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         }
         if let Err(error) = Box::pin(worker.copy_key(&key)).await {
             if !worker.tools.stop.is_cancelled() {
-                worker.failed(&key, &error);
                 worker.tools.stop.cancel();
+                worker.failed(&key, &error);
             }
             broken = Err(error);
         }

@@ -1,0 +1,249 @@
+//! What a checkpoint says, and whether a run may go on from it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::ServerInfo;
+use crate::config::Route;
+use crate::config::fingerprint::Fingerprint;
+use crate::report::{Failure, Kept};
+
+/// The version of the format; another one is not read.
+const FORMAT: u32 = 1;
+
+/// How far a run has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    keyferry_checkpoint: u32,
+    /// What was asked for.
+    pub(super) plan: Fingerprint,
+    /// Both servers; nothing before they were reached.
+    pub(super) source: Process,
+    pub(super) target: Process,
+    /// Keys that had expired on the source when it began.
+    pub(super) expired_keys: Option<u64>,
+    /// The target has the functions.
+    pub(super) functions: bool,
+    /// The source does not compress because we told it so.
+    #[serde(default)]
+    pub(super) compression_off: bool,
+    /// In the order they were begun.
+    pub(super) databases: Vec<Database>,
+}
+
+/// A server, and the process that it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Process {
+    pub(super) server: String,
+    pub(super) run_id: Option<String>,
+}
+
+/// How far one database has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Database {
+    pub(super) source: u32,
+    pub(super) target: u32,
+    /// Every key that SCAN names before it is settled; `None`: it is to be begun.
+    pub(super) cursor: Option<String>,
+    /// Every key is settled.
+    pub(super) done: bool,
+    /// The target held nothing when it began.
+    pub(super) was_empty: bool,
+    /// Expiries were not asked for, since the source had none.
+    pub(super) spared: bool,
+    pub(super) counters: Kept,
+    /// Failed keys, as far as a report names them.
+    #[serde(default)]
+    pub(super) failures: Vec<Failure>,
+}
+
+impl Database {
+    /// One that is to be begun.
+    pub(super) fn new(route: Route, was_empty: bool, spared: bool) -> Self {
+        Self {
+            source: route.source,
+            target: route.target,
+            cursor: None,
+            done: false,
+            was_empty,
+            spared,
+            counters: Kept::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    pub(super) fn route(&self) -> Route {
+        Route { source: self.source, target: self.target }
+    }
+
+    /// Forgets what was reached; not what the target held before, nor that keys may have come
+    /// without their expiries.
+    fn begin_anew(&mut self) {
+        (self.cursor, self.done) = (None, false);
+        self.counters.clear();
+        self.failures.clear();
+    }
+}
+
+impl Process {
+    fn of(info: &ServerInfo) -> Self {
+        Self { server: info.server(), run_id: info.run_id.clone() }
+    }
+
+    /// Whether it is surely the same process.
+    fn is_same(&self, other: &Self) -> bool {
+        self.run_id.is_some() && self == other
+    }
+}
+
+impl Record {
+    /// A run that is to begin.
+    pub(super) fn new(plan: Fingerprint) -> Self {
+        Self { keyferry_checkpoint: FORMAT, plan, ..Self::default() }
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if record.keyferry_checkpoint != FORMAT {
+            return Err(format!("its format is {}, not {FORMAT}", record.keyferry_checkpoint));
+        }
+        let wrong =
+            |cursor: &String| cursor.is_empty() || !cursor.bytes().all(|b| b.is_ascii_digit());
+        if record.databases.iter().any(|database| database.cursor.as_ref().is_some_and(wrong)) {
+            return Err("a cursor is no number".to_owned());
+        }
+        Ok(record)
+    }
+
+    /// What differs between its plan and another, if anything does.
+    pub(super) fn differences(&self, plan: &Fingerprint) -> Vec<String> {
+        let names: BTreeMap<&String, ()> =
+            self.plan.keys().chain(plan.keys()).map(|name| (name, ())).collect();
+        let of = |plan: &Fingerprint, name: &String| match plan.get(name) {
+            Some(text) if !text.is_empty() => text.clone(),
+            _ => "nothing".to_owned(),
+        };
+        let pairs = names.into_keys().map(|name| (name, of(&self.plan, name), of(plan, name)));
+        let differing = pairs.filter(|(_, was, is)| was != is);
+        differing.map(|(name, was, is)| format!("{name} was {was} and is {is}")).collect()
+    }
+
+    /// Compares with the servers that are there now. A restarted one is begun anew: cursors mean
+    /// nothing to another process, and a target may have lost what it acknowledged. Tells what has
+    /// to be begun anew for that reason.
+    ///
+    /// # Errors
+    /// It is another server: what differs.
+    pub(super) fn meet(
+        &mut self,
+        source: &ServerInfo,
+        target: &ServerInfo,
+    ) -> Result<Option<&'static str>, String> {
+        let (source, target) = (Process::of(source), Process::of(target));
+        let first = self.databases.is_empty();
+        for (side, was, is) in
+            [("source", &self.source, &source), ("target", &self.target, &target)]
+        {
+            if !first && was.server != is.server {
+                return Err(format!("the {side} was {} and is {}", was.server, is.server));
+            }
+        }
+        let restarted = match (self.source.is_same(&source), self.target.is_same(&target)) {
+            _ if first => None,
+            (true, true) => None,
+            (false, _) => Some("the source was restarted, so its cursors mean nothing any more"),
+            (true, false) => Some("the target was restarted and may have lost what it had"),
+        };
+        if restarted.is_some() {
+            self.databases.iter_mut().for_each(Database::begin_anew);
+            self.functions &= self.target.is_same(&target);
+        }
+        (self.source, self.target) = (source, target);
+        Ok(restarted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(run_id: &str) -> ServerInfo {
+        ServerInfo {
+            family: "redis".into(),
+            version: "7.0.15".into(),
+            run_id: Some(run_id.into()),
+            ..ServerInfo::default()
+        }
+    }
+
+    fn begun() -> Record {
+        let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
+        let mut record = Record::new(plan);
+        assert_eq!(record.meet(&info("a"), &info("b")), Ok(None));
+        let mut database = Database::new(Route { source: 1, target: 2 }, true, true);
+        database.cursor = Some("17".into());
+        database.counters.insert("copied".into(), 3);
+        record.databases.push(database);
+        record.functions = true;
+        record
+    }
+
+    #[test]
+    fn it_comes_back_from_its_text() {
+        let record = begun();
+        let text = serde_json::to_vec(&record).unwrap();
+        assert_eq!(Record::parse(&text), Ok(record));
+        for wrong in ["", "{}", "[1]", r#"{"keyferry_checkpoint":1}"#] {
+            assert!(Record::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let text = String::from_utf8(text).unwrap();
+        for (from, to) in [(r#""17""#, r#""x""#), (r#"checkpoint":1"#, r#"checkpoint":2"#)] {
+            assert!(text.contains(from));
+            assert!(Record::parse(text.replace(from, to).as_bytes()).is_err(), "{to}");
+        }
+    }
+
+    #[test]
+    fn another_plan_is_told_by_what_differs() {
+        let record = begun();
+        assert!(record.differences(&record.plan).is_empty());
+        let other = Fingerprint::from([
+            ("--db".to_owned(), "'1'".to_owned()),
+            ("--match".to_owned(), "'a'".to_owned()),
+        ]);
+        let differing = record.differences(&other);
+        assert_eq!(differing, ["--db was all and is '1'", "--match was nothing and is 'a'"]);
+    }
+
+    #[test]
+    fn a_restarted_server_is_begun_anew_and_another_refused() {
+        let kept = begun();
+        let mut same = kept.clone();
+        assert_eq!(same.meet(&info("a"), &info("b")), Ok(None));
+        assert_eq!(same, kept);
+        for (source, target, functions) in [("a", "x", false), ("x", "b", true)] {
+            let mut record = kept.clone();
+            assert!(record.meet(&info(source), &info(target)).unwrap().is_some());
+            let database = &record.databases[0];
+            assert_eq!((&database.cursor, database.counters.len()), (&None, 0));
+            assert!(database.was_empty && database.spared);
+            assert_eq!(record.functions, functions);
+        }
+        let newer = ServerInfo { version: "8.0.0".into(), ..info("a") };
+        let refused = begun().meet(&newer, &info("b")).unwrap_err();
+        assert!(refused.contains("the source was redis 7.0.15"), "{refused}");
+    }
+
+    #[test]
+    fn a_process_without_a_name_is_never_the_same() {
+        let nameless = ServerInfo { run_id: None, ..info("a") };
+        let mut record = begun();
+        assert!(record.meet(&nameless, &info("b")).unwrap().is_some());
+        assert!(record.meet(&nameless, &info("b")).unwrap().is_some());
+    }
+}

@@ -1,0 +1,108 @@
+//! How far a scan has come for good: its cursor, at a moment when every key that it named is settled.
+//!
+//! A key passes through several tasks, and none of them knows the page that named it. So from time to
+//! time a scan waits, between two pages, until as many keys are settled as it named: then nothing is
+//! on its way, and whoever begins at that cursor misses nothing. That costs some
+//! hundredths of the time. Tasks that give up keys because the run ends cancel its token first: what they count is
+//! not taken for settled.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Route;
+use crate::report::{Kept, Ledger};
+
+/// The least time between two marks.
+const LEAST: Duration = Duration::from_millis(50);
+/// The most time between two marks, if nothing large is on its way: what a killed run loses.
+const MOST: Duration = Duration::from_secs(1);
+/// A scan waits for this part of the time, at most, where that does not make more than [`MOST`].
+const PART: u32 = 20;
+/// How often it looks whether all is settled.
+const LOOK: Duration = Duration::from_millis(1);
+/// How long it waits for source keys to be deleted once all others are settled; then there is no mark.
+const ERASING: Duration = Duration::from_secs(5);
+
+/// How far a scan has come.
+#[derive(Debug)]
+pub struct Mark {
+    /// The database.
+    pub route: Route,
+    /// Where the scan goes on; `None`: it is done.
+    pub cursor: Option<Vec<u8>>,
+    /// The database's counters at that moment.
+    pub counters: Kept,
+}
+
+/// Where a scan begins, and what becomes of how far it has come; as it is, from the beginning, and
+/// nothing.
+#[derive(Debug, Default)]
+pub struct Course {
+    /// The cursor that an earlier run had come to.
+    pub from: Option<Vec<u8>>,
+    /// Tells how far it has come.
+    pub marks: Option<Marks>,
+}
+
+/// Makes the marks of one scan.
+#[derive(Debug)]
+pub struct Marks {
+    route: Route,
+    told: mpsc::Sender<Mark>,
+    ledger: Ledger,
+    erases: bool,
+    named: u64,
+    due: Instant,
+}
+
+impl Marks {
+    /// Marks of a scan that begins now, told to `told`; `erases`: keys are done once they are deleted.
+    pub fn new(route: Route, told: mpsc::Sender<Mark>, ledger: Ledger, erases: bool) -> Self {
+        let named = ledger.counts().settled();
+        Self { route, told, ledger, erases, named, due: Instant::now() + LEAST }
+    }
+
+    /// So many keys were named.
+    pub fn name(&mut self, keys: usize) {
+        self.named += keys as u64;
+    }
+
+    /// Tells that the scan has come to `cursor`, if it is time for that, once all is settled.
+    pub async fn tell(&mut self, cursor: &[u8], stop: &CancellationToken) {
+        let began = Instant::now();
+        if began < self.due {
+            return;
+        }
+        if self.settle(stop).await {
+            let (route, cursor) = (self.route, Some(cursor.to_vec()));
+            let mark = Mark { route, cursor, counters: self.ledger.keep() };
+            // Gone when nothing is kept any more.
+            let _ = self.told.send(mark).await;
+        }
+        self.due = Instant::now() + (began.elapsed() * PART).clamp(LEAST, MOST);
+    }
+
+    /// Waits until everything that was named is settled; `false`: it is not going to be.
+    async fn settle(&self, stop: &CancellationToken) -> bool {
+        let mut settled = None;
+        loop {
+            let counts = self.ledger.counts();
+            // After the counts: what was counted when the run ended does not count.
+            if stop.is_cancelled() {
+                return false;
+            }
+            let copied = counts.settled() >= self.named;
+            let erased = counts.deleted_from_source + counts.kept_on_source >= counts.copied;
+            if copied && (erased || !self.erases) {
+                return true;
+            }
+            if copied && settled.get_or_insert_with(Instant::now).elapsed() > ERASING {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+    }
+}

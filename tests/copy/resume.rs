@@ -1,0 +1,277 @@
+//! `--state FILE`: the same command goes on where an interrupted or killed one was.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redis::cmd;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::client::fill_strings;
+use crate::support::compare::assert_equal;
+use crate::support::dataset::{DATABASES, fill};
+use crate::support::keyferry::{Keyferry, Running};
+use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
+
+const KEYS: usize = 20_000;
+
+/// Two servers and the file between their runs.
+struct Journey {
+    source: Server,
+    target: Server,
+    directory: TempDir,
+}
+
+impl Journey {
+    #[track_caller]
+    fn new(source: Kind, target: Kind) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        Self { source: Server::start(source), target: Server::start(target), directory }
+    }
+
+    /// Of strings without an expiry.
+    #[track_caller]
+    fn of_strings() -> Self {
+        let journey = Self::new(Kind::Redis70, Kind::Redis70);
+        fill_strings(&mut journey.source.client(0), "key", KEYS, 100);
+        journey
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.file("state.json")
+    }
+
+    fn copy(&self) -> Keyferry {
+        let copy = Keyferry::copy(self.source.url(), self.target.url());
+        copy.arg("--state").arg(self.state())
+    }
+
+    /// A run that takes some seconds, once so many keys have arrived and some of them are kept.
+    #[track_caller]
+    fn begin(&self, copy: Keyferry, arrived: usize) -> Running {
+        let mut running = copy.args(["--max-keys-rate", "8000"]).start();
+        let mut client = self.target.client(0);
+        wait_until("keys have arrived and are kept", || {
+            (client.dbsize() > arrived && self.kept("scanned") > 0) || running.is_over()
+        });
+        assert!(!running.is_over(), "it was over too soon{}", running.finish().frame());
+        running
+    }
+
+    /// One of the counters in the file, over all databases.
+    fn kept(&self, counter: &str) -> u64 {
+        let Ok(text) = fs::read(self.state()) else { return 0 };
+        let state: Value = serde_json::from_slice(&text).expect("the file is whole at any time");
+        let databases = state["databases"].as_array().expect("databases");
+        databases.iter().filter_map(|of| of["counters"][counter].as_u64()).sum()
+    }
+
+    /// Writes something else into the file.
+    #[track_caller]
+    fn change_state(&self, change: impl FnOnce(&mut Value)) {
+        let text = fs::read(self.state()).expect("the file is there");
+        let mut state = serde_json::from_slice(&text).expect("it is JSON");
+        change(&mut state);
+        fs::write(self.state(), state.to_string()).expect("it can be written");
+    }
+
+    /// Keys that were read from the source since the last time.
+    #[track_caller]
+    fn take_reads(&self) -> u64 {
+        let reads = self.source.client(0).info("stats", "keyspace_hits").expect("hits");
+        self.source.reset_commands();
+        reads.parse().expect("a number")
+    }
+}
+
+#[track_caller]
+fn kill(running: Running) {
+    running.signal("KILL");
+    assert_eq!(running.finish().code(), None);
+}
+
+#[test]
+fn a_killed_run_goes_on_where_it_was() {
+    let journey = Journey::of_strings();
+    journey.source.reset_commands();
+    let copy = || journey.copy().args(["--verify", "none"]);
+    kill(journey.begin(copy(), KEYS / 2));
+    let kept = journey.kept("scanned");
+    let killed = journey.take_reads();
+    let run = copy().expect(0);
+    run.assert_counts(&[("copied", KEYS as u64)]);
+    let resumed = journey.take_reads();
+    assert!(resumed <= KEYS as u64 - kept, "{resumed} keys were read again, {kept} were kept");
+    assert!(killed + resumed < KEYS as u64 * 3 / 2, "{killed} and {resumed}");
+    assert_equal(&journey.source, &journey.target, &[(0, 0)]);
+    assert_eq!(fs::read_dir(journey.directory.path()).unwrap().count(), 0, "no file is left");
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on_and_does() {
+    let journey = Journey::of_strings();
+    let running = journey.begin(journey.copy(), KEYS / 3);
+    running.signal("INT");
+    let run = running.finish();
+    run.assert_code(&[130]);
+    let state = journey.state();
+    let state = state.to_str().unwrap();
+    assert!(run.stdout.contains("same command") && run.stdout.contains(state), "{}", run.frame());
+    assert_eq!(run.report()["checkpoint"], state);
+    let run = journey.copy().args(["--verify", "full"]).expect(0);
+    run.assert_counts(&[("copied", KEYS as u64)]);
+    assert!(!journey.state().exists());
+}
+
+#[test]
+fn killed_at_any_moment_again_and_again_it_ends_with_equal_data() {
+    for (from, into) in [(Kind::Redis62, Kind::Valkey91), (Kind::Valkey81, Kind::Redis70)] {
+        let journey = Journey::new(from, into);
+        fill(&journey.source);
+        fill_strings(&mut journey.source.client(0), "key", KEYS, 100);
+        for round in 0_u32.. {
+            let running = journey.copy().args(["--max-keys-rate", "20000"]).start();
+            // Any moment will do; another one each time.
+            std::thread::sleep(Duration::from_millis(fastrand::u64(20..500)));
+            running.signal("KILL");
+            if running.finish().code() == Some(0) || round == 6 {
+                break;
+            }
+        }
+        if journey.state().exists() {
+            journey.copy().expect(0);
+        }
+        let pairs = DATABASES.map(|db| (db, db));
+        assert_equal(&journey.source, &journey.target, &pairs);
+    }
+}
+
+#[test]
+fn another_plan_or_server_is_refused_with_what_differs() {
+    let journey = Journey::of_strings();
+    kill(journey.begin(journey.copy(), 100));
+    let arrived = journey.target.client(0).dbsize();
+    let run = journey.copy().args(["--match", "key:1*"]).expect(5);
+    run.assert_says(&["another plan", "--match was nothing and is 'key:1*'"]);
+    let other = Server::start(Kind::Redis70);
+    let run = Keyferry::copy(journey.source.url(), other.url()).arg("--state").arg(journey.state());
+    run.expect(5).assert_says(&["target was redis://127.0.0.1"]);
+    journey.change_state(|state| state["source"]["server"] = "redis 6.0.1".into());
+    journey.copy().expect(5).assert_says(&["another server", "the source was redis 6.0.1"]);
+    assert_eq!((journey.target.client(0).dbsize(), other.client(0).dbsize()), (arrived, 0));
+}
+
+#[test]
+fn a_damaged_file_is_refused() {
+    let journey = Journey::of_strings();
+    for damaged in ["", "{", "{}", "[1, 2]", "\0\u{1}", r#"{"keyferry_checkpoint": 9}"#] {
+        fs::write(journey.state(), damaged).unwrap();
+        journey.copy().expect(5).assert_says(&["checkpoint", "damaged", "remove it"]);
+    }
+    assert_eq!(journey.target.client(0).dbsize(), 0);
+}
+
+#[test]
+fn a_second_process_is_kept_away() {
+    let journey = Journey::of_strings();
+    let first = journey.begin(journey.copy(), 100);
+    journey.copy().expect(5).assert_says(&["in use by another process"]);
+    let run = first.finish();
+    run.assert_code(&[0]);
+    assert_eq!(run.count("copied"), KEYS as u64);
+}
+
+#[test]
+fn a_restarted_server_is_begun_anew() {
+    for side in ["source", "target"] {
+        let journey = Journey::of_strings();
+        kill(journey.begin(journey.copy(), KEYS / 3));
+        // What the file would say, had it been another process.
+        journey.change_state(|state| state[side]["run_id"] = "f".repeat(40).into());
+        if side == "target" {
+            journey.target.client(0).run(cmd("FLUSHALL").arg("SYNC"));
+        }
+        let run = journey.copy().expect(0);
+        run.assert_says(&[side, "restarted", "anew"]);
+        run.assert_counts(&[("copied", KEYS as u64)]);
+        assert_equal(&journey.source, &journey.target, &[(0, 0)]);
+    }
+}
+
+#[test]
+fn what_an_earlier_run_wrote_is_not_taken_for_somebody_elses() {
+    let journey = Journey::of_strings();
+    let theirs = 10;
+    for number in 0..theirs {
+        journey.target.client(0).set(format!("key:{number}").as_bytes(), b"theirs");
+    }
+    let copy = || {
+        let letters = journey.file("failures.jsonl");
+        journey.copy().args(["--if-exists", "fail", "--failures"]).arg(letters)
+    };
+    kill(journey.begin(copy(), KEYS / 3));
+    let run = copy().expect(1);
+    run.assert_counts(&[("copied", KEYS as u64 - theirs), ("failed", theirs)]);
+    let letters = fs::read_to_string(journey.file("failures.jsonl")).expect("dead letters");
+    let mut named: Vec<String> = letters
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a letter")["key"].to_string())
+        .collect();
+    named.sort();
+    let expected: Vec<String> = (0..theirs).map(|number| format!("\"key:{number}\"")).collect();
+    assert_eq!(named, expected, "each once{}", run.frame());
+    assert!(!journey.state().exists(), "what is left to do is in the dead letters");
+}
+
+#[test]
+fn expiries_that_appear_between_two_runs_arrive() {
+    let journey = Journey::of_strings();
+    kill(journey.begin(journey.copy(), KEYS / 2));
+    let mut source = journey.source.client(0);
+    for number in (0..KEYS).step_by(7) {
+        source.run(cmd("EXPIRE").arg(format!("key:{number}")).arg(5_000));
+    }
+    journey.copy().expect(0);
+    assert_equal(&journey.source, &journey.target, &[(0, 0)]);
+}
+
+#[test]
+fn what_is_moved_is_moved_once() {
+    let journey = Journey::of_strings();
+    let copy = || journey.copy().arg("--delete-source");
+    kill(journey.begin(copy(), KEYS / 3));
+    let run = copy().expect(0);
+    assert_eq!(journey.target.client(0).dbsize(), KEYS, "{}", run.frame());
+    // What had been copied and not deleted when the first was killed is found again and deleted.
+    assert_eq!(journey.source.client(0).dbsize(), 0, "{}", run.frame());
+}
+
+#[test]
+fn compression_that_a_killed_run_turned_off_is_put_back() {
+    let journey = Journey::of_strings();
+    let compresses = || {
+        let setting: Vec<String> =
+            journey.source.client(0).call(cmd("CONFIG").arg("GET").arg("rdbcompression"));
+        setting.last().is_some_and(|value| value == "yes")
+    };
+    let copy = journey.copy().args(["--source-compression", "off"]);
+    kill(journey.begin(copy, KEYS / 3));
+    assert!(!compresses(), "nobody could put it back");
+    journey.copy().expect(0);
+    assert!(compresses());
+}
+
+#[test]
+fn what_does_not_go_together_is_a_usage_error() {
+    let journey = Journey::new(Kind::Redis70, Kind::Redis70);
+    journey.copy().arg("--dry-run").expect(2).assert_says(&["--state"]);
+    let file = Keyferry::copy("dump.rdb", journey.target.url()).arg("--state").arg(journey.state());
+    file.expect(2).assert_says(&["--state"]);
+    assert_eq!(fs::read_dir(journey.directory.path()).unwrap().count(), 0);
+}
