@@ -3,6 +3,7 @@
 //! ```text
 //! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
 //! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
+//! cleanup: acquaint ──> consent ──> for each route: scan, worker × n (watch, compare, delete)
 //! ```
 //!
 //! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
@@ -11,6 +12,7 @@
 mod acquaint;
 pub mod backup;
 mod budget;
+mod cleanup;
 mod compare;
 mod compression;
 mod copy;
@@ -39,7 +41,9 @@ use crate::net::{Connector, Link};
 use crate::report::json::{Outcome, Peer, Report, Verified};
 use crate::report::{Ledger, Stats};
 use crate::source::scan::{LARGEST_COUNT, Scan};
+use acquaint::{Meant, acquaint};
 pub(crate) use budget::Budget;
+pub use cleanup::{Intent, cleanup};
 use compression::Compression;
 use probe::Probed;
 
@@ -241,7 +245,8 @@ async fn run_probed(
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
         Verify::Full => {
-            Some(Arc::new(acquaint::acquaint(run, Some(&probed.routes), source, target).await?))
+            let meant = Meant::These(&probed.routes);
+            Some(Arc::new(acquaint(run, meant, source, target).await?))
         }
         Verify::None | Verify::Count => None,
     };

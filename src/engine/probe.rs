@@ -102,6 +102,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
+    refuse_shared(run.plan.if_exists, &routes)?;
     refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
@@ -171,7 +172,7 @@ pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bo
 }
 
 /// The same database on both sides, or a database that is read and written at once.
-fn refuse_same(
+pub(super) fn refuse_same(
     run: &Run,
     routes: &[Route],
     source: &ServerInfo,
@@ -197,7 +198,7 @@ fn refuse_same(
             );
         }
     }
-    refuse_shared(run.plan.if_exists, routes)
+    Ok(())
 }
 
 /// Several databases that would go into one, with nothing said about it.
