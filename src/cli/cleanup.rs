@@ -95,6 +95,7 @@ fn plan(options: CleanupOptions) -> Result<Plan> {
         // Nothing is copied: what becomes of existing keys does not come up.
         if_exists: None,
         delete_source: false,
+        require_quiet: false,
         lossy: false,
         functions: false,
         dry_run: options.dry_run || environment::switch("DRY_RUN")?,

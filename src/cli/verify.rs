@@ -66,6 +66,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         // Nothing is written: what becomes of existing keys does not come up.
         if_exists: None,
         delete_source: false,
+        require_quiet: false,
         lossy: false,
         functions: false,
         dry_run: false,

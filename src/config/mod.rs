@@ -112,6 +112,8 @@ pub struct Plan {
     pub if_exists: Option<IfExists>,
     /// Delete a source key once the target acknowledged it and while it still has that value.
     pub delete_source: bool,
+    /// Refuse a source that is being written to.
+    pub require_quiet: bool,
     /// Write nothing on either side.
     pub dry_run: bool,
     /// Fields of hashes may lose their expiries to a target that has none.

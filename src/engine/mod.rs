@@ -29,6 +29,7 @@ mod part_file;
 mod pieces;
 mod probe;
 mod proof;
+mod quiet;
 
 use std::sync::Arc;
 
@@ -127,9 +128,11 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let dry_run = plan.dry_run;
     let mut compression = Compression::default();
+    let mut noise = Ok(());
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
-        run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
+        let stops = (&cancel, &abort);
+        run_probed(&run, stops, &mut compression, &mut noise, &mut source, &mut target).await
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
@@ -140,6 +143,11 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         Ok(verified) => {
             proven = verified.agrees();
             report.verified = verified;
+            match (&error, noise) {
+                (_, Ok(())) => {}
+                (None, Err(noise)) => error = Some(noise),
+                (Some(_), Err(noise)) => tracing::error!("{noise}"),
+            }
         }
         Err(cause) => {
             // What ended the run comes first; the other must not go unsaid.
@@ -227,21 +235,42 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
 
 async fn run_probed(
     run: &Arc<Run>,
-    cancel: &CancellationToken,
-    abort: &CancellationToken,
+    (cancel, abort): (&CancellationToken, &CancellationToken),
     compression: &mut Compression,
+    noise: &mut Result<()>,
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
-    let probed = tokio::select! {
+    let begin = async {
+        let probed = Arc::new(probe::probe(run, source, target).await?);
+        let watch = quiet::begin(run, &probed).await?;
+        Ok((probed, watch))
+    };
+    let (probed, watch) = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(Verified::none()),
-        probed = probe::probe(run, source, target) => Arc::new(probed?),
+        begun = begin => begun?,
     };
     if run.plan.dry_run {
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
+    let verified =
+        copy_and_prove(run, &probed, (cancel, abort), compression, source, target).await?;
+    if let Some(watch) = watch.filter(|_| !cancel.is_cancelled()) {
+        *noise = watch.end(run.stats.totals().0.deleted_from_source).await;
+    }
+    Ok(verified)
+}
+
+async fn copy_and_prove(
+    run: &Arc<Run>,
+    probed: &Arc<Probed>,
+    (cancel, abort): (&CancellationToken, &CancellationToken),
+    compression: &mut Compression,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
         Verify::Full => {
@@ -251,17 +280,17 @@ async fn run_probed(
         Verify::None | Verify::Count => None,
     };
     // Before the keys: an application may call one as soon as it finds its keys.
-    functions::carry(run, &probed).await?;
+    functions::carry(run, probed).await?;
     if run.plan.source_compression == SourceCompression::Off {
-        compression.turn_off(run, &probed).await?;
+        compression.turn_off(run, probed).await?;
     }
     let copied = copy::apart(run.clone(), probed.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
-    expiries::settle(run, &probed).await?;
+    expiries::settle(run, probed).await?;
     if !cancel.is_cancelled()
-        && let Err(error) = functions::tell_of_rest(run, &probed).await
+        && let Err(error) = functions::tell_of_rest(run, probed).await
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
@@ -269,7 +298,7 @@ async fn run_probed(
         return Ok(Verified::none());
     }
     match met {
-        Some(met) => proof::prove_values(run, &probed, &met).await,
-        None => proof::prove(run, &probed, &probed.routes).await,
+        Some(met) => proof::prove_values(run, probed, &met).await,
+        None => proof::prove(run, probed, &probed.routes).await,
     }
 }

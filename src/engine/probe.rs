@@ -44,6 +44,8 @@ pub(super) struct Probed {
     by_value: bool,
     /// Whether the target's user may set expiries later.
     may_expire: bool,
+    /// Whether source and target are one server.
+    pub(super) one_server: bool,
     /// How payloads get across.
     pub(super) crossing: Crossing,
     /// How long source and target take to answer a PING.
@@ -129,6 +131,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
     Ok(Probed {
         routes,
+        one_server: is_same(run, &source_info, &target_info),
         crossing,
         clock,
         source: source_info.keyspace,

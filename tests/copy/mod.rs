@@ -14,6 +14,7 @@ mod mapping;
 mod merge;
 mod pace;
 mod pieces;
+mod quiet;
 mod same_server;
 mod short_lived;
 mod source_compression;
