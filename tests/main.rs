@@ -12,6 +12,9 @@ mod copy;
 /// What `verify` finds, and what it does not take for a difference.
 mod verify;
 
+/// What `cleanup` deletes, and what it keeps.
+mod cleanup;
+
 /// What `backup` saves, and what `copy` makes of a file: whole, equal, or refused.
 mod backup;
 

@@ -41,6 +41,10 @@ pub(super) struct CopyOptions {
     /// Delete each key from the source once it is copied, if it still has the copied value
     #[arg(long, help_heading = "How it is copied")]
     delete_source: bool,
+    /// Refuse a source that is being written to (looked at for a second); exit code 1 if it was
+    /// written to during the copy. Keys that expire and our own --delete-source are no writing
+    #[arg(long, help_heading = "How it is copied")]
+    require_quiet: bool,
     /// Copy hashes whose fields expire also to a server where they cannot: the fields stay for ever
     #[arg(long, help_heading = "How it is copied")]
     lossy: bool,
@@ -190,6 +194,7 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
         (matches!(options.fetch, FetchWay::Dump), "--fetch dump"),
         (matches!(options.source_compression, CompressionMode::Off), "--source-compression off"),
         (limits.source_latency.is_some(), "--max-source-latency"),
+        (options.require_quiet, "--require-quiet"),
         (matches!(options.if_exists, Some(Policy::Merge)), "--if-exists merge"),
         (matches!(options.verify, VerifyMode::Full), "--verify full"),
         (options.retry_failures.is_some(), "--retry-failures"),
@@ -272,6 +277,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         filter: options.selection.filter(),
         if_exists: if_exists.or(replace).or(retries),
         delete_source,
+        require_quiet: options.require_quiet,
         lossy: options.lossy,
         functions: options.with_functions,
         state: options.state,

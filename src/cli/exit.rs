@@ -26,7 +26,7 @@ pub(super) fn fail(error: &Error, as_json: bool) -> ExitCode {
 /// The exit code of a run that ended without an error of its own.
 pub(super) fn code(report: &Report) -> ExitCode {
     ExitCode::from(match report.outcome {
-        Outcome::DryRun if report.keys.failed > 0 => 1,
+        Outcome::DryRun if report.keys.failed + report.keys.kept_on_source > 0 => 1,
         Outcome::Complete | Outcome::DryRun => 0,
         Outcome::Incomplete => 1,
         Outcome::Refused => 4,

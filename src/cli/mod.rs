@@ -4,6 +4,7 @@
 
 mod backup;
 mod bench;
+mod cleanup;
 mod copy;
 mod environment;
 mod exit;
@@ -47,6 +48,9 @@ enum Command {
     /// Compare both sides, both ways: keys, types, values, expiries; writes nothing
     #[command(after_long_help = AFTER_HELP)]
     Verify(Box<verify::VerifyOptions>),
+    /// Delete from the source what the target holds equal at that moment; asks first
+    #[command(after_long_help = AFTER_HELP)]
+    Cleanup(Box<cleanup::CleanupOptions>),
     /// Save a server to an RDB file, which any server of its version loads
     #[command(after_long_help = AFTER_HELP)]
     Backup(Box<backup::BackupOptions>),
@@ -89,6 +93,8 @@ Examples:
   keyferry redis://old:6379 redis://new:6379            every database, to the same number
   keyferry redis://old redis://new --db 1:0             database 1 into 0
   keyferry verify redis://old redis://new               do both sides agree?
+  keyferry cleanup redis://old --verified-against redis://new
+                                                        delete what both hold from the old one
   keyferry rediss://u@old valkeys://new --source-cacert ca.pem --match 'session:*'
   keyferry backup redis://old old.rdb                   save; keyferry copy old.rdb redis://new
 ";
@@ -107,6 +113,7 @@ pub fn main() -> ExitCode {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
         Some(Command::Verify(options)) => verify::main(*options),
+        Some(Command::Cleanup(options)) => cleanup::main(*options),
         Some(Command::Backup(options)) => backup::main(*options),
         Some(Command::Bench(options)) => bench::main(&options),
         Some(Command::Completions(options)) => {

@@ -68,6 +68,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         delete_source: false,
         letters: None,
         state: None,
+        require_quiet: false,
         lossy: false,
         functions: false,
         dry_run: false,

@@ -15,6 +15,8 @@ pub struct ServerInfo {
     pub run_id: Option<String>,
     /// Whether it is a replica.
     pub replica: bool,
+    /// The history of writes that it has: a primary and its replicas have the same.
+    pub replication_id: Option<String>,
     /// Whether it is a cluster node.
     pub cluster: bool,
     /// How many keys it removed because they had expired, since it started.
@@ -67,6 +69,7 @@ impl ServerInfo {
             version: valkey.or_else(|| field("redis_version")).unwrap_or_default(),
             run_id: field("run_id"),
             replica: field("role").as_deref() == Some("slave"),
+            replication_id: field("master_replid"),
             expired_keys: field("expired_keys").and_then(|number| number.parse().ok()),
             cluster: field("cluster_enabled").as_deref() == Some("1"),
             keyspace,

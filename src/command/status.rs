@@ -66,7 +66,7 @@ impl Cause {
                 "raise maxmemory of the target or free memory there, then run the same command \
                  again with --if-exists replace"
             }
-            Self::ReadOnly => "the server is a replica; name its primary as the target",
+            Self::ReadOnly => "the server is a read-only replica; name its primary instead",
             Self::Misconfigured => {
                 "the server cannot save its data and refuses writes; see its log, mend its disk"
             }
@@ -119,7 +119,11 @@ fn readable(line: &[u8]) -> String {
     String::from_utf8_lossy(line).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
+/// What EXEC puts before the reason that it was refused for.
+const DISCARDED: &[u8] = b"EXECABORT Transaction discarded because of: ";
+
 fn cause(line: &[u8]) -> Cause {
+    let line = line.strip_prefix(DISCARDED).unwrap_or(line);
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     let says = |text: &str| line.windows(text.len()).any(|part| part == text.as_bytes());
     match word {
@@ -162,6 +166,11 @@ mod tests {
             ("NOPERM this user has no permissions to run the 'dump' command", Cause::CommandDenied),
             ("NOPERM User a has no permissions to run the 'dump' command", Cause::CommandDenied),
             ("NOPERM No permissions to access a key", Cause::KeyDenied),
+            (
+                "EXECABORT Transaction discarded because of: NOPERM this user has no permissions \
+                 to run the 'exec' command",
+                Cause::CommandDenied,
+            ),
             (
                 "NOPERM this user has no permissions to access one of the keys used as arguments",
                 Cause::KeyDenied,

@@ -117,6 +117,8 @@ pub struct Plan {
     pub letters: Option<PathBuf>,
     /// Keeps how far the run has come in this file, and goes on from it.
     pub state: Option<PathBuf>,
+    /// Refuse a source that is being written to.
+    pub require_quiet: bool,
     /// Write nothing on either side.
     pub dry_run: bool,
     /// Fields of hashes may lose their expiries to a target that has none.

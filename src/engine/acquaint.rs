@@ -1,5 +1,4 @@
-//! What both servers are, for a comparison: it reads on both sides and writes on neither, so no
-//! writing command is even tried.
+//! What both servers are, for a comparison: no writing command is even tried on either.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,7 +6,7 @@ use std::time::Duration;
 use super::Run;
 use super::probe::{
     self, PROBE_KEY, Readable, clock_offset, expiry_clock, meet, readable, refuse_if_pointless,
-    refused_before_work, select,
+    refuse_same, refused_before_work, select,
 };
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
@@ -18,6 +17,16 @@ use crate::net::{Connection, Link};
 use crate::report::json::Peer;
 use crate::source::ExpiryClock;
 use crate::verify::Judge;
+
+/// Which databases are meant.
+pub(super) enum Meant<'a> {
+    /// Those that the plan names, else all that either server holds.
+    OfBoth,
+    /// Those that the plan names, else all that the source holds: keys of it will be deleted.
+    OfSource,
+    /// These.
+    These(&'a [Route]),
+}
 
 /// What was learned of both servers.
 pub(super) struct Met {
@@ -49,19 +58,25 @@ impl Met {
     }
 }
 
-/// Asks both servers what they are and whether their users may read what a comparison needs. Without
-/// `routes`, the plan and both servers tell which databases are meant.
+/// Asks both servers what they are and whether their users may read what a comparison needs.
 pub(super) async fn acquaint(
     run: &Run,
-    routes: Option<&[Route]>,
+    meant: Meant<'_>,
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Met> {
     let [(mut at_source, source_info), (mut at_target, target_info)] =
         meet(run, source, target).await?;
-    let routes = match routes {
-        Some(routes) => routes.to_vec(),
-        None => every_route(&run.plan.mapping, &source_info, &target_info)?,
+    let mapping = &run.plan.mapping;
+    let routes = match meant {
+        Meant::These(routes) => routes.to_vec(),
+        Meant::OfBoth => every_route(mapping, &source_info, &target_info)?,
+        Meant::OfSource => {
+            let routes = mapping.routes(source_info.keyspace.keys().copied())?;
+            refuse_same(run, &routes, &source_info, &target_info)?;
+            refuse_replica(&source_info, &target_info, &at_target)?;
+            routes
+        }
     };
     if probe::is_same(run, &source_info, &target_info)
         && let Some(route) = routes.iter().find(|route| route.source == route.target)
@@ -105,6 +120,17 @@ pub(super) async fn acquaint(
         by_value: from.by_value && into.by_value,
         round_trips: [source_time.round_trip, target_time.round_trip],
     })
+}
+
+/// What is deleted on a server goes from its replicas, too.
+fn refuse_replica(source: &ServerInfo, target: &ServerInfo, at_target: &Connection) -> Result<()> {
+    let known = source.replication_id.is_some();
+    if !(known && target.replica && source.replication_id == target.replication_id) {
+        return Ok(());
+    }
+    let text = "it is a replica of the source: what is deleted there would go here, too";
+    let error = Error::refused(text).advise("name a target that has the keys for itself");
+    Err(at_target.place(error))
 }
 
 /// As a copy's; but where it takes every database of the source, those of the target count, too: a

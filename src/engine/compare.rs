@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::acquaint::{Met, acquaint};
+use super::acquaint::{Meant, Met, acquaint};
 use super::budget::Budget;
 use super::copy::join;
 use super::database::connect_several;
@@ -33,7 +33,7 @@ use crate::verify::{
 };
 
 /// Doubts that may wait in a run, and the bytes of their keys: some 10 MiB in all.
-const DOUBTS: (usize, usize) = (32 << 10, 4 << 20);
+pub(super) const DOUBTS: (usize, usize) = (32 << 10, 4 << 20);
 
 /// Everything that is compared with one target database.
 struct Job {
@@ -63,7 +63,7 @@ pub(super) async fn verify(
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
-    let met = Arc::new(acquaint(run, None, source, target).await?);
+    let met = Arc::new(acquaint(run, Meant::OfBoth, source, target).await?);
     compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone()).await?;
     let mode = if run.plan.comparing.sample.is_some() { "sample" } else { "full" };
     Ok(Verified::of(mode, &run.stats))

@@ -3,6 +3,7 @@
 //! ```text
 //! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
 //! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
+//! cleanup: acquaint ──> consent ──> for each route: scan, worker × n (watch, compare, delete)
 //! ```
 //!
 //! Beside the copy, if asked for: the pace that all databases share, a guard that sets it by the
@@ -12,6 +13,7 @@ mod acquaint;
 pub mod backup;
 mod budget;
 mod checkpoint;
+mod cleanup;
 mod compare;
 mod compression;
 mod copy;
@@ -28,6 +30,7 @@ mod part_file;
 mod pieces;
 mod probe;
 mod proof;
+mod quiet;
 
 use std::sync::Arc;
 
@@ -42,8 +45,10 @@ use crate::report::{Ledger, Stats};
 use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
+use acquaint::{Meant, acquaint};
 pub(crate) use budget::Budget;
 use checkpoint::Checkpoint;
+pub use cleanup::{Intent, cleanup};
 use compression::Compression;
 use probe::Probed;
 
@@ -131,10 +136,12 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let dry_run = plan.dry_run;
     let mut compression = Compression::default();
     let mut checkpoint = None;
+    let mut noise = Ok(());
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
         checkpoint.clone_from(&run.checkpoint);
-        run_probed(&run, &cancel, &abort, &mut compression, &mut source, &mut target).await
+        let stops = (&cancel, &abort);
+        run_probed(&run, stops, &mut compression, &mut noise, &mut source, &mut target).await
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
@@ -150,6 +157,11 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         Ok(verified) => {
             proven = verified.agrees();
             report.verified = verified;
+            match (&error, noise) {
+                (_, Ok(())) => {}
+                (None, Err(noise)) => error = Some(noise),
+                (Some(_), Err(noise)) => tracing::error!("{noise}"),
+            }
         }
         Err(cause) => {
             // What ended the run comes first; the other must not go unsaid.
@@ -244,48 +256,70 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
 
 async fn run_probed(
     run: &Arc<Run>,
-    cancel: &CancellationToken,
-    abort: &CancellationToken,
+    (cancel, abort): (&CancellationToken, &CancellationToken),
     compression: &mut Compression,
+    noise: &mut Result<()>,
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
-    let probed = tokio::select! {
+    let begin = async {
+        let probed = Arc::new(probe::probe(run, source, target).await?);
+        let watch = quiet::begin(run, &probed).await?;
+        Ok((probed, watch))
+    };
+    let (probed, watch) = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(Verified::none()),
-        probed = probe::probe(run, source, target) => Arc::new(probed?),
+        begun = begin => begun?,
     };
     if run.plan.dry_run {
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
+    let verified =
+        copy_and_prove(run, &probed, (cancel, abort), compression, source, target).await?;
+    if let Some(watch) = watch.filter(|_| !cancel.is_cancelled()) {
+        *noise = watch.end(run.stats.totals().0.deleted_from_source).await;
+    }
+    Ok(verified)
+}
+
+async fn copy_and_prove(
+    run: &Arc<Run>,
+    probed: &Arc<Probed>,
+    (cancel, abort): (&CancellationToken, &CancellationToken),
+    compression: &mut Compression,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
         Verify::Full => {
-            Some(Arc::new(acquaint::acquaint(run, Some(&probed.routes), source, target).await?))
+            let meant = Meant::These(&probed.routes);
+            Some(Arc::new(acquaint(run, meant, source, target).await?))
         }
         Verify::None | Verify::Count => None,
     };
     if let Some(checkpoint) = &run.checkpoint {
-        checkpoint.begin(run, &probed)?;
+        checkpoint.begin(run, probed)?;
     }
     // Before the keys: an application may call one as soon as it finds its keys.
     if !run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.has_functions()) {
-        functions::carry(run, &probed).await?;
+        functions::carry(run, probed).await?;
         run.checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.keep_functions())?;
     }
     let earlier = run.checkpoint.as_deref();
     let was_off = earlier.is_some_and(Checkpoint::turned_compression_off);
     if run.plan.source_compression == SourceCompression::Off || was_off {
-        compression.turn_off(run, &probed).await?;
+        compression.turn_off(run, probed).await?;
     }
     let copied = copy::apart(run.clone(), probed.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
-    expiries::settle(run, &probed).await?;
+    expiries::settle(run, probed).await?;
     if !cancel.is_cancelled()
-        && let Err(error) = functions::tell_of_rest(run, &probed).await
+        && let Err(error) = functions::tell_of_rest(run, probed).await
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
@@ -293,7 +327,7 @@ async fn run_probed(
         return Ok(Verified::none());
     }
     match met {
-        Some(met) => proof::prove_values(run, &probed, &met).await,
-        None => proof::prove(run, &probed, &probed.routes).await,
+        Some(met) => proof::prove_values(run, probed, &met).await,
+        None => proof::prove(run, probed, &probed.routes).await,
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Probed {
     by_value: bool,
     /// Whether the target's user may set expiries later.
     may_expire: bool,
+    /// Whether source and target are one server.
+    pub(super) one_server: bool,
     /// How payloads get across.
     pub(super) crossing: Crossing,
     /// How long source and target take to answer a PING.
@@ -105,6 +107,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
+    refuse_shared(run.plan.if_exists, &routes)?;
     let earlier = run.checkpoint.as_deref();
     if let Some(earlier) = earlier {
         earlier.meet(&source_info, &target_info)?;
@@ -141,6 +144,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
     Ok(Probed {
         routes,
+        one_server: is_same(run, &source_info, &target_info),
         crossing,
         clock,
         source: source_info.keyspace,
@@ -193,7 +197,7 @@ pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bo
 }
 
 /// The same database on both sides, or a database that is read and written at once.
-fn refuse_same(
+pub(super) fn refuse_same(
     run: &Run,
     routes: &[Route],
     source: &ServerInfo,
@@ -219,7 +223,7 @@ fn refuse_same(
             );
         }
     }
-    refuse_shared(run.plan.if_exists, routes)
+    Ok(())
 }
 
 /// Several databases that would go into one, with nothing said about it.

@@ -46,7 +46,8 @@ pub struct Peer {
 /// What the verification found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Verified {
-    /// `none`, `count`, `full` or `sample`; of a backup `read-back`.
+    /// `none`, `count`, `full` or `sample`; of a backup `read-back`, of a clean-up `one-way`: only
+    /// the source's keys are looked at.
     pub mode: &'static str,
     /// Keys of the source that the target lacks.
     pub missing: u64,

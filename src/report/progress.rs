@@ -67,12 +67,17 @@ impl Progress {
             tick.tick().await;
             match self.style {
                 Style::Bar => self.draw(),
+                _ if self.stats.databases().is_empty() => {}
                 _ => (self.line)(&self.text()),
             }
         }
     }
 
     fn draw(&self) {
+        if self.stats.databases().is_empty() {
+            // Nothing to show yet, and somebody may be asked for consent.
+            return;
+        }
         let (counts, _) = self.stats.totals();
         let settled = counts.settled();
         self.bar.set_length(self.stats.expected().max(settled));

@@ -34,9 +34,9 @@ pub enum Count {
     Expired,
     /// Not copied, with a reason.
     Failed,
-    /// Deleted from the source after the copy.
+    /// Deleted from the source after the copy, or by a clean-up.
     DeletedFromSource,
-    /// Not deleted from the source, because it changed after the copy.
+    /// Not deleted from the source, because it changed after the copy, or differs from the target.
     KeptOnSource,
     /// Of the copied, with another footer.
     ByFooter,
@@ -46,7 +46,7 @@ pub enum Count {
     Lessened,
     /// Fields of hashes that will not expire on the target.
     LostFieldExpiries,
-    /// Held against the target by a verification, which counts nothing as copied.
+    /// Held against the target by a verification or a clean-up, which count nothing as copied.
     Compared,
 }
 
@@ -114,11 +114,11 @@ pub struct Counts {
     pub expired: u64,
     /// Not copied.
     pub failed: u64,
-    /// Deleted from the source after the copy.
+    /// Deleted from the source after the copy, or by a clean-up.
     pub deleted_from_source: u64,
-    /// Not deleted from the source, because they changed after the copy.
+    /// Not deleted from the source, because they changed after the copy, or differ from the target.
     pub kept_on_source: u64,
-    /// Held against the target by a verification, which counts nothing as copied.
+    /// Held against the target by a verification or a clean-up, which count nothing as copied.
     pub compared: u64,
 }
 

@@ -12,6 +12,8 @@ const FAILURES_SHOWN: usize = 10;
 
 /// The command of a report that compares and copies nothing.
 const VERIFY: &str = "verify";
+/// The command of a report that compares and deletes.
+const CLEANUP: &str = "cleanup";
 
 /// The summary of a run, several lines, each ended.
 pub fn summary(report: &Report) -> String {
@@ -24,8 +26,11 @@ pub fn summary(report: &Report) -> String {
     losses(&mut text, report);
     if report.keys.kept_on_source > 0 {
         let kept = units::count(report.keys.kept_on_source);
-        let _ =
-            writeln!(text, "{kept} keys stay on the source: they changed after they were copied");
+        let why = match report.command {
+            CLEANUP => "the target does not hold the same",
+            _ => "they changed after they were copied",
+        };
+        let _ = writeln!(text, "{kept} keys stay on the source: {why}");
     }
     verified(&mut text, report);
     differences(&mut text, report);
@@ -42,6 +47,7 @@ fn headline(report: &Report) -> String {
     let (verb, worked) = match () {
         () if compares => ("compared", keys.compared),
         () if backup => ("saved", keys.copied),
+        () if report.command == CLEANUP => ("deleted", keys.deleted_from_source),
         () => ("copied", keys.copied),
     };
     let seconds = report.seconds.max(0.001);
@@ -66,6 +72,10 @@ fn headline(report: &Report) -> String {
         Outcome::Incomplete => format!("INCOMPLETE: {verb} {moved}"),
         Outcome::Interrupted => format!("INTERRUPTED: {verb} {moved}"),
         Outcome::Refused => "REFUSED: nothing was written".to_owned(),
+        Outcome::DryRun if report.command == CLEANUP => {
+            let equal = units::count(keys.compared.saturating_sub(keys.kept_on_source));
+            format!("Dry run: would delete {equal} keys; nothing was deleted")
+        }
         Outcome::DryRun => {
             format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))
         }
@@ -80,7 +90,7 @@ type Column = (&'static str, fn(&Counts) -> u64);
 
 /// Columns that would show only zeros are left out.
 fn databases(text: &mut String, report: &Report) {
-    const COLUMNS: [Column; 9] = [
+    const COLUMNS: [Column; 10] = [
         ("scanned", |c| c.scanned),
         ("copied", |c| c.copied),
         ("compared", |c| c.compared),
@@ -90,11 +100,16 @@ fn databases(text: &mut String, report: &Report) {
         ("expired", |c| c.expired),
         ("failed", |c| c.failed),
         ("deleted", |c| c.deleted_from_source),
+        ("kept", |c| c.kept_on_source),
     ];
     if report.databases.is_empty() {
         return;
     }
-    let always = ["scanned", if report.command == VERIFY { "compared" } else { "copied" }];
+    let worked = match report.command {
+        VERIFY | CLEANUP => "compared",
+        _ => "copied",
+    };
+    let always = ["scanned", worked];
     let columns: Vec<&Column> =
         COLUMNS.iter().filter(|(name, of)| always.contains(name) || of(&report.keys) > 0).collect();
     let _ = write!(text, "\n  {:>9}", "database");
@@ -156,7 +171,14 @@ fn verified(text: &mut String, report: &Report) {
     let found = &report.verified;
     let all_seen = report.outcome != Outcome::Interrupted && report.keys.failed == 0;
     let _ = match (found.mode, found.agrees()) {
-        ("none", _) => return,
+        ("none", _) | ("one-way", true) => return,
+        ("one-way", false) => writeln!(
+            text,
+            "{} missing on the target, {} different, {} with another expiry",
+            units::count(found.missing),
+            units::count(found.different),
+            units::count(found.expiry),
+        ),
         ("full" | "sample", true) if !all_seen => {
             writeln!(text, "NOT PROVEN: no difference among the keys that could be compared")
         }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::time_ms;
 use super::clock::{Expiry, ExpiryClock};
+use super::unlink::{Removal, Removed, delete_watched, unwatch, watch};
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::Result;
 use crate::flow::{Acked, Batch, Entry, Fingerprint, name_of};
@@ -106,7 +107,7 @@ impl Erase {
     /// One transaction; `false` if the server refused it because a key was touched.
     async fn try_group(&mut self, batch: &Batch, group: &[&Entry]) -> Result<bool> {
         let names: Vec<&[u8]> = group.iter().map(|entry| batch.name(entry)).collect();
-        self.demand("WATCH", &names).await?;
+        self.watch(&names).await?;
         let readings = self.read(group, &names).await?;
         let mut equal = Vec::with_capacity(group.len());
         for ((entry, name), reading) in group.iter().zip(&names).zip(readings) {
@@ -116,28 +117,21 @@ impl Erase {
         }
         let kept = (group.len() - equal.len()) as u64;
         if equal.is_empty() {
-            self.demand("UNWATCH", &[]).await?;
+            unwatch(&mut self.connection).await?;
             self.ledger.add(Count::KeptOnSource, kept);
             return Ok(true);
         }
-        self.demand("MULTI", &[]).await?;
-        self.demand("UNLINK", &equal).await?;
-        match self.demand("EXEC", &[]).await? {
-            Value::Array(replies) => {
-                let removed = replies.first().and_then(Value::integer).unwrap_or(0);
-                self.ledger.add(Count::DeletedFromSource, removed.unsigned_abs());
-                self.ledger.add(Count::KeptOnSource, kept);
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
+        let Some(removed) = self.delete(&equal).await? else { return Ok(false) };
+        self.ledger.add(Count::DeletedFromSource, removed);
+        self.ledger.add(Count::KeptOnSource, kept);
+        Ok(true)
     }
 
     /// One key whose value nobody holds: it is read again for its digest.
     async fn erase_large(&mut self, name: &[u8], expiry: i64, was: Fingerprint) -> Result<()> {
         let question = [was.form.question().as_bytes(), name];
         for _ in 0..ROUNDS {
-            self.demand("WATCH", &[name]).await?;
+            self.watch(&[name]).await?;
             let now = match self.clock.command {
                 ExpiryCommand::Remaining => time_ms(&self.demand("TIME", &[]).await?).unwrap_or(0),
                 ExpiryCommand::Absolute => 0,
@@ -146,19 +140,32 @@ impl Erase {
             let never = CancellationToken::new();
             let is = self.connection.digest_of(&question, was.form.tail(), &never).await?;
             if is != Some(was.digest) || !self.same_expiry(&told, now, expiry) {
-                self.demand("UNWATCH", &[]).await?;
+                unwatch(&mut self.connection).await?;
                 break;
             }
-            self.demand("MULTI", &[]).await?;
-            self.demand("UNLINK", &[name]).await?;
-            if let Value::Array(replies) = self.demand("EXEC", &[]).await? {
-                let removed = replies.first().and_then(Value::integer).unwrap_or(0);
-                self.ledger.add(Count::DeletedFromSource, removed.unsigned_abs());
+            if let Some(removed) = self.delete(&[name]).await? {
+                self.ledger.add(Count::DeletedFromSource, removed);
                 return Ok(());
             }
         }
         self.ledger.add(Count::KeptOnSource, 1);
         Ok(())
+    }
+
+    async fn watch(&mut self, names: &[&[u8]]) -> Result<()> {
+        match watch(&mut self.connection, names).await? {
+            Some(denied) => Err(self.connection.refused(b"WATCH", &denied)),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes watched keys; `None`: one of them was touched.
+    async fn delete(&mut self, names: &[&[u8]]) -> Result<Option<u64>> {
+        match delete_watched(&mut self.connection, Removal::Unlink, names).await? {
+            Removed::Keys(count) => Ok(Some(count)),
+            Removed::Touched => Ok(None),
+            Removed::Denied(denied) => Err(self.connection.refused(b"UNLINK", &denied)),
+        }
     }
 
     /// Expiry and payload of each key, as they are now.

@@ -44,7 +44,8 @@ impl Fetch {
                 self.tools.out.send_large(large).await.is_ok()
             }
             _ => {
-                drop(verdict);
+                // Nobody takes the pieces: sending them must fail, not wait for room.
+                drop((verdict, pieces));
                 false
             }
         };

@@ -1,7 +1,7 @@
 //! Pull: the tasks that read one database of the source.
 //!
 //! [`scan`] names the keys, several [`fetch`] tasks read them. A source is a guest-house: nothing
-//! here writes, but [`erase`], which runs only if `--delete-source` was asked for.
+//! here writes, but [`unlink`], for `--delete-source` ([`erase`]) and for a clean-up.
 
 mod answer;
 mod clock;
@@ -20,6 +20,7 @@ pub mod replica;
 mod row;
 pub mod scan;
 mod settle;
+pub mod unlink;
 mod waits;
 pub mod window;
 

@@ -78,7 +78,7 @@ impl State {
 
 /// Payloads that have come since the last time the window was told.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub struct Seen {
     count: usize,
     bytes: usize,
     largest: usize,
@@ -86,10 +86,15 @@ pub(super) struct Seen {
 
 impl Seen {
     /// One more.
-    pub(super) fn add(&mut self, bytes: usize) {
+    pub fn add(&mut self, bytes: usize) {
         self.count += 1;
         self.bytes = self.bytes.saturating_add(bytes);
         self.largest = self.largest.max(bytes);
+    }
+
+    /// How many bytes they had.
+    pub fn bytes(self) -> u64 {
+        self.bytes as u64
     }
 }
 
@@ -120,7 +125,7 @@ impl Window {
     }
 
     /// Takes room for up to `most` keys, or for none.
-    pub(super) fn claim(&self, most: usize) -> usize {
+    pub fn claim(&self, most: usize) -> usize {
         let mut state = self.state();
         let free = self.allowed(*state).saturating_sub(state.outstanding);
         let granted = free.min(most);
@@ -134,7 +139,7 @@ impl Window {
     }
 
     /// Gives back room that was not used, or whose answers will not come.
-    pub(super) fn give_back(&self, keys: usize) {
+    pub fn give_back(&self, keys: usize) {
         if keys > 0 {
             let mut state = self.state();
             state.outstanding = state.outstanding.saturating_sub(keys);
@@ -145,7 +150,7 @@ impl Window {
 
     /// Gives back the room of keys that were answered, and tells what was seen of them: nothing of
     /// those that are gone, which open the window all the same.
-    pub(super) fn release(&self, keys: usize, seen: Seen) {
+    pub fn release(&self, keys: usize, seen: Seen) {
         if keys == 0 && seen.count == 0 {
             return;
         }
@@ -169,7 +174,7 @@ impl Window {
     }
 
     /// Waits until there may be room again. Cancel-safe.
-    pub(super) async fn freed(&self) {
+    pub async fn freed(&self) {
         self.freed.notified().await;
     }
 

@@ -13,22 +13,23 @@ use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Form, name_of};
-use crate::net::Connection;
+use crate::net::{Connection, Digest};
 use crate::payload::digest_payload;
 use crate::report::DifferenceKind;
 use crate::resp::{self, Value};
+use crate::source::window::Seen;
 use crate::source::{CLOCKS_APART_MS, ExpiryClock, time_ms};
 
 /// Keys in one look: what is held of them is twice [`HELD`] for each, 4 MiB.
-pub(super) const GROUP: usize = 128;
+pub const GROUP: usize = 128;
 /// The longest payload that is held whole, in bytes.
-const HELD: usize = 16 << 10;
+pub const HELD: usize = 16 << 10;
 /// How often expiries are asked for because the clocks around them were too far apart.
 const TRIES: u32 = 5;
 
 /// What a look at one key came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
+pub enum Finding {
     /// Both sides hold the same.
     Same,
     /// Neither side holds it.
@@ -40,13 +41,19 @@ pub(super) enum Finding {
 }
 
 /// Two connections and what a look needs besides.
-pub(super) struct Eyes<'a> {
-    pub(super) source: &'a mut Connection,
-    pub(super) target: &'a mut Connection,
-    pub(super) judge: Judge,
+pub struct Eyes<'a> {
+    /// On the source database.
+    pub source: &'a mut Connection,
+    /// On the target database.
+    pub target: &'a mut Connection,
+    /// When expiries are the same.
+    pub judge: Judge,
     /// Held while a long value is in memory whole.
-    pub(super) whole: &'a Semaphore,
-    pub(super) stop: &'a CancellationToken,
+    pub whole: &'a Semaphore,
+    /// The run is being stopped: silent servers are not waited for as long.
+    pub stop: &'a CancellationToken,
+    /// Takes the sizes of the source's payloads.
+    pub seen: &'a mut Seen,
 }
 
 /// What a server says of a key without its value.
@@ -62,8 +69,19 @@ struct Fact {
 enum Held {
     Gone,
     Whole(Vec<u8>),
-    Long,
+    /// Its length, and the SHA-256 of what is not the server's own.
+    Long(usize, [u8; 32]),
     Refused(ServerError),
+}
+
+impl Held {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Whole(payload) => payload.len(),
+            Self::Long(bytes, _) => *bytes,
+            Self::Gone | Self::Refused(_) => 0,
+        }
+    }
 }
 
 impl Eyes<'_> {
@@ -71,7 +89,7 @@ impl Eyes<'_> {
     ///
     /// # Errors
     /// A connection broke, or a server refuses what every key needs.
-    pub(super) async fn look(&mut self, keys: &[&[u8]]) -> Result<Vec<Finding>> {
+    pub async fn look(&mut self, keys: &[&[u8]]) -> Result<Vec<Finding>> {
         let judge = self.judge;
         let (at_source, at_target) = tokio::try_join!(
             facts(self.source, judge.source, keys),
@@ -88,6 +106,7 @@ impl Eyes<'_> {
             payloads(self.source, &both, self.stop),
             payloads(self.target, &both, self.stop)
         )?;
+        read.iter().for_each(|held| self.seen.add(held.bytes()));
         let mut values = read.into_iter().zip(held);
         let mut findings = Vec::with_capacity(keys.len());
         for ((source, target), key) in facts.iter().zip(keys) {
@@ -117,6 +136,7 @@ impl Eyes<'_> {
             (Held::Gone, _) => return Ok(extra()),
             (_, Held::Gone) => return Ok(missing()),
             (Held::Whole(read), Held::Whole(held)) => likeness(&read, &held),
+            (Held::Long(_, read), Held::Long(_, held)) if read == held => Likeness::Same,
             _ => self.long(name_of(key), source.kind == "string").await?,
         };
         Ok(match likeness {
@@ -291,16 +311,23 @@ async fn payloads(
             let body = reply.body(head);
             found.push(match head.kind {
                 resp::Kind::Bulk if body.len() <= HELD => Held::Whole(body.to_vec()),
-                resp::Kind::Bulk => Held::Long,
+                resp::Kind::Bulk => {
+                    let mut digest = digest_of(body.len());
+                    digest.update(body);
+                    Held::Long(body.len(), digest.finish())
+                }
                 resp::Kind::Error => Held::Refused(ServerError::parse(body)),
                 _ => Held::Gone,
             });
             continue;
         }
-        if connection.announced().is_some_and(|long| long > HELD) {
+        if let Some(long) = connection.announced().filter(|&long| long > HELD) {
+            let mut digest = digest_of(long);
             let mut pieces = connection.begin_pieces();
-            while connection.next_piece(&mut pieces, stop).await?.is_some() {}
-            found.push(Held::Long);
+            while let Some(piece) = connection.next_piece(&mut pieces, stop).await? {
+                digest.update(&piece);
+            }
+            found.push(Held::Long(long, digest.finish()));
             continue;
         }
         drop(connection.take_slab());
@@ -308,6 +335,11 @@ async fn payloads(
     }
     drop(connection.take_slab());
     Ok(found)
+}
+
+/// Of a payload of so many bytes, without its footer.
+fn digest_of(payload: usize) -> Digest {
+    Digest::of_first(payload.saturating_sub(Form::Dump.tail()))
 }
 
 /// The canonical digest of a value, which is held whole for it; or why there is none.

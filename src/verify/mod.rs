@@ -23,4 +23,5 @@ pub use count::{Counted, count, counts_prove};
 pub use doubt::{Doubt, doubts};
 pub use equal::Judge;
 pub use extra::{Extras, extras};
+pub use look::{Eyes, Finding, GROUP, HELD};
 pub use settle::{Origin, Settle, settle};

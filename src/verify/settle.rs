@@ -20,6 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::flow::name_of;
 use crate::net::{Connection, Link};
 use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
+use crate::source::window::Seen;
 
 /// The waits before the rounds.
 const WAITS: [Duration; 4] = [
@@ -235,7 +236,8 @@ impl Settle {
         };
         let target = &mut open.target;
         let (judge, whole, stop) = (self.judge, &*self.whole, &self.stop);
-        Eyes { source, target, judge, whole, stop }.look(keys).await
+        let mut seen = Seen::default();
+        Eyes { source, target, judge, whole, stop, seen: &mut seen }.look(keys).await
     }
 
     /// A key of the target is no extra one if any of the sources holds it, whatever it holds.

@@ -78,6 +78,7 @@ fn the_rights_it_lists_for_a_merge_are_enough() {
 fn the_options_it_names_exist() {
     let help = Keyferry::new().arg("--help").expect(0).stdout
         + &Keyferry::new().args(["verify", "--help"]).expect(0).stdout
+        + &Keyferry::new().args(["cleanup", "--help"]).expect(0).stdout
         + &Keyferry::new().args(["bench", "--help"]).expect(0).stdout;
     for word in readme().split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
         let is_option = word.starts_with("--") && word.contains(char::is_alphanumeric);

@@ -54,6 +54,26 @@ fn they_arrive_exactly_by_either_way_on_every_server() {
 }
 
 #[test]
+fn one_whose_expiry_was_not_sure_is_asked_for_again() {
+    // Without PEXPIRETIME a group's expiries are told between two looks at the clock. The long names
+    // take their time to arrive in between, so nobody knows when each was told.
+    let (source, target) = (Server::start(Kind::Redis62), Server::start(Kind::Redis62));
+    let mut client = source.client(0);
+    for number in 0..100 {
+        client.set(format!("{number}{}", "x".repeat(50_000)).as_bytes(), b"value");
+    }
+    for number in 0..4 {
+        client.set(format!("large:{number}").as_bytes(), &noise(3 * MB, number));
+    }
+    let slow = Behaviour { rate: Some(12_000_000), ..Behaviour::default() };
+    let proxy = FaultProxy::start(source.port, slow);
+    let options = ["--fetch", "dump", "--connections", "1"];
+    let run = Keyferry::copy(proxy.url(), target.url()).args(options).expect(0);
+    run.assert_counts(&[("copied", 104)]);
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
+#[test]
 fn they_do_not_take_more_memory_than_was_allowed() {
     let (source, target) = pair();
     let mut client = source.client(0);

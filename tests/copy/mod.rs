@@ -15,6 +15,7 @@ mod mapping;
 mod merge;
 mod pace;
 mod pieces;
+mod quiet;
 mod resume;
 mod same_server;
 mod short_lived;

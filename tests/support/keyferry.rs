@@ -76,6 +76,12 @@ impl Keyferry {
         Self::new().arg("verify").arg(source).arg(target).with_report()
     }
 
+    /// `keyferry cleanup SOURCE --verified-against TARGET --report FILE`.
+    pub(crate) fn cleanup(source: impl AsRef<OsStr>, target: impl AsRef<OsStr>) -> Self {
+        let command = Self::new().arg("cleanup").arg(source);
+        command.arg("--verified-against").arg(target).with_report()
+    }
+
     /// Asks for a report, which the finished run then holds.
     pub(crate) fn with_report(mut self) -> Self {
         let path = self.directory.path().join("report.json");

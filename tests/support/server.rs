@@ -65,6 +65,7 @@ pub(crate) struct Setup {
     tls: bool,
     socket: bool,
     rdb: Option<PathBuf>,
+    port: Option<u16>,
 }
 
 /// A running server.
@@ -83,7 +84,15 @@ pub(crate) struct Server {
 impl Setup {
     /// A server of this kind.
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { kind, arguments: Vec::new(), password: None, tls: false, socket: false, rdb: None }
+        Self {
+            kind,
+            arguments: Vec::new(),
+            password: None,
+            tls: false,
+            socket: false,
+            rdb: None,
+            port: None,
+        }
     }
 
     /// One more option with its value, as in `--maxmemory 5mb`.
@@ -96,6 +105,12 @@ impl Setup {
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.option("--requirepass", password)
+    }
+
+    /// Listens on this port, in the place of another server that is gone.
+    pub(crate) fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
     }
 
     /// Loads a copy of this file when it starts.
@@ -144,7 +159,7 @@ impl Setup {
         if let Some(path) = &self.rdb {
             std::fs::copy(path, directory.path().join("dump.rdb")).expect("the file is copied");
         }
-        let port = free_port();
+        let port = self.port.unwrap_or_else(free_port);
         let tls_port = if self.tls { free_port() } else { 0 };
         let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
         let mut command = Command::new(self.kind.binary());
