@@ -33,7 +33,9 @@ fn assert_counts_fit(run: &Run, source: &Server, before: usize) {
 fn keys_written_meanwhile_survive_with_their_newest_value() {
     const KEYS: usize = 6_000;
     const WRITTEN: usize = 100;
-    let (source, target) = pair(KEYS, 500);
+    const SIZE: usize = 500;
+    let copied = |number: usize| noise(number as u64 + 1, SIZE);
+    let (source, target) = pair(KEYS, SIZE);
     // Slow enough that every key is written to between its comparison and its deletion.
     let slow = Behaviour { rate: Some(3_000_000), ..Behaviour::default() };
     let proxy = FaultProxy::start(source.port, slow);
@@ -45,12 +47,16 @@ fn keys_written_meanwhile_survive_with_their_newest_value() {
             while !over.load(Ordering::SeqCst) {
                 round += 1;
                 for number in 0..WRITTEN {
+                    // Equal every other time, so that it may be found equal and change right then.
+                    let value = match round % 2 {
+                        0 => copied(number),
+                        _ => format!("round {round}").into_bytes(),
+                    };
                     // Only to keys that still exist, as an application that uses its data would.
-                    let (key, value) = (format!("key:{number}"), format!("round {round}"));
                     let mut set = cmd("SET");
-                    let done: redis::Value = client.call(set.arg(&key).arg(&value).arg("XX"));
-                    if done != redis::Value::Nil {
-                        last.insert(key, value);
+                    set.arg(format!("key:{number}")).arg(&value).arg("XX");
+                    if client.call::<redis::Value>(&set) != redis::Value::Nil {
+                        last.insert(number, value);
                     }
                 }
             }
@@ -64,9 +70,11 @@ fn keys_written_meanwhile_survive_with_their_newest_value() {
     assert_counts_fit(&run, &source, KEYS);
     assert!(run.count("deleted_from_source") >= (KEYS - WRITTEN) as u64, "{}", run.frame());
     assert!(!last.is_empty(), "nothing was written, nothing is tested{}", run.frame());
-    for (key, value) in last {
-        let found = source.client(0).get(key.as_bytes());
-        assert_eq!(found.as_deref(), Some(value.as_bytes()), "{key} is lost{}", run.frame());
+    for (number, value) in last {
+        let found = source.client(0).get(format!("key:{number}").as_bytes());
+        // What the target holds, too, may have gone.
+        let safe = found.as_ref() == Some(&value) || (found.is_none() && value == copied(number));
+        assert!(safe, "the last write to key:{number} is lost{}", run.frame());
     }
 }
 
