@@ -75,8 +75,8 @@ impl Compression {
         }
         // From here on it may be changed, whether or not the answer comes. The way back is not ended
         // by the run's own tokens: it has to be open when they are cancelled.
-        let (run_id, open) = (probed.source_run_id.clone(), CancellationToken::new());
-        self.changed = Some(Link::new(run.source.clone(), 0, run_id, open));
+        let (process, open) = (probed.source_process.clone(), CancellationToken::new());
+        self.changed = Some(Link::new(run.source.clone(), 0, process, open));
         let result = set(connection, b"no").await;
         match &result {
             Ok(()) => {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::copy::join;
@@ -26,6 +27,7 @@ use crate::source::names::Names;
 use crate::source::scan::Scan;
 use crate::source::window::Window;
 use crate::target::crossing::Crossing;
+use crate::target::recovering::OtherProcess;
 use crate::target::restore::{self, Hooks, Lane};
 
 /// Acknowledged batches, and names of keys to be merged or to go in pieces, that may wait for their
@@ -46,13 +48,17 @@ pub(super) struct Job {
     pub(super) window: Arc<Window>,
     /// For the one key that goes in pieces, all databases together.
     pub(super) in_pieces: Arc<Semaphore>,
+    /// What happens when the target is restarted, or fails over.
+    pub(super) other_process: OtherProcess,
+    /// Ends the naming of keys: the run is stopped, or all of them will be named anew.
+    pub(super) over: CancellationToken,
 }
 
 /// Copies one database.
 pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
     let Job { source, target, ledger, connections, asking, budget, crossing, window, .. } = job;
-    let clock = asking.clock;
+    let (clock, other_process) = (asking.clock, job.other_process);
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
         connect_several(&source, 1 + connections),
@@ -64,7 +70,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let (sender, acked) = mpsc::channel(HOOKS_WAITING);
         hooks.acked = Some(sender);
         let (link, connection) = (source.clone(), source.connect().await?);
-        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger: ledger.clone() }));
+        let (ledger, lost) = (ledger.clone(), other_process.tell.clone());
+        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger, lost }));
     }
     if policy == IfExists::Merge {
         let (sender, keys) = mpsc::channel(HOOKS_WAITING);
@@ -102,7 +109,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             once: policy != IfExists::Replace || plan.delete_source,
             keys: key_sender,
             ledger: ledger.clone(),
-            stop: run.stop.clone(),
+            stop: job.over,
         };
         tasks.spawn(Names::new(scan, plan.letters.as_deref()).run());
     }
@@ -130,6 +137,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             ledger: ledger.clone(),
             stop: run.stop.clone(),
             hooks: hooks.clone(),
+            other_process: other_process.clone(),
         });
         tasks.spawn(lane.run());
     }

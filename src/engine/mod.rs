@@ -9,6 +9,7 @@
 //! source's latency, and the source's compression, which is put back however a run ends.
 
 mod acquaint;
+mod again;
 pub mod backup;
 mod budget;
 mod compare;
@@ -75,14 +76,14 @@ struct Run {
 impl Run {
     /// The way to a database of the source.
     fn source_link(&self, database: u32, probed: &Probed) -> Link {
-        let run_id = probed.source_run_id.clone();
-        Link::new(self.source.clone(), database, run_id, self.stop.clone())
+        let process = probed.source_process.clone();
+        Link::new(self.source.clone(), database, process, self.stop.clone())
     }
 
     /// The way to a database of the target.
     fn target_link(&self, database: u32, probed: &Probed) -> Link {
-        let run_id = probed.target_run_id.clone();
-        Link::new(self.target.clone(), database, run_id, self.stop.clone())
+        let process = probed.target_process.clone();
+        Link::new(self.target.clone(), database, process, self.stop.clone())
     }
 
     /// A task beside the copy that names the keys that are meant, `once` each if that matters.
@@ -233,7 +234,7 @@ async fn run_probed(
     let probed = tokio::select! {
         biased;
         () = cancel.cancelled() => return Ok(Verified::none()),
-        probed = probe::probe(run, source, target) => Arc::new(probed?),
+        probed = again::probed(run, source, target) => Arc::new(probed?),
     };
     if run.plan.dry_run {
         dry_run::dry_run(run, &probed).await?;
@@ -241,9 +242,7 @@ async fn run_probed(
     }
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
-        Verify::Full => {
-            Some(Arc::new(acquaint::acquaint(run, Some(&probed.routes), source, target).await?))
-        }
+        Verify::Full => Some(Arc::new(again::met(run, &probed, source, target).await?)),
         Verify::None | Verify::Count => None,
     };
     // Before the keys: an application may call one as soon as it finds its keys.
@@ -255,7 +254,6 @@ async fn run_probed(
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
-    expiries::settle(run, &probed).await?;
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, &probed).await
     {

@@ -339,6 +339,11 @@ impl Ledger {
         }
     }
 
+    /// The counters now.
+    pub fn counts(&self) -> Counts {
+        self.database.counts()
+    }
+
     /// Counts payload bytes that the target acknowledged.
     pub fn add_bytes(&self, bytes: u64) {
         self.database.add_bytes(bytes);

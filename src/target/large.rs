@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::crossing::Road;
 use super::outcome::{Outcome, outcome};
+use super::recovering::read_only;
 use super::restore::Lane;
 use crate::command::ServerError;
 use crate::command::keyspace;
@@ -88,6 +89,7 @@ impl Lane {
             return Ok(());
         }
         let began = Instant::now();
+        self.last_taken = began;
         let passed = self.pass_on(&mut large).await;
         let Large { key, form, bytes, expiry, pieces, verdict, doubt } = large;
         let name = name_of(&key);
@@ -99,6 +101,12 @@ impl Lane {
                 let verdict = self.start_over(text, name, verdict).await?;
                 let to_come = Some(pieces).filter(|_| !whole);
                 self.hand_over(&key, to_come, verdict).await;
+                return Ok(());
+            }
+            Ok(Passed::Answered { outcome: Outcome::ReadOnly(error), .. }) => {
+                let error = read_only(&self.tools.connection, b"RESTORE", &error);
+                let verdict = self.recover_from(error, name, verdict).await?;
+                let _ = verdict.send(Verdict::Again { doubtful: false });
                 return Ok(());
             }
             Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
@@ -262,6 +270,15 @@ impl Lane {
         verdict: oneshot::Sender<Verdict>,
     ) -> Result<oneshot::Sender<Verdict>> {
         let error = self.tools.connection.place(Error::new(Kind::Transport, text));
+        self.recover_from(error, name, verdict).await
+    }
+
+    async fn recover_from(
+        &mut self,
+        error: Error,
+        name: &[u8],
+        verdict: oneshot::Sender<Verdict>,
+    ) -> Result<oneshot::Sender<Verdict>> {
         match self.recover(error).await {
             Ok(()) => Ok(verdict),
             Err(error) => {
@@ -352,7 +369,7 @@ impl Lane {
                 self.tools.ledger.fail(name, &reason);
                 None
             }
-            Outcome::Again(error) | Outcome::Fatal(error) => {
+            Outcome::Again(error) | Outcome::ReadOnly(error) | Outcome::Fatal(error) => {
                 self.tools.ledger.fail(name, &error.line);
                 Some(error)
             }
