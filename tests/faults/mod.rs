@@ -1,6 +1,7 @@
 //! What breaks half-way, with a copy that is slowed down so that it is really half-way.
 
 mod failing_over;
+mod random;
 mod refusing;
 mod source_restarting;
 mod target_restarting;
