@@ -13,7 +13,6 @@ use super::crossing::Road;
 use super::outcome::{Outcome, outcome};
 use super::recovering::read_only;
 use super::restore::Lane;
-use crate::command::ServerError;
 use crate::command::keyspace;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
@@ -282,8 +281,7 @@ impl Lane {
         match self.recover(error).await {
             Ok(()) => Ok(verdict),
             Err(error) => {
-                self.tools.ledger.fail(name, error.message());
-                let _ = verdict.send(Verdict::Settled);
+                self.fail(name, error.message(), verdict);
                 Err(error)
             }
         }
@@ -300,8 +298,7 @@ impl Lane {
     ) -> Result<()> {
         let why = error.message().to_owned();
         if let Err(error) = self.recover(error).await {
-            self.tools.ledger.fail(name_of(&key), error.message());
-            let _ = verdict.send(Verdict::Settled);
+            self.fail(name_of(&key), error.message(), verdict);
             return Err(error);
         }
         let tries = self.tries.broken.entry(key.clone()).or_default();
@@ -322,8 +319,7 @@ impl Lane {
         let text = format!(
             "the target broke off {TRIES} times while this value was sent: {why}{TOO_LONG}"
         );
-        self.tools.ledger.fail(name_of(&key), &text);
-        let _ = verdict.send(Verdict::Settled);
+        self.fail(name_of(&key), &text, verdict);
         Ok(())
     }
 
@@ -364,27 +360,29 @@ impl Lane {
 
     /// Settles an entry that the target refused, for itself or for good.
     fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
-        let fatal: Option<ServerError> = match outcome {
-            Outcome::Failed(reason) => {
-                self.tools.ledger.fail(name, &reason);
-                None
-            }
+        let (why, fatal) = match outcome {
+            Outcome::Failed(reason) => (reason, None),
             Outcome::Again(error) | Outcome::ReadOnly(error) | Outcome::Fatal(error) => {
-                self.tools.ledger.fail(name, &error.line);
-                Some(error)
+                (error.line.clone(), Some(error))
             }
             Outcome::Copied | Outcome::Exists | Outcome::Elements => {
-                let text = "the target answered before it had all of the value";
-                self.tools.ledger.fail(name, text);
-                None
+                ("the target answered before it had all of the value".to_owned(), None)
             }
         };
+        self.fail(name, &why, verdict);
         if let Some(error) = fatal {
             self.tools.stop.cancel();
             let error = self.tools.connection.refused(b"RESTORE", &error);
             self.fatal.get_or_insert(error);
         }
-        let _ = verdict.send(Verdict::Settled);
+    }
+
+    /// Counts a key as failed, unless its source broke before it had delivered all: then the key is
+    /// still the reader's, who asks for it again or counts it.
+    pub(super) fn fail(&self, name: &[u8], why: &str, verdict: oneshot::Sender<Verdict>) {
+        if verdict.send(Verdict::Settled).is_ok() {
+            self.tools.ledger.fail(name, why);
+        }
     }
 
     /// Whether the target's key is what we may have written before a connection broke.

@@ -19,7 +19,7 @@ use super::writing::{Written, write};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
 use crate::error::{Error, Result};
-use crate::flow::{Acked, Form, HandOver, Large, Load, Verdict, channel, name_of};
+use crate::flow::{Acked, Form, HandOver, Large, Load, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
@@ -453,8 +453,7 @@ impl Lane {
                 }
             }
             Load::Large(large) => {
-                self.tools.ledger.fail(name_of(&large.key), error.message());
-                let _ = large.verdict.send(Verdict::Settled);
+                self.fail(name_of(&large.key), error.message(), large.verdict);
             }
         }
     }

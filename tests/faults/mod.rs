@@ -1,5 +1,6 @@
 //! What breaks half-way, with a copy that is slowed down so that it is really half-way.
 
+mod breaking;
 mod failing_over;
 mod random;
 mod refusing;

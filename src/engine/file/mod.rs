@@ -314,7 +314,7 @@ impl Restore {
     /// Copies one database.
     async fn database(&self, (section, route): (Section, Route)) -> Result<()> {
         let (connections, budget) = self.budget();
-        let link = self.target_link(route.target);
+        let link = self.target_link(route.target).for_writing();
         let ledger = self.ledger(section, route);
         let policy = self.plan.if_exists.unwrap_or(IfExists::Replace);
         let mut tasks = JoinSet::new();
