@@ -6,7 +6,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: help build servers demo test check bench fuzz clean
+.PHONY: help build servers demo test soak check bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: servers ## All tests, against real servers
 	else \
 	  $(CARGO) test --locked --no-fail-fast; \
 	fi
+
+soak: servers ## 200 copies through random faults on both sides (a quarter of an hour; KEYFERRY_SEED=N: that one)
+	$(CARGO) test --locked --test end_to_end faults::random::soak -- --ignored --exact --nocapture
 
 check: ## Format, lints, documentation
 	$(CARGO) fmt --check

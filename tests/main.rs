@@ -27,5 +27,8 @@ mod tls;
 /// What people get wrong and what networks do: clear message, right exit code, nothing lost.
 mod bad_input;
 
+/// What breaks half-way on either side: servers that restart, fail over or refuse, at random, too.
+mod faults;
+
 /// What is inside a payload: read from and written for each of the servers.
 mod payload;

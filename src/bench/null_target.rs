@@ -17,7 +17,7 @@ use crate::config::{Filter, Limits};
 use crate::engine::Budget;
 use crate::error::Result;
 use crate::flow::{Load, Verdict, channel, key_queue};
-use crate::net::Link;
+use crate::net::{Link, Process};
 use crate::report::{Ledger, Stats, Usage};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
@@ -31,7 +31,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
     let (began, before) = (Instant::now(), Usage::now());
     let stop = CancellationToken::new();
     let _ends_the_waiting = stop.clone().drop_guard();
-    let link = Link::new(source.connector()?, 0, None, stop.clone());
+    let link = Link::new(source.connector()?, 0, Process::default(), stop.clone());
     let limits = Limits::default();
     let connections = limits.connections_for(1);
     let budget = Budget::new(limits.memory, connections, Duration::ZERO, Duration::ZERO);

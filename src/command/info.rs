@@ -13,6 +13,10 @@ pub struct ServerInfo {
     pub version: String,
     /// The identity of the running process: 40 hex digits, new at every start.
     pub run_id: Option<String>,
+    /// The history of its data: 40 hex digits, another one after each promotion or full synchronisation.
+    pub history: Option<String>,
+    /// The history that this one goes on from, if it does.
+    pub history_before: Option<String>,
     /// Whether it is a replica.
     pub replica: bool,
     /// The history of writes that it has: a primary and its replicas have the same.
@@ -68,6 +72,8 @@ impl ServerInfo {
             family,
             version: valkey.or_else(|| field("redis_version")).unwrap_or_default(),
             run_id: field("run_id"),
+            history: field("master_replid"),
+            history_before: field("master_replid2"),
             replica: field("role").as_deref() == Some("slave"),
             replication_id: field("master_replid"),
             expired_keys: field("expired_keys").and_then(|number| number.parse().ok()),

@@ -4,6 +4,9 @@
 
 use crate::resp::Output;
 
+/// A key that is asked about and never made.
+pub const PROBE_KEY: &[u8] = b"keyferry:probe";
+
 /// Asks a source for the expiry of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryCommand {

@@ -160,7 +160,6 @@ mod tests {
     fn lines_of_several_versions_are_sorted() {
         let cases = [
             ("BUSYKEY Target key name already exists.", Cause::KeyExists),
-            ("LOADING Redis is loading the dataset in memory", Cause::Transient),
             ("NOAUTH Authentication required.", Cause::NotAuthenticated),
             ("ERR invalid password", Cause::NotAuthenticated),
             ("NOPERM this user has no permissions to run the 'dump' command", Cause::CommandDenied),
@@ -180,6 +179,20 @@ mod tests {
             ("ERR unknown command `PEXPIRETIME`, with args", Cause::UnknownCommand),
             ("ERR DUMP payload version or checksum are wrong", Cause::PayloadVersion),
             ("ERR Bad data format", Cause::PayloadFormat),
+            ("LOADING Redis is loading the dataset in memory", Cause::Transient),
+            ("BUSY Redis is busy running a script.", Cause::Transient),
+            ("TRYAGAIN Multiple keys request during rehashing of slot", Cause::Transient),
+            (
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+                Cause::Transient,
+            ),
+            ("CLUSTERDOWN The cluster is down", Cause::Transient),
+            ("NOREPLICAS Not enough good replicas to write.", Cause::Transient),
+            ("MISCONF Redis is configured to save RDB snapshots", Cause::Misconfigured),
+            (
+                "WRONGPASS invalid username-password pair or user is disabled.",
+                Cause::NotAuthenticated,
+            ),
             ("MOVED 13907 127.0.0.1:7001", Cause::Cluster),
             ("ERR syntax error", Cause::Other),
         ];

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use super::Run;
 use super::probe::{
-    self, PROBE_KEY, Readable, clock_offset, expiry_clock, meet, readable, refuse_if_pointless,
-    refuse_same, refused_before_work, select,
+    self, Readable, clock_offset, expiry_clock, meet, readable, refuse_if_pointless, refuse_same,
+    refused_before_work, select,
 };
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
-use crate::command::keyspace::ExpiryCommand;
+use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::config::{Mapping, Route};
 use crate::error::{Error, Result};
-use crate::net::{Connection, Link};
+use crate::net::{Connection, Link, Process};
 use crate::report::json::Peer;
 use crate::source::ExpiryClock;
 use crate::verify::Judge;
@@ -38,8 +38,8 @@ pub(super) struct Met {
     pub(super) source: BTreeMap<u32, Keyspace>,
     /// What the target holds.
     pub(super) target: BTreeMap<u32, Keyspace>,
-    source_run_id: Option<String>,
-    target_run_id: Option<String>,
+    source_process: Process,
+    target_process: Process,
     /// Whether both users may read strings by value.
     pub(super) by_value: bool,
     /// How long source and target take to answer a PING.
@@ -49,12 +49,12 @@ pub(super) struct Met {
 impl Met {
     /// The way to a database of the source.
     pub(super) fn source_link(&self, run: &Run, database: u32) -> Link {
-        Link::new(run.source.clone(), database, self.source_run_id.clone(), run.stop.clone())
+        Link::new(run.source.clone(), database, self.source_process.clone(), run.stop.clone())
     }
 
     /// The way to a database of the target.
     pub(super) fn target_link(&self, run: &Run, database: u32) -> Link {
-        Link::new(run.target.clone(), database, self.target_run_id.clone(), run.stop.clone())
+        Link::new(run.target.clone(), database, self.target_process.clone(), run.stop.clone())
     }
 }
 
@@ -115,8 +115,8 @@ pub(super) async fn acquaint(
         },
         source: source_info.keyspace,
         target: target_info.keyspace,
-        source_run_id: source_info.run_id,
-        target_run_id: target_info.run_id,
+        source_process: source_info.run_id.into(),
+        target_process: target_info.run_id.into(),
         by_value: from.by_value && into.by_value,
         round_trips: [source_time.round_trip, target_time.round_trip],
     })

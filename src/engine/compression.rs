@@ -68,8 +68,8 @@ impl Compression {
         probed: &Probed,
     ) -> Result<()> {
         // The way back is not ended by the run's own tokens: it has to be open when they are cancelled.
-        let (run_id, open) = (probed.source_run_id.clone(), CancellationToken::new());
-        let way_back = Link::new(run.source.clone(), 0, run_id, open);
+        let (process, open) = (probed.source_process.clone(), CancellationToken::new());
+        let way_back = Link::new(run.source.clone(), 0, process, open);
         if !ask(connection).await? {
             if run.checkpoint.as_ref().is_some_and(|earlier| earlier.turned_compression_off()) {
                 tracing::info!("an earlier run turned rdbcompression off; it will be put back");

@@ -1,20 +1,26 @@
-//! All databases at once, within bounds.
+//! All databases at once, within bounds; and all of them once more, where the target is another
+//! process in the end than it was in the beginning.
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::again::info;
 use super::budget::Budget;
-use super::checkpoint::{Checkpoint, Reached};
+use super::checkpoint::{Keeping, Reached};
 use super::probe::Probed;
-use super::{Run, database, guard};
-use crate::config::{Limits, Route};
+use super::{Run, database, expiries, functions, guard};
+use crate::config::{IfExists, Limits, Plan, Route, Verify};
 use crate::error::{Error, Kind, Result};
-use crate::report::{FAILED, Ledger};
-use crate::source::marks::Mark;
+use crate::report::Ledger;
 use crate::source::window::Window;
+use crate::target::recovering::{Loss, OtherProcess};
+
+/// So often all keys are copied, at most: a target that is restarted each time does not survive the
+/// copy (its memory is limited, say), and will not the next time.
+const PASSES: u32 = 5;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
 pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
@@ -24,9 +30,135 @@ pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
     join(alone, &run).await
 }
 
-/// Copies every route; the first error of a database stops the others and is returned at the end.
 async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let guard = guard::start(run, run.source_link(0, probed)).await?;
+    let copied = passes(run, probed).await;
+    match guard {
+        Some(guard) => copied.and(guard.end().await),
+        None => copied,
+    }
+}
+
+/// Copies until the target that acknowledged every key is the one that answers.
+async fn passes(run: &Arc<Run>, probed: &Probed) -> Result<()> {
+    let ledgers: Vec<(Route, Ledger)> = probed
+        .routes
+        .iter()
+        .map(|&route| {
+            let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+            let stats = run.stats.database(route.source, route.target, expected);
+            (route, Ledger::new(run.stats.clone(), stats))
+        })
+        .collect();
+    let keeping =
+        run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, &ledgers)).transpose()?;
+    let copied = until_unchanged(run, probed, &ledgers, keeping.as_ref()).await;
+    if let Some(keeping) = keeping {
+        keeping.end().await;
+    }
+    copied
+}
+
+async fn until_unchanged(
+    run: &Arc<Run>,
+    probed: &Probed,
+    ledgers: &[(Route, Ledger)],
+    keeping: Option<&Keeping>,
+) -> Result<()> {
+    let ends = begins_anew(&run.plan).err();
+    for pass in 1.. {
+        // Trusts the process that is known now.
+        let target = run.target_link(0, probed);
+        if let Some(keeping) = keeping.filter(|_| pass > 1) {
+            keeping.begin_anew(ledgers).await;
+        }
+        one_pass(run, probed, ledgers, (pass, ends), keeping).await?;
+        if run.stop.is_cancelled() {
+            return Ok(());
+        }
+        expiries::settle(run, probed).await?;
+        if run.stop.is_cancelled() || target.is_unchanged().await? {
+            break;
+        }
+        if let Some(loss) = ends {
+            return Err(at_target(run, loss.error()));
+        }
+        if pass == PASSES {
+            let text = format!(
+                "it was restarted, or another server took its place, each of {PASSES} times that \
+                 all keys were copied"
+            );
+            return Err(at_target(run, Error::new(Kind::Server, text)).advise(
+                "see the target's log (does it have the memory for them?), then run it again with \
+                 --if-exists replace",
+            ));
+        }
+        tracing::warn!(
+            "the target was restarted, or another server took its place: what was written before \
+             may be lost, all keys are copied anew"
+        );
+        functions::carry_again(run, probed).await?;
+    }
+    source_kept_its_keys(run, probed, ledgers).await
+}
+
+/// Whether everything can be written once more after the target lost it.
+fn begins_anew(plan: &Plan) -> std::result::Result<(), Loss> {
+    match plan.if_exists {
+        _ if plan.delete_source => Err(Loss::Deleted),
+        Some(IfExists::Skip | IfExists::Fail) => Err(Loss::Written),
+        Some(IfExists::Replace | IfExists::Merge) | None => Ok(()),
+    }
+}
+
+fn at_target(run: &Run, error: Error) -> Error {
+    let target = &run.plan.target;
+    error.at(target.side, &target.endpoint.to_string())
+}
+
+/// A source that was restarted has what its files held: nothing of that, where it has none. What it
+/// had in the beginning and has no more was perhaps never read.
+async fn source_kept_its_keys(
+    run: &Run,
+    probed: &Probed,
+    ledgers: &[(Route, Ledger)],
+) -> Result<()> {
+    let link = run.source_link(0, probed);
+    // Where nobody looks at the end, it may well be gone by now.
+    let asked = run.plan.verify != Verify::None;
+    if probed.source_process.changes() == 0 && (!asked || link.is_unchanged().await?) {
+        return Ok(());
+    }
+    let now = info(run, &link).await?.keyspace;
+    for (route, ledger) in ledgers {
+        let had = probed.source.get(&route.source).copied().unwrap_or_default().persistent();
+        let has = now.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+        if has + ledger.counts().deleted_from_source < had {
+            let text = format!(
+                "it was restarted during the copy and holds fewer keys than before: {has} of {had} \
+                 in database {}; what it lost before it was read is not copied",
+                route.source
+            );
+            let source = &run.plan.source;
+            return Err(Error::new(Kind::Server, text)
+                .at(source.side, &source.endpoint.to_string())
+                .advise(
+                    "a server without persistence starts empty: give it its keys back, then copy \
+                     again with --if-exists replace",
+                ));
+        }
+    }
+    Ok(())
+}
+
+/// Copies every route; the first error of a database stops the others and is returned at the end.
+async fn one_pass(
+    run: &Arc<Run>,
+    probed: &Probed,
+    ledgers: &[(Route, Ledger)],
+    (pass, ends): (u32, Option<Loss>),
+    keeping: Option<&Keeping>,
+) -> Result<()> {
     let connections = run.plan.limits.connections_for(probed.routes.len());
     let pairs = connections * probed.routes.len().min(Limits::DATABASES_AT_ONCE);
     let [source_far, target_far] = probed.round_trips;
@@ -36,81 +168,41 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
     let in_pieces = Arc::new(Semaphore::new(1));
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let over = run.stop.child_token();
+    // Where all is copied anew, there is no use in naming more keys before.
+    let tell = if ends.is_some() { CancellationToken::new() } else { over.clone() };
     let mut databases = JoinSet::new();
-    let (marks, keeper) = match &run.checkpoint {
-        Some(checkpoint) => {
-            let (marks, keeper) = go_on(run, checkpoint, &probed.routes)?;
-            (Some(marks), Some(keeper))
-        }
-        None => (None, None),
-    };
-    for &route in &probed.routes {
-        let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
-        let stats = run.stats.database(route.source, route.target, expected);
-        let mut from = None;
-        if let Some(checkpoint) = &run.checkpoint {
-            stats.restore(&checkpoint.counters(route));
-            match checkpoint.reached(route) {
-                Reached::End => continue,
-                Reached::At(cursor) => from = cursor,
-            }
-        }
-        let ledger = Ledger::new(run.stats.clone(), stats);
+    for (route, ledger) in ledgers {
+        let kept = keeping.filter(|_| pass == 1);
+        let reached = kept.map_or(Reached::At(None), |kept| kept.reached(*route));
+        let Reached::At(from) = reached else { continue };
         let job = database::Job {
             source: run.source_link(route.source, probed),
-            target: run.target_link(route.target, probed),
-            ledger,
+            target: run.target_link(route.target, probed).for_writing(),
+            ledger: ledger.clone(),
             connections,
-            asking: probed.asking(run, route, budget.large),
+            asking: probed.asking(run, *route, budget.large),
             budget,
             crossing: probed.crossing,
             window: window.clone(),
             in_pieces: in_pieces.clone(),
             resumed: probed.resumed,
-            route,
+            route: *route,
             from,
-            marks: marks.clone(),
+            marks: keeping.map(Keeping::marks),
+            other_process: OtherProcess { tell: tell.clone(), ends },
+            over: over.clone(),
         };
-        let (run, places) = (run.clone(), places.clone());
+        let (run, places, over) = (run.clone(), places.clone(), over.clone());
         databases.spawn(async move {
             let _place = places.acquire_owned().await;
-            if run.stop.is_cancelled() {
+            if over.is_cancelled() {
                 return Ok(());
             }
             Box::pin(database::copy(&run, job)).await
         });
     }
-    drop(marks);
-    let copied = join(databases, run).await;
-    if let Some(keeper) = keeper {
-        // It ends with the last mark.
-        let _ = keeper.await;
-    }
-    match guard {
-        Some(guard) => copied.and(guard.end().await),
-        None => copied,
-    }
-}
-
-/// Takes up what an earlier run left: its counts, and the names of the keys that failed.
-fn go_on(
-    run: &Run,
-    checkpoint: &Arc<Checkpoint>,
-    routes: &[Route],
-) -> Result<(mpsc::Sender<Mark>, JoinHandle<()>)> {
-    let others = checkpoint.others(routes);
-    for (route, counters) in &others {
-        run.stats.database(route.source, route.target, 0).restore(counters);
-    }
-    run.stats.name_failures(checkpoint.failures());
-    let begun = routes.iter().map(|&route| (route, checkpoint.counters(route))).chain(others);
-    let failed = begun.map(|(route, counters)| {
-        let failed = counters.get(FAILED).copied().unwrap_or_default();
-        ((route.source, route.target), failed)
-    });
-    let kept = run.stats.dead_letters().keep_first(failed.collect());
-    kept.map_err(|error| Error::new(Kind::Local, format!("the dead letters: {error}")))?;
-    Ok(checkpoint.keeper(run.stats.clone()))
+    join(databases, run).await
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts.

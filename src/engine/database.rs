@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::copy::join;
@@ -27,6 +28,7 @@ use crate::source::names::Names;
 use crate::source::scan::Scan;
 use crate::source::window::Window;
 use crate::target::crossing::Crossing;
+use crate::target::recovering::OtherProcess;
 use crate::target::restore::{self, Hooks, Lane};
 
 /// Acknowledged batches, and names of keys to be merged or to go in pieces, that may wait for their
@@ -54,6 +56,10 @@ pub(super) struct Job {
     pub(super) from: Option<Vec<u8>>,
     /// Where it is kept how far it has come.
     pub(super) marks: Option<mpsc::Sender<Mark>>,
+    /// What happens when the target is restarted, or fails over.
+    pub(super) other_process: OtherProcess,
+    /// Ends the naming of keys: the run is stopped, or all of them will be named anew.
+    pub(super) over: CancellationToken,
 }
 
 /// Copies one database.
@@ -61,7 +67,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let plan = &run.plan;
     let Job { source, target, ledger, connections, asking, budget, crossing, window, .. } = job;
     let told = job.marks.map(|marks| (job.route, marks));
-    let clock = asking.clock;
+    let (clock, other_process) = (asking.clock, job.other_process);
     let policy = plan.if_exists.unwrap_or(IfExists::Replace);
     let (at_source, at_target) = tokio::try_join!(
         connect_several(&source, 1 + connections),
@@ -73,7 +79,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let (sender, acked) = mpsc::channel(HOOKS_WAITING);
         hooks.acked = Some(sender);
         let (link, connection) = (source.clone(), source.connect().await?);
-        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger: ledger.clone() }));
+        let (ledger, lost) = (ledger.clone(), other_process.tell.clone());
+        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger, lost }));
     }
     if policy == IfExists::Merge {
         let (sender, keys) = mpsc::channel(HOOKS_WAITING);
@@ -111,7 +118,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             once: policy != IfExists::Replace || plan.delete_source,
             keys: key_sender,
             ledger: ledger.clone(),
-            stop: run.stop.clone(),
+            stop: job.over.clone(),
             course: Course {
                 from: job.from,
                 marks: told.clone().map(|(route, told)| {
@@ -146,13 +153,14 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             ledger: ledger.clone(),
             stop: run.stop.clone(),
             hooks: hooks.clone(),
+            other_process: other_process.clone(),
         });
         tasks.spawn(lane.run());
     }
     // What is left here must not keep the tasks waiting for more.
     drop((keys, hooks));
     join(tasks, run).await?;
-    if let Some((route, told)) = told.filter(|_| !run.stop.is_cancelled()) {
+    if let Some((route, told)) = told.filter(|_| !job.over.is_cancelled()) {
         // Gone when nothing is kept any more.
         let _ = told.send(Mark { route, cursor: None, counters: ledger.keep() }).await;
     }

@@ -8,12 +8,13 @@
 
 use tokio::time::Instant;
 
+use super::again::info;
 use super::probe::Probed;
 use super::{Run, uncounted};
+use crate::command::ServerError;
 use crate::command::keyspace::{self, ExpiryCommand};
-use crate::command::{ServerError, ServerInfo};
 use crate::config::Route;
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::flow::{KeyQueue, Keys, name_of};
 use crate::net::{Connection, Link};
 use crate::resp::Value;
@@ -30,9 +31,7 @@ pub(super) async fn settle(run: &Run, probed: &Probed) -> Result<()> {
     if spared.is_empty() || run.stop.is_cancelled() {
         return Ok(());
     }
-    let mut source = run.source_link(0, probed).connect().await?;
-    let reply = source.demand(&[b"INFO"]).await?;
-    let now = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
+    let now = info(run, &run.source_link(0, probed)).await?;
     let expired = now.expired_keys != probed.expired_keys;
     for route in spared {
         let expires = now.keyspace.get(&route.source).map_or(0, |keyspace| keyspace.expires);
@@ -54,7 +53,11 @@ async fn give(run: &Run, probed: &Probed, route: Route) -> Result<()> {
             return Err(error);
         }
         tries += 1;
-        from.reconnect(error, Instant::now()).await?;
+        if error.kind() == Kind::Server && error.passes() {
+            into.connect_for_writing().await?;
+        } else {
+            from.reconnect(error, Instant::now()).await?;
+        }
     }
     Ok(())
 }

@@ -113,6 +113,18 @@ pub(super) async fn tell_of_rest(run: &Run, probed: &Probed) -> Result<()> {
 /// # Errors
 /// As [`Libraries`], and a source whose user may not read them although they were asked for.
 pub(super) async fn carry(run: &Run, probed: &Probed) -> Result<()> {
+    carry_by(run, probed, run.plan.if_exists).await
+}
+
+/// Likewise, for a target that may have lost them: those that it has are our own.
+///
+/// # Errors
+/// As [`carry`].
+pub(super) async fn carry_again(run: &Run, probed: &Probed) -> Result<()> {
+    carry_by(run, probed, Some(run.plan.if_exists.unwrap_or(IfExists::Replace))).await
+}
+
+async fn carry_by(run: &Run, probed: &Probed, policy: Option<IfExists>) -> Result<()> {
     if !run.plan.functions {
         return Ok(());
     }
@@ -131,7 +143,7 @@ pub(super) async fn carry(run: &Run, probed: &Probed) -> Result<()> {
     };
     let codes = codes(&dump).ok_or_else(|| strange(&source))?;
     let mut target = run.target_link(0, probed).connect().await?;
-    let mut libraries = Libraries::new(&mut target, run.plan.if_exists).await?;
+    let mut libraries = Libraries::new(&mut target, policy).await?;
     for code in &codes {
         libraries.look_at(&target, code)?;
     }

@@ -51,7 +51,7 @@ pub(super) async fn merge(
         };
         let began = Instant::now();
         while let (Err(error), Ok(())) = (&result, &broken) {
-            if error.kind() == Kind::Server {
+            if error.kind() == Kind::Server && !error.passes() {
                 break;
             }
             // Merging is idempotent: on new connections the key is begun again.
@@ -82,6 +82,12 @@ impl Merge {
         cause: Error,
         began: Instant,
     ) -> Result<()> {
+        if cause.kind() == Kind::Server {
+            // The target has become a replica.
+            let cause = cause.as_kind(Kind::Transport);
+            self.target = target.reconnect(cause, began).await?.connection;
+            return Ok(());
+        }
         self.source = source.reconnect(cause, began).await?.connection;
         self.target = target.connect().await?;
         Ok(())

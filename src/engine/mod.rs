@@ -10,6 +10,7 @@
 //! source's latency, and the source's compression, which is put back however a run ends.
 
 mod acquaint;
+mod again;
 pub mod backup;
 mod budget;
 mod checkpoint;
@@ -45,7 +46,6 @@ use crate::report::{Ledger, Stats};
 use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
-use acquaint::{Meant, acquaint};
 pub(crate) use budget::Budget;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
@@ -85,14 +85,14 @@ struct Run {
 impl Run {
     /// The way to a database of the source.
     fn source_link(&self, database: u32, probed: &Probed) -> Link {
-        let run_id = probed.source_run_id.clone();
-        Link::new(self.source.clone(), database, run_id, self.stop.clone())
+        let process = probed.source_process.clone();
+        Link::new(self.source.clone(), database, process, self.stop.clone())
     }
 
     /// The way to a database of the target.
     fn target_link(&self, database: u32, probed: &Probed) -> Link {
-        let run_id = probed.target_run_id.clone();
-        Link::new(self.target.clone(), database, run_id, self.stop.clone())
+        let process = probed.target_process.clone();
+        Link::new(self.target.clone(), database, process, self.stop.clone())
     }
 
     /// A task beside the copy that names the keys that are meant, `once` each if that matters.
@@ -263,7 +263,7 @@ async fn run_probed(
     target: &mut Peer,
 ) -> Result<Verified> {
     let begin = async {
-        let probed = Arc::new(probe::probe(run, source, target).await?);
+        let probed = Arc::new(again::probed(run, source, target).await?);
         let watch = quiet::begin(run, &probed).await?;
         Ok((probed, watch))
     };
@@ -294,10 +294,7 @@ async fn copy_and_prove(
 ) -> Result<Verified> {
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
-        Verify::Full => {
-            let meant = Meant::These(&probed.routes);
-            Some(Arc::new(acquaint(run, meant, source, target).await?))
-        }
+        Verify::Full => Some(Arc::new(again::met(run, probed, source, target).await?)),
         Verify::None | Verify::Count => None,
     };
     if let Some(checkpoint) = &run.checkpoint {
@@ -317,7 +314,6 @@ async fn copy_and_prove(
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
-    expiries::settle(run, probed).await?;
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, probed).await
     {

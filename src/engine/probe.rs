@@ -5,12 +5,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Run, knowledge};
 use crate::command::info::Keyspace;
-use crate::command::keyspace::ExpiryCommand;
+use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
 use crate::config::mapping::{Route, shared_targets};
 use crate::config::{FetchMode, IfExists};
 use crate::error::{Error, Kind, Result};
-use crate::net::{Connection, connect};
+use crate::net::{Connection, Process, connect};
 use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
@@ -23,8 +23,6 @@ use crate::units;
 const CLOCKS_AGREE_MS: i64 = 50;
 /// Looks at each clock; the quickest counts.
 const CLOCK_SAMPLES: usize = 4;
-/// A key that is asked about and never made.
-pub(super) const PROBE_KEY: &[u8] = b"keyferry:probe";
 
 /// What the probe found.
 pub(super) struct Probed {
@@ -37,9 +35,9 @@ pub(super) struct Probed {
     /// What the target held.
     pub(super) target: BTreeMap<u32, Keyspace>,
     /// The source's process.
-    pub(super) source_run_id: Option<String>,
-    /// The target's process.
-    pub(super) target_run_id: Option<String>,
+    pub(super) source_process: Process,
+    /// The target's process, with what it holds.
+    pub(super) target_process: Process,
     /// Whether strings can go by value: both users may, and the target can set an expiry with them.
     by_value: bool,
     /// Whether the target's user may set expiries later.
@@ -143,6 +141,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let crossing =
         Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
     Ok(Probed {
+        target_process: Process::with_data(&target_info),
         routes,
         one_server: is_same(run, &source_info, &target_info),
         crossing,
@@ -154,8 +153,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             .into_iter()
             .filter(|&(target, _)| !resumed.is_some_and(|earlier| earlier.was_empty(target)))
             .collect(),
-        source_run_id: source_info.run_id,
-        target_run_id: target_info.run_id,
+        source_process: source_info.run_id.into(),
         by_value,
         may_expire: can_write.may_expire,
         expired_keys: match resumed {

@@ -1,15 +1,13 @@
 //! The proof at the end of a copy, database by database.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::acquaint::Met;
+use super::again::info;
 use super::probe::Probed;
 use super::{Run, compare, uncounted};
-use crate::command::ServerInfo;
-use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::config::mapping::shared_targets;
 use crate::error::Result;
@@ -51,7 +49,8 @@ pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Resul
         return Ok(Verified { mode: "count", ..Verified::none() });
     }
     let (from, into) = (run.source_link(0, probed), run.target_link(0, probed));
-    let (source, target) = tokio::try_join!(keyspaces(&from), keyspaces(&into))?;
+    let (source, target) = tokio::try_join!(info(run, &from), info(run, &into))?;
+    let (source, target) = (source.keyspace, target.keyspace);
     let mut sum = Verified { mode: "count", ..Verified::none() };
     let shared = shared_targets(&probed.routes);
     for &route in routes {
@@ -76,13 +75,6 @@ pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Resul
         }
     }
     Ok(sum)
-}
-
-async fn keyspaces(link: &Link) -> Result<BTreeMap<u32, Keyspace>> {
-    let mut connection = link.connect().await?;
-    let reply = connection.demand(&[b"INFO", b"keyspace"]).await?;
-    let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned();
-    Ok(ServerInfo::parse(&text).keyspace)
 }
 
 /// Looks for each key; connections that break are made again, and the database is begun again.

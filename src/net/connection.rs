@@ -347,7 +347,7 @@ impl Connection {
         let command = String::from_utf8_lossy(command);
         let text = format!("{command} was refused: {error}");
         let mut error_here = self.place(Error::new(Kind::Server, text));
-        if error.cause == Cause::Transient {
+        if matches!(error.cause, Cause::Transient | Cause::ReadOnly) {
             error_here = error_here.passing();
         }
         match error.cause.advice(&command) {

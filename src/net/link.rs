@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connect::{Connector, connect};
 use super::connection::Connection;
-use crate::command::ServerInfo;
+use super::process::Process;
+use crate::command::keyspace::PROBE_KEY;
+use crate::command::{Cause, ServerError, ServerInfo};
 use crate::error::{Error, Kind, Result};
+use crate::resp::Value;
 use crate::units;
 
 /// One database of one server.
@@ -17,8 +20,11 @@ use crate::units;
 pub struct Link {
     connector: Connector,
     database: u32,
-    /// The process that answered when the run began, where it told.
-    run_id: Option<String>,
+    process: Process,
+    /// Which process is trusted: the one after so many changes.
+    trusted: u64,
+    /// Whether a server is waited for that takes no writes.
+    writes: bool,
     /// Ends the waiting.
     stop: CancellationToken,
 }
@@ -27,20 +33,34 @@ pub struct Link {
 pub struct Again {
     /// The connection.
     pub connection: Connection,
-    /// Whether the same server process answers as when the run began. After a restart or a failover
-    /// cursors mean nothing any more, and what was written may be lost.
+    /// Whether the process answers that the link trusts. After a restart or a failover cursors mean
+    /// nothing any more, and what was written may be lost.
     pub same_process: bool,
+    /// Which process it is.
+    changes: u64,
 }
 
 impl Link {
-    /// A link to `database`, on the process that `run_id` names.
+    /// A link to `database`, which trusts the process that is known now.
     pub fn new(
         connector: Connector,
         database: u32,
-        run_id: Option<String>,
+        process: Process,
         stop: CancellationToken,
     ) -> Self {
-        Self { connector, database, run_id, stop }
+        let trusted = process.changes();
+        Self { connector, database, process, trusted, writes: false, stop }
+    }
+
+    /// The same; connecting again also waits until the server takes writes.
+    #[must_use]
+    pub fn for_writing(self) -> Self {
+        Self { writes: true, ..self }
+    }
+
+    /// From now on the process of this connection is the one that is trusted.
+    pub fn trust(&mut self, again: &Again) {
+        self.trusted = again.changes;
     }
 
     /// How long what passes by itself is waited for.
@@ -64,6 +84,39 @@ impl Link {
                 Ok(self.reconnect(cause, Instant::now()).await?.connection)
             }
             result => result,
+        }
+    }
+
+    /// Likewise; a server that takes no writes is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::reconnect`].
+    pub async fn connect_for_writing(&self) -> Result<Connection> {
+        match self.connect_and_identify(true).await {
+            Ok(again) => Ok(again.connection),
+            Err(error) if error.passes() => {
+                let writing = self.clone().for_writing();
+                let cause = error.as_kind(Kind::Transport);
+                Ok(writing.reconnect(cause, Instant::now()).await?.connection)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the process that is trusted still answers, and nobody met another one since. A server
+    /// that is away is waited for.
+    ///
+    /// # Errors
+    /// As [`Self::reconnect`].
+    pub async fn is_unchanged(&self) -> Result<bool> {
+        match self.connect_and_identify(false).await {
+            Ok(again) => Ok(again.same_process),
+            Err(error) if error.passes() => {
+                let cause = error.as_kind(Kind::Transport);
+                let reading = Self { writes: false, ..self.clone() };
+                Ok(reading.reconnect(cause, Instant::now()).await?.same_process)
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -95,7 +148,12 @@ impl Link {
                 () = self.stop.cancelled() => continue,
                 () = sleep(backoff.next_delay()) => {}
             }
-            match self.connect_and_identify().await {
+            let tried = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => continue,
+                tried = self.connect_and_identify(self.writes) => tried,
+            };
+            match tried {
                 Ok(again) => return Ok(again),
                 Err(error) if error.passes() => {
                     tracing::debug!("not yet: {error}");
@@ -105,14 +163,26 @@ impl Link {
         }
     }
 
-    async fn connect_and_identify(&self) -> Result<Again> {
+    async fn connect_and_identify(&self, writes: bool) -> Result<Again> {
         let mut connection = connect(&self.connector, self.database).await?;
-        let Some(expected) = &self.run_id else {
-            return Ok(Again { connection, same_process: true });
-        };
-        let reply = connection.demand(&[b"INFO", b"server"]).await?;
+        let reply = connection.demand(&[b"INFO"]).await?;
         let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
-        let same_process = info.run_id.as_ref().is_none_or(|run_id| run_id == expected);
-        Ok(Again { connection, same_process })
+        let changes = self.process.meet(&info);
+        if writes {
+            takes_writes(&mut connection).await?;
+        }
+        Ok(Again { connection, same_process: changes == self.trusted, changes })
+    }
+}
+
+/// Tries a command that is wrong on purpose and writes nothing; what else than a replica would say to
+/// it is no matter here.
+async fn takes_writes(connection: &mut Connection) -> Result<()> {
+    let reply = connection.call(&[b"RESTORE", PROBE_KEY, b"0", b""]).await?;
+    let Value::Error(line) = reply else { return Ok(()) };
+    let error = ServerError::parse(line.as_bytes());
+    match error.cause {
+        Cause::ReadOnly | Cause::Transient => Err(connection.refused(b"RESTORE", &error)),
+        _ => Ok(()),
     }
 }

@@ -9,6 +9,7 @@ pub mod connect;
 mod connection;
 mod digest;
 mod link;
+mod process;
 mod stream;
 mod tls;
 
@@ -17,3 +18,4 @@ pub use connect::{Connector, connect};
 pub use connection::{Connection, Pieces};
 pub use digest::Digest;
 pub use link::{Again, Link};
+pub use process::Process;

@@ -391,6 +391,11 @@ impl Ledger {
         }
     }
 
+    /// The counters now.
+    pub fn counts(&self) -> Counts {
+        self.database.counts()
+    }
+
     /// Counts payload bytes that the target acknowledged.
     pub fn add_bytes(&self, bytes: u64) {
         self.database.add_bytes(bytes);
@@ -411,14 +416,14 @@ impl Ledger {
         self.stats.add_latency(stage, measured);
     }
 
-    /// The database's counters now.
-    pub fn counts(&self) -> Counts {
-        self.database.counts()
-    }
-
-    /// The same, to be kept.
+    /// The counters, to be kept.
     pub fn keep(&self) -> Kept {
         self.database.keep()
+    }
+
+    /// Adds what an earlier run had counted of the database.
+    pub fn restore(&self, kept: &Kept) {
+        self.database.restore(kept);
     }
 }
 

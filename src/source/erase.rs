@@ -39,6 +39,8 @@ pub struct Erase {
     pub clock: ExpiryClock,
     /// Where deletions are counted.
     pub ledger: Ledger,
+    /// The target may have lost what it acknowledged: nothing more is deleted.
+    pub lost: CancellationToken,
 }
 
 /// Deletes until the lanes have ended.
@@ -49,6 +51,10 @@ pub async fn erase(mut task: Erase) -> Result<()> {
     while let Some(acked) = task.acked.recv().await {
         let (batch, places) = match acked {
             Acked::Batch(batch, places) => (batch, places),
+            Acked::Large(..) if task.lost.is_cancelled() => {
+                task.ledger.add(Count::KeptOnSource, 1);
+                continue;
+            }
             Acked::Large(key, expiry, was) => {
                 let began = Instant::now();
                 while let Err(error) = task.erase_large(name_of(&key), expiry, was).await {
@@ -65,6 +71,10 @@ pub async fn erase(mut task: Erase) -> Result<()> {
         while !rest.is_empty() {
             let (group, behind) = rest.split_at(group_length(rest));
             rest = behind;
+            if task.lost.is_cancelled() {
+                task.ledger.add(Count::KeptOnSource, group.len() as u64);
+                continue;
+            }
             let began = Instant::now();
             while let Err(error) = task.erase_group(batch, group).await {
                 // A key whose deletion was not acknowledged reads as gone the next time.

@@ -34,7 +34,7 @@ impl Fetch {
         let form = if matches!(self.answer, Answer::Values) { Form::Value } else { Form::Dump };
         let key = self.row.awaited().to_vec();
         let (sender, pieces) = mpsc::channel(PIECES);
-        let (verdict, answer) = oneshot::channel();
+        let (verdict, mut answer) = oneshot::channel();
         // Without a sure expiry it is only read over, and asked for again with it.
         let sure = match self.expiries.front() {
             Some(&Expiry::At(expiry)) => {
@@ -49,10 +49,23 @@ impl Fetch {
                 false
             }
         };
-        let sent = self.send_pieces(bytes, form, sender).await?;
-        self.last_told = Instant::now();
-        let verdict =
-            if sure { answer.await.ok() } else { Some(Verdict::Again { doubtful: false }) };
+        let sent = self.send_pieces(bytes, form, sender).await;
+        let verdict = match &sent {
+            Ok(_) => {
+                self.last_told = Instant::now();
+                if sure { answer.await.ok() } else { Some(Verdict::Again { doubtful: false }) }
+            }
+            Err(_) => {
+                // Settled before the source broke, or it stays with this task.
+                answer.close();
+                answer.try_recv().ok()
+            }
+        };
+        let (sent, broken) = match (sent, &verdict) {
+            (Ok(sent), _) => (sent, Ok(())),
+            (Err(error), Some(_)) => (None, Err(error)),
+            (Err(error), None) => return Err(error),
+        };
         let group = self.groups.front().map_or(1, |(keys, _)| *keys);
         self.expiries.pop_front();
         self.strings += usize::from(form == Form::Value);
@@ -82,7 +95,7 @@ impl Fetch {
         self.step();
         self.tools.window.release(1, seen);
         self.end_group(group);
-        Ok(())
+        broken
     }
 
     /// Sends the payload in pieces, or, once nobody wants it any more, reads over it.

@@ -58,11 +58,7 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
         let page = match scan.page(&cursor, count).await {
             Ok(page) => page,
             Err(error) => {
-                let again = scan.link.reconnect(error, progress).await?;
-                scan.connection = again.connection;
-                if !again.same_process {
-                    // Cursors of another process mean nothing.
-                    tracing::warn!("a server was restarted; its keys are scanned anew");
+                if scan.reconnect(error, progress).await? {
                     cursor = b"0".to_vec();
                 }
                 continue;
@@ -77,13 +73,11 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
         if let Some(marks) = &mut scan.course.marks {
             marks.name(keys.wires.len());
         }
+        let mut anew = false;
         let keys = loop {
             match scan.meant(&keys).await {
                 Ok(meant) => break meant,
-                Err(error) => {
-                    let again = scan.link.reconnect(error, progress).await?;
-                    scan.connection = again.connection;
-                }
+                Err(error) => anew |= scan.reconnect(error, progress).await?,
             }
         };
         let starving = scan.keys.capacity() == scan.keys.max_capacity();
@@ -98,6 +92,10 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
                 sent = scan.keys.send(chunk) => if sent.is_err() { return Ok(()) },
             }
         }
+        if anew {
+            cursor = b"0".to_vec();
+            continue;
+        }
         if next == b"0" {
             break;
         }
@@ -110,6 +108,17 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
 }
 
 impl Scan {
+    /// Connects again; `true`: to another process, to which cursors of the last one mean nothing.
+    async fn reconnect(&mut self, error: Error, progress: Instant) -> Result<bool> {
+        let again = self.link.reconnect(error, progress).await?;
+        self.link.trust(&again);
+        self.connection = again.connection;
+        if !again.same_process {
+            tracing::warn!("a server was restarted; its keys are scanned anew");
+        }
+        Ok(!again.same_process)
+    }
+
     /// Asks for a page: the next cursor, and the keys in wire form.
     async fn page(&mut self, cursor: &[u8], count: u32) -> Result<(Vec<u8>, Keys)> {
         let connection = &mut self.connection;

@@ -15,10 +15,27 @@ use crate::report::Count;
 use crate::resp::{self, Token, Value};
 
 impl Fetch {
-    /// Reads every whole reply that has come.
+    /// Reads every whole reply that has come, and counts the keys that were told, also those before
+    /// a refusal.
     pub(super) fn absorb(&mut self) -> Result<()> {
         let (outstanding, again) = (self.outstanding, self.again.len());
         let mut expired = 0;
+        let result = self.read_replies(&mut expired);
+        let answered = outstanding - self.outstanding;
+        self.tools.window.release(answered, std::mem::take(&mut self.seen));
+        let later = self.again.len() - again + self.no_strings.len();
+        if answered > self.again.len() - again {
+            self.last_told = Instant::now();
+        }
+        let no_strings = Keys::copied(self.no_strings.iter().map(Vec::as_slice));
+        self.no_strings.clear();
+        self.row.push(no_strings, Way::Dump);
+        self.tools.ledger.add(Count::Scanned, (answered - later) as u64);
+        self.tools.ledger.add(Count::Expired, expired);
+        result
+    }
+
+    fn read_replies(&mut self, expired: &mut u64) -> Result<()> {
         let remaining = self.tools.asking.clock.command == ExpiryCommand::Remaining;
         while let Some(&(group, way)) = self.groups.front() {
             if matches!(self.answer, Answer::Begin) && !self.tools.asking.expiries {
@@ -62,7 +79,7 @@ impl Fetch {
                 (Answer::Payloads, Way::Dump | Way::Alone) => {
                     let payload = Payload::of(&reply);
                     let expiry = self.expiries.pop_front().unwrap_or(Expiry::Gone);
-                    expired += u64::from(self.settle(expiry, payload)?);
+                    *expired += u64::from(self.settle(expiry, payload)?);
                     self.end_group(group);
                 }
                 (Answer::Payloads, Way::Value) => {
@@ -75,28 +92,17 @@ impl Fetch {
                     let refused = reply.error().map(ServerError::parse);
                     self.groups.pop_front();
                     self.answer = Answer::Begin;
-                    expired += self.settle_refused(group, refused);
+                    *expired += self.settle_refused(group, refused);
                 }
                 (Answer::Values, _) => {
                     let token = reply.head();
                     let value = (token.kind == resp::Kind::Bulk).then_some(token);
                     let expiry = self.expiries.pop_front().unwrap_or(Expiry::Gone);
-                    expired += u64::from(self.settle_value(expiry, value));
+                    *expired += u64::from(self.settle_value(expiry, value));
                     self.end_group(group);
                 }
             }
         }
-        let answered = outstanding - self.outstanding;
-        self.tools.window.release(answered, std::mem::take(&mut self.seen));
-        let later = self.again.len() - again + self.no_strings.len();
-        if answered > self.again.len() - again {
-            self.last_told = Instant::now();
-        }
-        let no_strings = Keys::copied(self.no_strings.iter().map(Vec::as_slice));
-        self.no_strings.clear();
-        self.row.push(no_strings, Way::Dump);
-        self.tools.ledger.add(Count::Scanned, (answered - later) as u64);
-        self.tools.ledger.add(Count::Expired, expired);
         Ok(())
     }
 

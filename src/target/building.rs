@@ -321,7 +321,14 @@ impl Building {
         }
         self.refused = None;
         let key = std::mem::take(&mut self.key);
-        key.is_empty() || self.connection.call(&[b"UNLINK", &key]).await.is_ok()
+        if key.is_empty() {
+            return true;
+        }
+        match self.connection.call(&[b"UNLINK", &key]).await {
+            // A replica by now: it goes once there is a primary.
+            Ok(Value::Error(line)) => ServerError::parse(line.as_bytes()).cause != Cause::ReadOnly,
+            removed => removed.is_ok(),
+        }
     }
 
     /// An element that the target would not take, said before it closes the connection for it.

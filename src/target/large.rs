@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::crossing::Road;
 use super::outcome::{Outcome, outcome};
+use super::recovering::read_only;
 use super::restore::Lane;
-use crate::command::ServerError;
 use crate::command::keyspace;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
@@ -88,6 +88,7 @@ impl Lane {
             return Ok(());
         }
         let began = Instant::now();
+        self.last_taken = began;
         let passed = self.pass_on(&mut large).await;
         let Large { key, form, bytes, expiry, pieces, verdict, doubt } = large;
         let name = name_of(&key);
@@ -99,6 +100,12 @@ impl Lane {
                 let verdict = self.start_over(text, name, verdict).await?;
                 let to_come = Some(pieces).filter(|_| !whole);
                 self.hand_over(&key, to_come, verdict).await;
+                return Ok(());
+            }
+            Ok(Passed::Answered { outcome: Outcome::ReadOnly(error), .. }) => {
+                let error = read_only(&self.tools.connection, b"RESTORE", &error);
+                let verdict = self.recover_from(error, name, verdict).await?;
+                let _ = verdict.send(Verdict::Again { doubtful: false });
                 return Ok(());
             }
             Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
@@ -262,12 +269,20 @@ impl Lane {
         verdict: oneshot::Sender<Verdict>,
     ) -> Result<oneshot::Sender<Verdict>> {
         let error = self.tools.connection.place(Error::new(Kind::Transport, text));
+        self.recover_from(error, name, verdict).await
+    }
+
+    async fn recover_from(
+        &mut self,
+        error: Error,
+        name: &[u8],
+        verdict: oneshot::Sender<Verdict>,
+    ) -> Result<oneshot::Sender<Verdict>> {
         match self.recover(error).await {
             Ok(()) => Ok(verdict),
             Err(error) => {
                 self.tools.stop.cancel();
-                self.tools.ledger.fail(name, error.message());
-                let _ = verdict.send(Verdict::Settled);
+                self.fail(name, error.message(), verdict);
                 Err(error)
             }
         }
@@ -285,8 +300,7 @@ impl Lane {
         let why = error.message().to_owned();
         if let Err(error) = self.recover(error).await {
             self.tools.stop.cancel();
-            self.tools.ledger.fail(name_of(&key), error.message());
-            let _ = verdict.send(Verdict::Settled);
+            self.fail(name_of(&key), error.message(), verdict);
             return Err(error);
         }
         let tries = self.tries.broken.entry(key.clone()).or_default();
@@ -307,8 +321,7 @@ impl Lane {
         let text = format!(
             "the target broke off {TRIES} times while this value was sent: {why}{TOO_LONG}"
         );
-        self.tools.ledger.fail(name_of(&key), &text);
-        let _ = verdict.send(Verdict::Settled);
+        self.fail(name_of(&key), &text, verdict);
         Ok(())
     }
 
@@ -349,27 +362,29 @@ impl Lane {
 
     /// Settles an entry that the target refused, for itself or for good.
     fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
-        let fatal: Option<ServerError> = match outcome {
-            Outcome::Failed(reason) => {
-                self.tools.ledger.fail(name, &reason);
-                None
-            }
-            Outcome::Again(error) | Outcome::Fatal(error) => {
+        let (why, fatal) = match outcome {
+            Outcome::Failed(reason) => (reason, None),
+            Outcome::Again(error) | Outcome::ReadOnly(error) | Outcome::Fatal(error) => {
                 self.tools.stop.cancel();
-                self.tools.ledger.fail(name, &error.line);
-                Some(error)
+                (error.line.clone(), Some(error))
             }
             Outcome::Copied | Outcome::Exists | Outcome::Elements => {
-                let text = "the target answered before it had all of the value";
-                self.tools.ledger.fail(name, text);
-                None
+                ("the target answered before it had all of the value".to_owned(), None)
             }
         };
+        self.fail(name, &why, verdict);
         if let Some(error) = fatal {
             let error = self.tools.connection.refused(b"RESTORE", &error);
             self.fatal.get_or_insert(error);
         }
-        let _ = verdict.send(Verdict::Settled);
+    }
+
+    /// Counts a key as failed, unless its source broke before it had delivered all: then the key is
+    /// still the reader's, who asks for it again or counts it.
+    pub(super) fn fail(&self, name: &[u8], why: &str, verdict: oneshot::Sender<Verdict>) {
+        if verdict.send(Verdict::Settled).is_ok() {
+            self.tools.ledger.fail(name, why);
+        }
     }
 
     /// Whether the target's key is what we may have written before a connection broke.

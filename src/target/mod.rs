@@ -1,7 +1,8 @@
 //! Push: the tasks that write one database of the target.
 //!
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
-//! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means;
+//! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means,
+//! [`recovering`] what is done when a connection breaks;
 //! [`members`] adds to collections for `merge`; [`building`] makes a value element by element,
 //! [`placing`] gives it its name.
 
@@ -11,6 +12,7 @@ mod large;
 pub mod members;
 mod outcome;
 pub mod placing;
+pub mod recovering;
 pub mod restore;
 mod sending;
 mod writing;

@@ -16,6 +16,8 @@ pub(super) enum Outcome {
     Elements,
     /// It is not copied.
     Failed(String),
+    /// The server has become a replica: send it again once there is a primary.
+    ReadOnly(ServerError),
     /// Nothing more can be written.
     Fatal(ServerError),
 }
@@ -34,6 +36,7 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
     match error.cause {
         Cause::KeyExists => Outcome::Exists,
         Cause::Transient => Outcome::Again(error),
+        Cause::ReadOnly => Outcome::ReadOnly(error),
         cause if cause.hits_every_key() => Outcome::Fatal(error),
         cause => Outcome::Failed(match cause.advice("RESTORE") {
             Some(advice) => format!("{error} ({advice})"),

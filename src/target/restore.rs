@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 use super::crossing::{Crossing, Road};
 use super::large::Tries;
 use super::outcome::{Outcome, outcome};
+use super::recovering::{OtherProcess, read_only};
 use super::sending::Sending;
 use super::writing::{Written, write};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
-use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Form, HandOver, Large, Load, Verdict, channel, name_of};
+use crate::error::{Error, Result};
+use crate::flow::{Acked, Form, HandOver, Large, Load, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
@@ -48,6 +49,8 @@ pub struct Tools {
     pub stop: CancellationToken,
     /// Where keys are reported that are not done with their ack.
     pub hooks: Hooks,
+    /// What happens when the target is restarted, or fails over.
+    pub other_process: OtherProcess,
 }
 
 /// One connection to one target database.
@@ -55,14 +58,14 @@ pub struct Lane {
     pub(super) tools: Tools,
     pub(super) form: RestoreForm,
     /// In the order of writing; acks come for the front.
-    row: VecDeque<Sending>,
+    pub(super) row: VecDeque<Sending>,
     /// Place in `row` of what is written next.
-    writing: usize,
-    unacked_bytes: usize,
+    pub(super) writing: usize,
+    pub(super) unacked_bytes: usize,
     /// Commands without an ack.
-    unacked: usize,
+    pub(super) unacked: usize,
     /// What each of them carries, and between them entries that were not sent.
-    commands: VecDeque<Written>,
+    pub(super) commands: VecDeque<Written>,
     /// What a busy target refused, and when to send it again.
     again: VecDeque<(Instant, Sending)>,
     /// An entry that comes in pieces, to be written once all before it has an ack.
@@ -131,7 +134,9 @@ impl Lane {
         let mut tick = interval(TICK);
         let mut more = true;
         loop {
-            self.absorb()?;
+            if let Err(error) = self.absorb() {
+                self.recover(error).await?;
+            }
             self.settle_front().await;
             if self.fatal.is_some() && self.unacked == 0 {
                 return Ok(());
@@ -163,8 +168,7 @@ impl Lane {
                     self.row.extend(self.again.pop_front().map(|(_, sending)| sending));
                 }
                 batch = self.tools.batches.next(), if hungry => match batch {
-                    Some(Load::Batch(batch)) => self.row.push_back(Sending::all(batch)),
-                    Some(Load::Large(large)) => self.large = Some(large),
+                    Some(load) => self.take(load),
                     None => more = false,
                 },
                 _ = tick.tick(), if waiting => {
@@ -176,26 +180,15 @@ impl Lane {
         }
     }
 
-    /// Connects again and writes again what has no ack.
-    pub(super) async fn recover(&mut self, error: Error) -> Result<()> {
-        let again = self.tools.link.reconnect(error, self.last_taken).await?;
-        if !again.same_process {
-            let text = "the target was restarted, or another server took its place: what was \
-                        written before may be lost";
-            let error = again.connection.place(Error::new(Kind::Server, text));
-            return Err(error.advise("copy again with --if-exists replace"));
+    /// Takes up what was read. Before, it was not the target that kept the lane from progress.
+    fn take(&mut self, load: Load) {
+        if self.row.is_empty() && self.again.is_empty() {
+            self.last_taken = Instant::now();
         }
-        self.tools.connection = again.connection;
-        for sending in &mut self.row {
-            // Written, but was it carried out? A key that exists from here on may be our own.
-            sending.doubtful = sending.doubtful.max(sending.written);
-            sending.written = sending.answered;
+        match load {
+            Load::Batch(batch) => self.row.push_back(Sending::all(batch)),
+            Load::Large(large) => self.large = Some(large),
         }
-        self.writing = 0;
-        self.commands.clear();
-        self.unacked = 0;
-        self.unacked_bytes = 0;
-        Ok(())
     }
 
     /// Writes entries while the window has room.
@@ -212,9 +205,6 @@ impl Lane {
             }
             if self.unacked == 0 {
                 self.tools.connection.expect_replies();
-                if self.again.is_empty() && sending.backoff.tries() == 0 {
-                    self.last_taken = Instant::now();
-                }
             }
             let run = if self.form.replace { sending.run_of_values() } else { 1 };
             let places = sending.order.get(sending.written..).unwrap_or_default();
@@ -229,7 +219,8 @@ impl Lane {
         }
     }
 
-    /// Reads every ack that has come.
+    /// Reads every ack that has come; an error is the connection's, or that of a server that takes no
+    /// writes any more.
     fn absorb(&mut self) -> Result<()> {
         let mut front = 0;
         let mut taken = false;
@@ -246,10 +237,17 @@ impl Lane {
                 break;
             };
             self.unacked_bytes -= bytes;
+            if let Outcome::ReadOnly(error) = &result {
+                // Nothing of it was done: it goes again, before all that is behind it.
+                if taken {
+                    self.last_taken = Instant::now();
+                }
+                return Err(read_only(&self.tools.connection, b"RESTORE", error));
+            }
             while self.row.get(front).is_some_and(Sending::is_answered) {
                 front += 1;
             }
-            taken |= result == Outcome::Copied;
+            taken |= !matches!(result, Outcome::Again(_));
             for _ in 0..entries {
                 self.settle(front, &result, road, entries > 1);
             }
@@ -303,7 +301,7 @@ impl Lane {
                 }
                 error
             }
-            Outcome::Fatal(error) => {
+            Outcome::Fatal(error) | Outcome::ReadOnly(error) => {
                 // First, so that nobody takes the key for settled.
                 self.tools.stop.cancel();
                 self.tools.ledger.fail(sending.batch.name(entry), &error.line);
@@ -459,8 +457,7 @@ impl Lane {
                 }
             }
             Load::Large(large) => {
-                self.tools.ledger.fail(name_of(&large.key), error.message());
-                let _ = large.verdict.send(Verdict::Settled);
+                self.fail(name_of(&large.key), error.message(), large.verdict);
             }
         }
     }

@@ -24,6 +24,10 @@ pub(crate) enum What {
 #[derive(Debug)]
 pub(crate) struct Difference {
     pub(crate) what: What,
+    /// The key, without its database.
+    pub(crate) key: Vec<u8>,
+    /// The databases of both sides.
+    pub(crate) pair: (u32, u32),
     text: String,
 }
 
@@ -71,8 +75,7 @@ pub(crate) fn compare(source: &Server, target: &Server, pairs: &[(u32, u32)]) ->
             side.stream_counters = counters;
             side.field_expiry = fields;
         }
-        let place = format!("db {source_db} -> {target_db}");
-        compare_database(&mut left, &mut right, &place, &mut found);
+        compare_database(&mut left, &mut right, (source_db, target_db), &mut found);
     }
     found
 }
@@ -80,7 +83,7 @@ pub(crate) fn compare(source: &Server, target: &Server, pairs: &[(u32, u32)]) ->
 fn compare_database(
     left: &mut Reader,
     right: &mut Reader,
-    place: &str,
+    pair: (u32, u32),
     found: &mut Vec<Difference>,
 ) {
     let source_keys = left.keys();
@@ -88,18 +91,18 @@ fn compare_database(
     for key in source_keys.difference(&target_keys) {
         // It may have expired between the two looks.
         if left.exists(key) && !right.exists(key) {
-            found.push(difference(What::Missing, place, key, "only on the source"));
+            found.push(difference(What::Missing, pair, key, "only on the source"));
         }
     }
     for key in target_keys.difference(&source_keys) {
         if right.exists(key) && !left.exists(key) {
-            found.push(difference(What::Extra, place, key, "only on the target"));
+            found.push(difference(What::Extra, pair, key, "only on the target"));
         }
     }
     let common: Vec<&Vec<u8>> = source_keys.intersection(&target_keys).collect();
     for batch in common.chunks(super::reading::BATCH) {
-        compare_values(left, right, batch, place, found);
-        compare_expiries(left, right, batch, place, found);
+        compare_values(left, right, batch, pair, found);
+        compare_expiries(left, right, batch, pair, found);
     }
 }
 
@@ -107,7 +110,7 @@ fn compare_values(
     left: &mut Reader,
     right: &mut Reader,
     keys: &[&Vec<u8>],
-    place: &str,
+    pair: (u32, u32),
     found: &mut Vec<Difference>,
 ) {
     let values = left.contents(keys).into_iter().zip(right.contents(keys));
@@ -115,7 +118,7 @@ fn compare_values(
         if ours != theirs && (left.exists(key) || right.exists(key)) {
             let text =
                 format!("{} on the source, {} on the target", outline(&ours), outline(&theirs));
-            found.push(difference(What::Value, place, key, &text));
+            found.push(difference(What::Value, pair, key, &text));
         }
     }
 }
@@ -124,14 +127,14 @@ fn compare_expiries(
     left: &mut Reader,
     right: &mut Reader,
     keys: &[&Vec<u8>],
-    place: &str,
+    pair: (u32, u32),
     found: &mut Vec<Difference>,
 ) {
     let expiries = left.expiries(keys).into_iter().zip(right.expiries(keys));
     for (key, (ours, theirs)) in keys.iter().zip(expiries) {
         if !is_near(ours, theirs) && !is_near_after_all(left, right, key) {
             let text = format!("expires {ours:?} on the source, {theirs:?} on the target");
-            found.push(difference(What::Expiry, place, key, &text));
+            found.push(difference(What::Expiry, pair, key, &text));
         }
     }
 }
@@ -149,8 +152,9 @@ fn is_near(ours: Expiry, theirs: Expiry) -> bool {
     }
 }
 
-fn difference(what: What, place: &str, key: &[u8], text: &str) -> Difference {
-    Difference { what, text: format!("{place}, key {}: {text}", shown(key)) }
+fn difference(what: What, pair: (u32, u32), key: &[u8], text: &str) -> Difference {
+    let text = format!("db {} -> {}, key {}: {text}", pair.0, pair.1, shown(key));
+    Difference { what, key: key.to_vec(), pair, text }
 }
 
 fn outline(content: &Option<Content>) -> String {

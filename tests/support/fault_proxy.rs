@@ -1,8 +1,9 @@
 //! A TCP proxy in front of a server that misbehaves as told: cuts, resets, stalls, dribbles, slows down.
 
+use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,26 @@ pub(crate) enum Fault {
     CloseOnce,
     /// Nothing moves any more, but all stays open.
     Stall,
+    /// As `CloseOnce`, with a reset.
+    ResetOnce,
+    /// The receiver of this direction sees the end of this one connection; the other direction goes on.
+    HalfClose,
+    /// Nothing moves any more in this direction of this one connection, but all stays open.
+    StallOnce,
+    /// All connections end, and new ones are closed at once for so long: a failover, a restart.
+    Away(Duration),
+    /// The next so many bytes pass one by one.
+    Dribble(u64),
+    /// Each of the next so many pieces waits for so long.
+    Lag(u64, Duration),
+}
+
+/// One fault of several, once so many bytes have passed in a direction since the last one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Step {
+    pub(crate) direction: Direction,
+    pub(crate) after: u64,
+    pub(crate) fault: Fault,
 }
 
 /// How a proxy behaves; `Behaviour::default()` passes everything on.
@@ -52,22 +73,31 @@ pub(crate) struct FaultProxy {
 
 struct Shared {
     behaviour: Behaviour,
+    /// The server behind it.
+    server: AtomicU16,
     replies: AtomicU64,
     requests: AtomicU64,
     state: Mutex<State>,
     stopped: AtomicBool,
     /// When the next piece may pass, for `rate`.
     next: Mutex<Instant>,
+    /// Faults to come, one after the other.
+    script: Mutex<VecDeque<Step>>,
+    /// Bytes that pass one by one, and pieces that wait.
+    dribbling: AtomicU64,
+    lagging: Mutex<(u64, Duration)>,
 }
 
 #[derive(Default)]
 struct State {
     struck: Option<Fault>,
+    away_until: Option<Instant>,
     connections: Vec<Weak<TcpStream>>,
 }
 
-#[derive(Clone, Copy)]
-enum Direction {
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
     Requests,
     Replies,
 }
@@ -97,18 +127,31 @@ impl FaultProxy {
 
     /// A proxy in front of `127.0.0.1:port`.
     pub(crate) fn start(port: u16, behaviour: Behaviour) -> Self {
+        Self::start_with(port, behaviour, Vec::new())
+    }
+
+    /// A proxy in front of `127.0.0.1:port` that does all of this, one after the other.
+    pub(crate) fn scripted(port: u16, script: Vec<Step>) -> Self {
+        Self::start_with(port, Behaviour::default(), script)
+    }
+
+    fn start_with(port: u16, behaviour: Behaviour, script: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let own = listener.local_addr().expect("the address of a listener").port();
         let shared = Arc::new(Shared {
             behaviour,
+            server: AtomicU16::new(port),
             replies: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             state: Mutex::new(State::default()),
             stopped: AtomicBool::new(false),
             next: Mutex::new(Instant::now()),
+            script: Mutex::new(script.into()),
+            dribbling: AtomicU64::new(0),
+            lagging: Mutex::default(),
         });
         let inner = Arc::clone(&shared);
-        std::thread::spawn(move || accept(&listener, port, &inner));
+        std::thread::spawn(move || accept(&listener, &inner));
         Self { port: own, shared }
     }
 
@@ -120,6 +163,21 @@ impl FaultProxy {
     /// Has the fault happened? A test whose fault never came proves nothing.
     pub(crate) fn struck(&self) -> bool {
         self.shared.state().struck.is_some()
+    }
+
+    /// From now on new connections lead to `127.0.0.1:port`, as an address that moves with a failover.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.shared.server.store(port, Ordering::SeqCst);
+    }
+
+    /// The faults that have not happened yet.
+    pub(crate) fn to_come(&self) -> usize {
+        self.shared.script.lock().expect("no thread panics with the lock").len()
+    }
+
+    /// The bytes of requests passed so far.
+    pub(crate) fn request_bytes(&self) -> u64 {
+        self.shared.requests.load(Ordering::SeqCst)
     }
 
     /// The bytes of replies passed so far.
@@ -161,8 +219,28 @@ impl Shared {
             Some((at, fault)) if before + count as u64 > at && before <= at => {
                 (usize::try_from(at - before).expect("less than a piece"), Some(fault))
             }
+            _ => self.follow_script(direction, count),
+        }
+    }
+
+    fn follow_script(&self, direction: Direction, count: usize) -> (usize, Option<Fault>) {
+        let mut script = self.script.lock().expect("no thread panics with the lock");
+        match script.front_mut() {
+            Some(step) if step.direction == direction => {
+                if let Some(rest) = step.after.checked_sub(count as u64) {
+                    step.after = rest;
+                    return (count, None);
+                }
+                let due = (usize::try_from(step.after).expect("less than a piece"), step.fault);
+                script.pop_front();
+                (due.0, Some(due.1))
+            }
             _ => (count, None),
         }
+    }
+
+    fn is_away(&self) -> bool {
+        self.state().away_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// The fault that is to happen instead of the answer to these requests. They are small and are
@@ -180,8 +258,26 @@ impl Shared {
         self.state().struck = Some(fault);
         match fault {
             Fault::Close | Fault::Reset => self.end_all(fault),
-            Fault::CloseOnce => ends.iter().for_each(|stream| end(stream, fault)),
+            Fault::CloseOnce | Fault::ResetOnce => {
+                ends.iter().for_each(|stream| end(stream, fault));
+            }
             Fault::Stall => {}
+            Fault::HalfClose => {
+                let _ = ends[1].shutdown(Shutdown::Write);
+            }
+            Fault::StallOnce => {
+                while !self.is_stopped() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            Fault::Away(time) => {
+                self.state().away_until = Some(Instant::now() + time);
+                self.end_all(Fault::Close);
+            }
+            Fault::Dribble(bytes) => self.dribbling.store(bytes, Ordering::SeqCst),
+            Fault::Lag(pieces, time) => {
+                *self.lagging.lock().expect("no thread panics with the lock") = (pieces, time);
+            }
         }
     }
 
@@ -192,10 +288,29 @@ impl Shared {
         }
     }
 
+    /// Writes bytes as they were read, or one by one.
+    fn pass(&self, mut to: &TcpStream, bytes: &[u8]) -> std::io::Result<()> {
+        let less = |left: u64| Some(left.saturating_sub(bytes.len() as u64));
+        let left = self.dribbling.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        let slow = left.unwrap_or_default().min(bytes.len() as u64);
+        let (one_by_one, rest) = bytes.split_at(usize::try_from(slow).expect("less than a piece"));
+        for byte in one_by_one.chunks(1) {
+            to.write_all(byte)?;
+        }
+        to.write_all(rest)
+    }
+
     fn pace(&self, bytes: usize) {
         if let Some(delay) = self.behaviour.delay {
             std::thread::sleep(delay);
         }
+        let lag = {
+            let mut lagging = self.lagging.lock().expect("no thread panics with the lock");
+            let lag = (lagging.0 > 0).then_some(lagging.1);
+            lagging.0 = lagging.0.saturating_sub(1);
+            lag
+        };
+        std::thread::sleep(lag.unwrap_or_default());
         let Some(rate) = self.behaviour.rate else { return };
         let until = {
             let mut next = self.next.lock().expect("no thread panics with the lock");
@@ -208,7 +323,7 @@ impl Shared {
 }
 
 fn end(stream: &TcpStream, fault: Fault) {
-    if fault == Fault::Reset {
+    if matches!(fault, Fault::Reset | Fault::ResetOnce) {
         // Closing without lingering sends a reset; ending only the reading lets the threads let go.
         let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
         let _ = stream.shutdown(Shutdown::Read);
@@ -217,7 +332,7 @@ fn end(stream: &TcpStream, fault: Fault) {
     }
 }
 
-fn accept(listener: &TcpListener, port: u16, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         let Ok(client) = client else { continue };
         if shared.is_stopped() {
@@ -226,12 +341,14 @@ fn accept(listener: &TcpListener, port: u16, shared: &Arc<Shared>) {
         match shared.struck() {
             // Dropping the connection closes it.
             Some(Fault::Close | Fault::Reset) => {}
-            _ => connect(client, port, shared),
+            _ if shared.is_away() => {}
+            _ => connect(client, shared),
         }
     }
 }
 
-fn connect(client: TcpStream, port: u16, shared: &Arc<Shared>) {
+fn connect(client: TcpStream, shared: &Arc<Shared>) {
+    let port = shared.server.load(Ordering::SeqCst);
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { return };
     for stream in [&client, &server] {
         let _ = stream.set_nodelay(true);
@@ -263,17 +380,26 @@ fn pump(from: &Arc<TcpStream>, to: &Arc<TcpStream>, direction: Direction, shared
         if matches!(direction, Direction::Requests) {
             fault = fault.or_else(|| shared.unanswered(&buffer[..allowed]));
         }
-        if (&**to).write_all(&buffer[..allowed]).is_err() {
+        if shared.pass(to, &buffer[..allowed]).is_err() {
             break;
         }
-        if let Some(fault) = fault {
-            shared.strike(fault, [from, to]);
-            if fault != Fault::Stall {
+        match fault {
+            None => {}
+            Some(fault @ Fault::Stall) => shared.strike(fault, [from, to]),
+            Some(fault @ (Fault::Dribble(_) | Fault::Lag(..))) => {
+                shared.strike(fault, [from, to]);
+                if shared.pass(to, &buffer[allowed..count]).is_err() {
+                    break;
+                }
+            }
+            Some(fault) => {
+                shared.strike(fault, [from, to]);
                 return;
             }
         }
     }
-    if !matches!(shared.struck(), Some(Fault::Reset)) {
+    let is_reset = SockRef::from(&**to).linger().is_ok_and(|linger| linger.is_some());
+    if !is_reset && !matches!(shared.struck(), Some(Fault::Reset)) {
         let _ = to.shutdown(Shutdown::Write);
     }
 }

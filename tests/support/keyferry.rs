@@ -158,13 +158,19 @@ impl Running {
 
     /// Waits for the end, within the limit, and checks what holds for every run.
     #[track_caller]
-    pub(crate) fn finish(mut self) -> Run {
+    pub(crate) fn finish(self) -> Run {
+        self.finish_within(LIMIT)
+    }
+
+    /// Likewise, within another limit.
+    #[track_caller]
+    pub(crate) fn finish_within(mut self, limit: Duration) -> Run {
         let mut in_time = true;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the state of a child") {
                 break status;
             }
-            if self.started.elapsed() > LIMIT {
+            if self.started.elapsed() > limit {
                 in_time = false;
                 let _ = self.child.kill();
             }
@@ -176,7 +182,7 @@ impl Running {
             stderr: text(self.stderr),
             report: self.report.as_deref().and_then(read_report),
         };
-        assert!(in_time, "keyferry hangs: not done after {LIMIT:?}{}", run.frame());
+        assert!(in_time, "keyferry hangs: not done after {limit:?}{}", run.frame());
         run.check();
         run
     }

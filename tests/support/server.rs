@@ -77,6 +77,7 @@ pub(crate) struct Server {
     /// The TLS port, 0 without TLS.
     pub(crate) tls_port: u16,
     password: Option<String>,
+    arguments: Vec<String>,
     child: Child,
     directory: TempDir,
 }
@@ -161,29 +162,25 @@ impl Setup {
         }
         let port = self.port.unwrap_or_else(free_port);
         let tls_port = if self.tls { free_port() } else { 0 };
-        let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
-        let mut command = Command::new(self.kind.binary());
-        command
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--dir"])
-            .arg(directory.path())
-            .args(&self.arguments)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(Stdio::null());
+        let mut arguments = strings(&["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        arguments.extend(strings(&["--save", "", "--appendonly", "no", "--dir"]));
+        arguments.push(directory.path().to_str().expect("a plain name").to_owned());
+        arguments.extend_from_slice(&self.arguments);
         if self.tls {
-            command.args(["--tls-port", &tls_port.to_string()]);
+            arguments.extend(strings(&["--tls-port", &tls_port.to_string()]));
         }
         if self.socket {
-            command.arg("--unixsocket").arg(socket_path(&directory));
+            let path = socket_path(&directory);
+            arguments.extend(strings(&["--unixsocket", path.to_str().expect("a plain name")]));
         }
         if self.kind != Kind::Redis62 {
             // For the threshold of plain list nodes; see `dataset`.
-            command.args(["--enable-debug-command", "yes"]);
+            arguments.extend(strings(&["--enable-debug-command", "yes"]));
         }
-        let child = command.spawn().expect("the server binary runs");
+        let child = spawn(self.kind, &arguments, &directory);
         let password = self.password.clone();
-        let mut server = Server { kind: self.kind, port, tls_port, password, child, directory };
+        let kind = self.kind;
+        let mut server = Server { kind, port, tls_port, password, arguments, child, directory };
         server.is_ready().then_some(server)
     }
 }
@@ -193,6 +190,28 @@ impl Server {
     #[track_caller]
     pub(crate) fn start(kind: Kind) -> Self {
         Setup::new(kind).start()
+    }
+
+    /// Ends the process, as a crash does.
+    #[track_caller]
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it once more on its port, after `kill`: with what it had saved, so usually empty.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        const ATTEMPTS: usize = 50;
+        for _ in 0..ATTEMPTS {
+            self.child = spawn(self.kind, &self.arguments, &self.directory);
+            // Somebody may have the port for a moment.
+            if self.is_ready() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{:?} did not start again in {ATTEMPTS} attempts", self.kind);
     }
 
     /// `redis://127.0.0.1:PORT`, without a database.
@@ -324,6 +343,17 @@ fn is_write(client: &mut Client, name: &str) -> bool {
     let Some(redis::Value::Array(entry)) = entries.first() else { return false };
     let Some(redis::Value::Array(flags)) = entry.get(2) else { return false };
     flags.iter().any(|flag| matches!(flag, redis::Value::SimpleString(text) if text == "write"))
+}
+
+fn spawn(kind: Kind, arguments: &[String], directory: &TempDir) -> Child {
+    let log = std::fs::File::create(directory.path().join("log")).expect("a log file");
+    let mut command = Command::new(kind.binary());
+    command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
+    command.spawn().expect("the server binary runs")
+}
+
+fn strings(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 
 fn socket_path(directory: &TempDir) -> PathBuf {

@@ -14,7 +14,7 @@ use super::super::{knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
 use crate::command::info::Keyspace;
-use crate::command::keyspace::ExpiryCommand;
+use crate::command::keyspace::{self, ExpiryCommand};
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{channel, key_queue};
@@ -37,7 +37,7 @@ const CHAPTERS: usize = 1;
 pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
     let link = |database| {
         let run_id = backup.info.run_id.clone();
-        Link::new(backup.source.clone(), database, run_id, backup.stop.clone())
+        Link::new(backup.source.clone(), database, run_id.into(), backup.stop.clone())
     };
     let mut connection = link(0).connect().await?;
     let present = backup.info.keyspace.keys().copied();
@@ -139,7 +139,7 @@ async fn read_database(
 /// How the source tells expiries; the file's are by its own clock.
 async fn clock(connection: &mut Connection) -> Result<ExpiryClock> {
     let absolute =
-        matches!(connection.call(&[b"PEXPIRETIME", probe::PROBE_KEY]).await?, Value::Integer(_));
+        matches!(connection.call(&[b"PEXPIRETIME", keyspace::PROBE_KEY]).await?, Value::Integer(_));
     let command = if absolute { ExpiryCommand::Absolute } else { ExpiryCommand::Remaining };
     if !absolute && time_ms(&connection.call(&[b"TIME"]).await?).is_none() {
         let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";

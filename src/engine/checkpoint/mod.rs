@@ -4,6 +4,7 @@
 //! with: a run that came to its end removes it. It is always whole: written under another name,
 //! brought to the disk, renamed. A lock beside it keeps a second process away.
 
+mod keeping;
 mod lock;
 mod record;
 
@@ -12,9 +13,6 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::Run;
 use super::part_file::{directory_of, shown};
@@ -25,13 +23,12 @@ use crate::config::{Plan, Route};
 use crate::error::{Error, Kind, Result};
 use crate::report::{FAILED, Failure, Kept, Stats};
 use crate::source::marks::Mark;
+pub(super) use keeping::Keeping;
 use lock::Lock;
 use record::{Database, Record};
 
 /// The longest checkpoint that is read, in bytes: every database a server can have, and then some.
 const LONGEST: u64 = 16 << 20;
-/// Marks that wait to be kept, over all databases.
-const WAITING: usize = 16;
 /// Only its owner may read it: patterns tell names of keys.
 const MODE: u32 = 0o600;
 
@@ -195,39 +192,6 @@ impl Checkpoint {
             }
         }
         self.save()
-    }
-
-    /// Keeps marks as they come, until nobody makes any more. A mark that cannot be kept is said once,
-    /// and ends nothing: the keys are copied all the same.
-    pub(super) fn keeper(
-        self: &Arc<Self>,
-        stats: Arc<Stats>,
-    ) -> (mpsc::Sender<Mark>, JoinHandle<()>) {
-        let (sender, mut marks) = mpsc::channel::<Mark>(WAITING);
-        let checkpoint = self.clone();
-        let keeper = tokio::spawn(async move {
-            while let Some(mark) = marks.recv().await {
-                let mut came = vec![mark];
-                while let Ok(mark) = marks.try_recv() {
-                    came.push(mark);
-                }
-                let (checkpoint, stats) = (checkpoint.clone(), stats.clone());
-                let kept = spawn_blocking(move || {
-                    // A letter belongs to a key before the cursor: it has to be on the disk first.
-                    let flushed = stats.dead_letters().flush();
-                    if let Err(error) = flushed {
-                        return Err(Error::new(Kind::Local, format!("the dead letters: {error}")));
-                    }
-                    came.into_iter().for_each(|mark| checkpoint.mark(mark, &stats));
-                    checkpoint.save()
-                });
-                if let Ok(Err(error)) = kept.await {
-                    tracing::warn!("how far the copy has come is not kept: {error}");
-                    return;
-                }
-            }
-        });
-        (sender, keeper)
     }
 
     fn mark(&self, mark: Mark, stats: &Stats) {

@@ -28,12 +28,13 @@ use crate::config::mapping::Route;
 use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{Pace, channel};
-use crate::net::{Connection, Connector, Link, connect};
+use crate::net::{Connection, Connector, Link, Process, connect};
 use crate::rdb::{Section, Summary, Version};
 use crate::report::json::{Outcome, Peer, Report, Verified};
 use crate::report::{Ledger, Stats};
 use crate::source::file::{Opened, Reading};
 use crate::target::crossing::Crossing;
+use crate::target::recovering::{Loss, OtherProcess};
 use crate::target::restore::{Hooks, Lane, Tools};
 
 /// What is copied from a file, and where.
@@ -69,7 +70,7 @@ struct Restore {
     opened: Opened,
     summary: Summary,
     connector: Connector,
-    run_id: Option<String>,
+    process: Process,
     routes: Vec<Route>,
     crossing: Crossing,
     /// How far the target's clock is ahead of ours, in milliseconds.
@@ -230,13 +231,13 @@ impl Restore {
             let limits = plan.limits;
             Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
         });
-        let run_id = info.run_id.clone();
+        let process = Process::with_data(info);
         Ok(Self {
             plan,
             opened,
             summary,
             connector,
-            run_id,
+            process,
             routes,
             crossing,
             ahead_ms,
@@ -248,7 +249,7 @@ impl Restore {
     }
 
     fn target_link(&self, database: u32) -> Link {
-        Link::new(self.connector.clone(), database, self.run_id.clone(), self.stop.clone())
+        Link::new(self.connector.clone(), database, self.process.clone(), self.stop.clone())
     }
 
     /// The parts of the file that are meant, and where each goes.
@@ -313,7 +314,7 @@ impl Restore {
     /// Copies one database.
     async fn database(&self, (section, route): (Section, Route)) -> Result<()> {
         let (connections, budget) = self.budget();
-        let link = self.target_link(route.target);
+        let link = self.target_link(route.target).for_writing();
         let ledger = self.ledger(section, route);
         let policy = self.plan.if_exists.unwrap_or(IfExists::Replace);
         let mut tasks = JoinSet::new();
@@ -332,6 +333,8 @@ impl Restore {
                 ledger: ledger.clone(),
                 stop: self.stop.clone(),
                 hooks: Hooks::default(),
+                // The file is not read a second time.
+                other_process: OtherProcess { ends: Some(Loss::Written), ..Default::default() },
             });
             tasks.spawn(lane.run());
         }

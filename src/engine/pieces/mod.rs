@@ -239,7 +239,10 @@ impl Worker {
             self.keeper = Some(tools.source.connect().await?);
         }
         if self.target.is_none() {
-            let mut connection = tools.target.connect().await?;
+            let mut connection = match &self.leftover {
+                Some(_) => tools.target.connect_for_writing().await?,
+                None => tools.target.connect().await?,
+            };
             if let Some(leftover) = &self.leftover {
                 // What the server still has of the old connection's commands would come after our
                 // UNLINK and make the key again.

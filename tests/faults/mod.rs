@@ -1,0 +1,57 @@
+//! What breaks half-way, with a copy that is slowed down so that it is really half-way.
+
+mod breaking;
+mod failing_over;
+mod random;
+mod refusing;
+mod source_restarting;
+mod target_restarting;
+
+use crate::support::client::fill_strings;
+use crate::support::keyferry::{Keyferry, Running};
+use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
+
+/// Keys of database 0, which take some seconds at the pace below.
+const KEYS: usize = 5_000;
+/// Keys of database 1, which is done at once.
+const FEW: usize = 20;
+/// Both databases.
+const PAIRS: [(u32, u32); 2] = [(0, 0), (1, 1)];
+/// Keys that have arrived when something breaks.
+const ARRIVED: usize = 500;
+/// What slows the copy down.
+const SLOW: [&str; 2] = ["--max-keys-rate", "1500"];
+
+/// A source with keys in two databases.
+fn source() -> Server {
+    let source = Server::start(Kind::Redis70);
+    fill(&source);
+    source
+}
+
+fn fill(source: &Server) {
+    fill_strings(&mut source.client(0), "key", KEYS, 100);
+    fill_strings(&mut source.client(1), "few", FEW, 100);
+    // Beside the strings, which go by value.
+    let mut lists = redis::pipe();
+    for number in 0..KEYS / 10 {
+        lists.cmd("RPUSH").arg(format!("list:{number}")).arg(number).arg("b");
+    }
+    source.client(0).run_all(&lists);
+}
+
+/// The keys of both databases.
+const ALL: u64 = (KEYS + KEYS / 10 + FEW) as u64;
+
+/// Starts the copy and waits until it is half-way: database 1 is done, database 0 is not.
+#[track_caller]
+fn half_way(source: &str, target_url: &str, target: &Server, options: &[&str]) -> Running {
+    let mut running = Keyferry::copy(source, target_url).args(SLOW).args(options).start();
+    let (mut zero, mut one) = (target.client(0), target.client(1));
+    wait_until("the first keys have arrived", || {
+        assert!(!running.is_over(), "it ended before it was half-way");
+        zero.dbsize() >= ARRIVED && one.dbsize() == FEW
+    });
+    running
+}

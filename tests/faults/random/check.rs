@@ -1,0 +1,117 @@
+//! Is what a run says true? Compared with what is really on both servers.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::plan::{Plan, Upheaval};
+use crate::support::compare::{Difference, What, compare};
+use crate::support::dataset::SAME_NUMBERS;
+use crate::support::keyferry::{Keyferry, Run};
+use crate::support::server::Server;
+
+/// A database and a key.
+type Key = (u32, Vec<u8>);
+
+/// The keys in a file of dead letters.
+fn named(path: &Path) -> BTreeSet<Key> {
+    let text = std::fs::read_to_string(path).expect("the file of failures can be read");
+    let name = |line: &str| {
+        let letter: Value = serde_json::from_str(line).expect("a line of JSON");
+        let db = letter["db"].as_u64().expect("a database");
+        let hex = letter["hex"].as_str().expect("the key in hexadecimal digits");
+        (u32::try_from(db).expect("small"), from_hex(hex))
+    };
+    text.lines().map(name).collect()
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits");
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+/// Panics if it is not true, of a source that held so many keys in the beginning; answers in a few words how the run ended.
+#[track_caller]
+pub(crate) fn check(
+    plan: &Plan,
+    run: &Run,
+    source: &Server,
+    target: &Server,
+    failures: &Path,
+    keys: usize,
+) -> String {
+    let found = compare(source, target, &SAME_NUMBERS);
+    let (report, named) = (run.report(), named(failures));
+    // A key can fail in each of several passes.
+    let failed = usize::try_from(run.count("failed")).expect("small");
+    assert!(named.len() <= failed && named.is_empty() == (failed == 0), "{}", run.frame());
+    if run.code() == Some(0) {
+        assert_eq!(run.outcome(), "complete", "{}", run.frame());
+        assert_none("complete, but", &found, run);
+        return format!("complete, {} copied", run.count("copied"));
+    }
+    run.assert_code(&[1, 3]);
+    assert_eq!(run.outcome(), "incomplete", "{}", run.frame());
+    // A key is there as it should be, or it is not there: never half, never another value.
+    let wrong = found.iter().filter(|d| d.what != What::Missing && !is_left_behind(d, run, target));
+    assert_none("not whole:", wrong, run);
+    let is_named = |d: &&Difference| named.contains(&(d.pair.0, d.key.clone()));
+    let (known, unnamed): (Vec<_>, Vec<_>) =
+        found.iter().filter(|d| d.what == What::Missing).partition(is_named);
+    match report["error"].as_str() {
+        // It came to its end, so every key was looked at.
+        None => assert_none("not named:", unnamed.iter().copied(), run),
+        Some(error) => {
+            // Nothing is tried again before both servers have said what they are.
+            let met = ["source", "target"].map(|side| report[side]["server"] != "");
+            let begun = met == [true, true];
+            assert!(!plan.is_survivable() || !begun, "given up too soon: {error}{}", run.frame());
+            // What a restarted target lost was copied once, and cannot be told any more.
+            if plan.upheaval != Upheaval::Restart {
+                let unseen = (keys as u64).saturating_sub(run.count("scanned"));
+                assert!(
+                    unnamed.len() as u64 <= unseen,
+                    "{} of {keys} keys differ and are not named, but only {unseen} were not read{}",
+                    unnamed.len(),
+                    run.frame()
+                );
+            }
+        }
+    }
+    then_the_same_again(source, target, plan, run);
+    let (copied, names) = (run.count("copied"), named.len());
+    format!("incomplete, {copied} copied, {names} named, {} of them are missing", known.len())
+}
+
+/// A temporary key that could not be removed any more: it is told, has an expiry, and is removed here.
+fn is_left_behind(extra: &Difference, run: &Run, target: &Server) -> bool {
+    const HOUR: i64 = 3_600_000;
+    if extra.what != What::Extra || !extra.key.starts_with(b"keyferry:tmp:") {
+        return false;
+    }
+    let mut client = target.client(extra.pair.1);
+    let left: i64 = client.call(redis::cmd("PTTL").arg(&extra.key));
+    client.run(redis::cmd("DEL").arg(&extra.key));
+    run.stderr.contains("may stay on the target for an hour") && (1..=HOUR).contains(&left)
+}
+
+/// Once the trouble is over, the advice that every error gives helps.
+#[track_caller]
+fn then_the_same_again(source: &Server, target: &Server, plan: &Plan, before: &Run) {
+    if plan.upheaval == Upheaval::OutOfMemory {
+        target.client(0).run(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(0));
+    }
+    let run = Keyferry::copy(source.url(), target.url())
+        .args(["--if-exists", "replace", "--lossy"])
+        .run();
+    run.assert_code(&[0]);
+    assert_none("the second time:", &compare(source, target, &SAME_NUMBERS), before);
+}
+
+#[track_caller]
+fn assert_none<'a>(what: &str, found: impl IntoIterator<Item = &'a Difference>, run: &Run) {
+    let lines: Vec<String> = found.into_iter().map(Difference::to_string).collect();
+    let shown = lines.get(..10).unwrap_or(&lines).join("\n  ");
+    assert!(lines.is_empty(), "{what} {} keys differ:\n  {shown}{}", lines.len(), run.frame());
+}
