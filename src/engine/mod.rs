@@ -9,6 +9,7 @@
 //! source's latency, and the source's compression, which is put back however a run ends.
 
 mod acquaint;
+mod activity;
 pub mod backup;
 mod budget;
 mod compare;
@@ -25,8 +26,11 @@ mod knowledge;
 mod merge;
 mod part_file;
 mod pieces;
+pub mod plan;
 mod probe;
 mod proof;
+mod rights;
+mod room;
 
 use std::sync::Arc;
 

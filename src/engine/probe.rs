@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Run, knowledge};
+use super::{Run, knowledge, rights, room};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -102,6 +102,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
     refuse_same(run, &routes, &source_info, &target_info)?;
+    refuse_shared(run.plan.if_exists, &routes)?;
     refuse_occupied(run.plan.if_exists, &routes, &target_info, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
@@ -111,6 +112,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     };
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
     let clock = expiry_clock(&at_source, can_read.expiry, source_time.offset, target_time.offset)?;
+    if !run.plan.dry_run {
+        let too_small = room::certainly_too_small(&run.plan, &routes, &source_info, &target_info);
+        too_small.map_or(Ok(()), |refusal| Err(at_target.place(refusal)))?;
+        if run.plan.delete_source {
+            rights::refuse_without_deletion(&run.source, &at_source).await?;
+        }
+    }
     let by_value = target_info.sets_with_expiry() && can_read.by_value && can_write.by_value;
     // Last, since it leaves these connections on other databases.
     let selected = tokio::join!(
@@ -171,7 +179,7 @@ pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bo
 }
 
 /// The same database on both sides, or a database that is read and written at once.
-fn refuse_same(
+pub(super) fn refuse_same(
     run: &Run,
     routes: &[Route],
     source: &ServerInfo,
@@ -197,7 +205,7 @@ fn refuse_same(
             );
         }
     }
-    refuse_shared(run.plan.if_exists, routes)
+    Ok(())
 }
 
 /// Several databases that would go into one, with nothing said about it.
@@ -260,11 +268,7 @@ pub(super) fn expiry_clock(
     at_target: Option<Offset>,
 ) -> Result<ExpiryClock> {
     let ahead_ms = match (at_source, at_target) {
-        (Some(source), Some(target)) => {
-            let ahead = target.ahead_ms - source.ahead_ms;
-            let unsure = (source.unsure_ms + target.unsure_ms).max(CLOCKS_AGREE_MS);
-            if ahead.abs() <= unsure { 0 } else { ahead }
-        }
+        (Some(source), Some(target)) => source.until(&target),
         (None, _) if command == ExpiryCommand::Remaining => {
             let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";
             let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
@@ -296,6 +300,16 @@ pub(super) struct Offset {
     pub(super) ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
     unsure_ms: i64,
+}
+
+impl Offset {
+    /// How far the target's clock is ahead of this one, the source's; 0 where they agree, as far as
+    /// can be told.
+    pub(super) fn until(&self, target: &Self) -> i64 {
+        let ahead = target.ahead_ms - self.ahead_ms;
+        let unsure = (self.unsure_ms + target.unsure_ms).max(CLOCKS_AGREE_MS);
+        if ahead.abs() <= unsure { 0 } else { ahead }
+    }
 }
 
 /// The difference of a server's clock to ours, and how far away it is.

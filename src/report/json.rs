@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Difference, DifferenceKind, Failure, Loss, Stats, Usage};
+use super::{Counts, Difference, DifferenceKind, Failure, Loss, Preflight, Stats, Usage};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -111,6 +111,8 @@ pub struct Report {
     pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
     pub error: Option<String>,
+    /// What a look ahead found, if this was one.
+    pub preflight: Option<Box<Preflight>>,
     latency: Value,
     process: Usage,
 }
@@ -137,6 +139,7 @@ impl Report {
             verified: Verified::none(),
             differences: stats.differences().named(),
             error: None,
+            preflight: None,
             latency: stats.latency().to_json(),
             process: Usage::now(),
         }
@@ -178,6 +181,9 @@ impl Report {
             "differences": self.differences,
             "process": self.process,
         });
+        if let (Some(found), Some(fields)) = (&self.preflight, report.as_object_mut()) {
+            fields.extend(found.to_json());
+        }
         if let (Some(error), Some(fields)) = (&self.error, report.as_object_mut()) {
             fields.insert("error".into(), error.clone().into());
         }

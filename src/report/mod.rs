@@ -3,16 +3,21 @@
 //! Called by every room through [`Stats`]; imports only `units`.
 
 mod differences;
+mod findings;
 pub mod json;
 mod latency;
 mod percentiles;
+mod preflight;
+mod preview;
 mod process;
 pub mod progress;
 mod stats;
 pub mod table;
 
 pub use differences::{Difference, DifferenceKind, Differences};
+pub use findings::{Finding, Severity};
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;
+pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, TypeShare};
 pub use process::Usage;
 pub use stats::{Count, Counts, DatabaseStats, Failure, Ledger, Loss, Stats};
