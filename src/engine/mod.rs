@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
+//! plan:   rights, room, sample, activity ──> findings
 //! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
 //! ```
 //!

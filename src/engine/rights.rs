@@ -179,34 +179,74 @@ impl Answer {
     }
 }
 
-/// Tries what `--delete-source` needs of the source, on a connection of its own. UNLINK is queued in a
-/// transaction that holds a mistake already, so that the server never carries it out.
+/// Rights that were tried and refused.
+pub(super) type DeniedRights = Vec<(&'static str, ServerError)>;
+
+/// Tries what `--delete-source` needs of the source, on a connection of its own.
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn try_deletion(source: &Connector) -> Result<Vec<(&'static str, ServerError)>> {
+pub(super) async fn try_deletion(source: &Connector) -> Result<DeniedRights> {
     let mut connection = connect(source, 0).await?;
-    let first: [&[&[u8]]; 4] = [&[b"WATCH", PROBE_KEY], &[b"UNWATCH"], &[b"MULTI"], &[b"EXISTS"]];
-    let replies = connection.call_all(&first).await.map_err(refused_before_work)?;
-    let mut denied = Vec::new();
-    let mut judge = |name: &'static str, reply: Option<&Value>| {
-        let answer = reply.map(Answer::of);
-        if let Some(Answer::Denied(error) | Answer::NotNow(error)) = answer {
-            denied.push((name, error));
-        }
-    };
-    for (name, reply) in ["watch", "unwatch", "multi"].into_iter().zip(&replies) {
-        judge(name, Some(reply));
+    let watching: [&[&[u8]]; 2] = [&[b"WATCH", PROBE_KEY], &[b"UNWATCH"]];
+    let replies = connection.call_all(&watching).await.map_err(refused_before_work)?;
+    let mut denied = DeniedRights::new();
+    for (right, reply) in ["watch", "unwatch"].into_iter().zip(&replies) {
+        judge(&mut denied, right, reply);
     }
-    let begun = matches!(replies.get(2), Some(Value::Simple(_)));
-    let broken = matches!(replies.get(3), Some(Value::Error(_)));
-    if begun && broken {
-        let rest: [&[&[u8]]; 2] = [&[b"UNLINK", PROBE_KEY], &[b"EXEC"]];
-        let replies = connection.call_all(&rest).await.map_err(refused_before_work)?;
-        judge("unlink", replies.first());
-        judge("exec", replies.get(1).map(cause_of_abort).as_ref());
+    denied.extend(try_queued(&mut connection, &[("unlink", &[b"UNLINK", PROBE_KEY])]).await?);
+    Ok(denied)
+}
+
+/// Tries what `--if-exists merge` writes, likewise. MULTI and EXEC are not needed for a merge: without
+/// them nothing is tried, and `None` returned.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn try_merge(target: &Connector) -> Result<Option<DeniedRights>> {
+    let commands: [(&str, &[&[u8]]); 3] = [
+        ("sadd", &[b"SADD", PROBE_KEY, b""]),
+        ("hsetnx", &[b"HSETNX", PROBE_KEY, b"", b""]),
+        ("unlink", &[b"UNLINK", PROBE_KEY]),
+    ];
+    let mut connection = connect(target, 0).await?;
+    let denied = try_queued(&mut connection, &commands).await?;
+    let tried = !denied.iter().any(|(right, _)| matches!(*right, "multi" | "exec"));
+    Ok(tried.then_some(denied))
+}
+
+/// Tries commands that are never carried out: they are queued in a transaction that holds a mistake
+/// already, which the server refuses as a whole. The connection is not to be used any further.
+async fn try_queued(
+    connection: &mut Connection,
+    commands: &[(&'static str, &[&[u8]])],
+) -> Result<DeniedRights> {
+    let begin: [&[&[u8]]; 2] = [&[b"MULTI"], &[b"EXISTS"]];
+    let replies = connection.call_all(&begin).await.map_err(refused_before_work)?;
+    let mut denied = DeniedRights::new();
+    let [begun, mistake] = replies.as_slice() else { return Ok(denied) };
+    judge(&mut denied, "multi", begun);
+    if !matches!((begun, mistake), (Value::Simple(_), Value::Error(_))) {
+        return Ok(denied);
+    }
+    for (_, command) in commands {
+        connection.output().command(command);
+    }
+    connection.output().command(&[b"EXEC"]);
+    let replies = connection.receive(commands.len() + 1).await.map_err(refused_before_work)?;
+    for ((right, _), reply) in commands.iter().zip(&replies) {
+        judge(&mut denied, right, reply);
+    }
+    if let Some(reply) = replies.last() {
+        judge(&mut denied, "exec", &cause_of_abort(reply));
     }
     Ok(denied)
+}
+
+fn judge(denied: &mut DeniedRights, right: &'static str, reply: &Value) {
+    if let Answer::Denied(error) | Answer::NotNow(error) = Answer::of(reply) {
+        denied.push((right, error));
+    }
 }
 
 /// EXEC that is refused itself says why behind what every broken transaction is told.

@@ -44,6 +44,12 @@ pub(super) fn too_small(need: u64, target: &ServerInfo) -> bool {
     target.memory.room().is_some_and(|room| need > room)
 }
 
+/// Whether so much does not fit even where all that the target holds now made room for it.
+pub(super) fn too_small_emptied(need: u64, target: &ServerInfo) -> bool {
+    let dataset = target.memory.dataset.unwrap_or(u64::MAX);
+    target.memory.room().is_some_and(|room| need > room.saturating_add(dataset))
+}
+
 /// Why a target is refused that has no room for `need` bytes; without its place.
 pub(super) fn refusal(need: u64, target: &ServerInfo) -> Error {
     let memory = &target.memory;
@@ -77,7 +83,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_told_with_what_would_happen() {
-        let full = target("maxmemory:1000\nused_memory:900\nmaxmemory_policy:noeviction");
+        let full = target(
+            "maxmemory:1000\nused_memory:900\nused_memory_dataset:50\nmaxmemory_policy:noeviction",
+        );
+        assert!(too_small_emptied(151, &full) && !too_small_emptied(150, &full));
         assert!(too_small(101, &full) && !too_small(100, &full));
         assert!(refusal(101, &full).to_string().contains("refuse the rest"));
         let evicting = target("maxmemory:1000\nused_memory:900\nmaxmemory_policy:allkeys-lru");

@@ -65,6 +65,11 @@ fn a_small_target(policy: &str) -> (Server, Server) {
 fn a_target_that_would_refuse_the_rest() {
     let (source, target) = a_small_target("noeviction");
     is_blocked(Keyferry::plan(source.url(), target.url()), "target-memory of target");
+    // What is there already cannot make room enough.
+    target.client(0).set(b"mine", b"x");
+    let plan = Keyferry::plan(source.url(), target.url()).args(["--if-exists", "replace"]);
+    is_blocked(plan, "target-memory of target");
+    target.client(0).run(cmd("FLUSHDB").arg("SYNC"));
     // A part of the keys fits.
     let part = ["--match", "key:1??"];
     Keyferry::plan(source.url(), target.url()).args(part).expect(0);

@@ -59,6 +59,22 @@ fn a_move_by_a_user_that_may_not_delete() {
 }
 
 #[test]
+fn a_merge_by_a_user_that_may_not_write_all_of_it() {
+    let (source, target) = servers();
+    for right in ["sadd", "hsetnx", "zadd", "unlink", "dump"] {
+        let writer = user_without(&target, &[&format!("-{right}")]);
+        let plan = Keyferry::plan(source.url(), writer).args(["--if-exists", "merge"]);
+        let run = is_blocked(plan, "no-permission of target");
+        assert!(run.stdout.contains(&format!("+{right}")), "{}", run.frame());
+    }
+    // Who has no transactions may merge as well; it only cannot be known beforehand.
+    let writer = user_without(&target, &["-multi"]);
+    let run = Keyferry::plan(source.url(), writer).args(["--if-exists", "merge"]).expect(0);
+    assert!(run.findings("note").contains(&"not-tried of target".to_owned()), "{}", run.frame());
+    assert_eq!(target.client(0).dbsize(), 0);
+}
+
+#[test]
 fn compression_that_may_not_be_turned_off() {
     let (source, target) = servers();
     for right in ["config|get", "config|set"] {

@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::sample::{Sample, UNKNOWN};
 use crate::command::ServerInfo;
 use crate::config::filter::TYPES;
-use crate::config::{Address, Route};
+use crate::config::{Address, IfExists, Route};
 use crate::error::Side;
 use crate::net::Connection;
 use crate::report::{Finding, PlannedWay, Preflight};
@@ -169,7 +169,9 @@ pub(super) fn room(
     let Some(need) = sampled.max(memory::need(&run.plan, routes, source)) else { return };
     let side = Side::Target.word();
     if memory::too_small(need, target) {
-        if memory::replaces(routes, target) {
+        let replaces = run.plan.if_exists == Some(IfExists::Replace);
+        let hopeless = replaces && memory::too_small_emptied(need, target);
+        if memory::replaces(routes, target) && !hopeless {
             let refusal = memory::refusal(need, target);
             let text = format!("{}, unless existing keys make room", refusal.message());
             let remedy = refusal.advice().unwrap_or_default().to_owned();

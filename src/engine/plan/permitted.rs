@@ -6,7 +6,7 @@ use super::super::rights::{self, Answer, Need, Trial, refusal};
 use super::Met;
 use super::findings::Findings;
 use crate::command::{Cause, ServerError};
-use crate::config::FetchMode;
+use crate::config::{FetchMode, IfExists};
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
 use crate::report::Finding;
@@ -54,6 +54,19 @@ pub(super) async fn look(
             findings.refuse("no-permission", &refusal(&met.source, &denied));
         }
     }
+    if plan.if_exists == Some(IfExists::Merge) && !plan.dry_run {
+        match rights::try_merge(&run.target).await? {
+            Some(denied) if !denied.is_empty() && now_fine(&target) => {
+                findings.refuse("no-permission", &refusal(&met.target, &denied));
+            }
+            Some(_) => {}
+            None => {
+                let text = "SADD, HSETNX and UNLINK were not tried: that takes MULTI and EXEC";
+                let remedy = "see that its user has them: +sadd +hsetnx +unlink";
+                findings.add(Finding::note("not-tried", text).with_remedy(remedy).on("target"));
+            }
+        }
+    }
     let may = |right: &str| {
         source.iter().any(|(trial, answer)| trial.right == right && *answer == Answer::May)
     };
@@ -67,6 +80,11 @@ pub(super) async fn look(
         may_type: may("type"),
         may_measure: may("memory|usage"),
     })
+}
+
+/// Whether the target takes writes: else its state is told, once.
+fn now_fine(tried: &Tried) -> bool {
+    !tried.iter().any(|(_, answer)| matches!(answer, Answer::NotNow(_)))
 }
 
 fn is_denied(answer: &Answer) -> bool {
