@@ -150,6 +150,11 @@ impl Error {
         self.0.kind
     }
 
+    /// Which server it speaks of, if that is known.
+    pub fn side(&self) -> Option<Side> {
+        self.0.side
+    }
+
     /// What to do about it, if there is something.
     pub fn advice(&self) -> Option<&str> {
         self.0.advice.as_deref()

@@ -70,7 +70,7 @@ pub(super) struct CopyOptions {
     source_compression: CompressionMode,
 
     #[command(flatten, next_help_heading = "What is said")]
-    speech: Speech,
+    pub(super) speech: Speech,
 
     #[command(flatten)]
     source_options: SourceOptions,
@@ -156,6 +156,19 @@ impl Planned for FilePlan {
     fn servers(&self) -> Vec<&Server> {
         vec![&self.target]
     }
+}
+
+/// The plan of a copy between two servers, for who looks at both of them.
+pub(super) fn plan_of_servers(options: CopyOptions) -> Result<Plan> {
+    let url = match &options.source {
+        Some(url) => Some(url.clone()),
+        None => environment::text(url_variable(Side::Source))?,
+    };
+    if url.as_deref().and_then(file_path).is_some() {
+        return Err(Error::config("the source is a file, and a plan looks at two servers")
+            .advise("keyferry copy FILE TARGET reads the whole file before it writes anything"));
+    }
+    plan(options)
 }
 
 /// The plan of a copy from a file.

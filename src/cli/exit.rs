@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::error::Error;
+use crate::report::Severity;
 use crate::report::json::{Outcome, Report};
 
 /// Prints an error with its advice and gives its exit code.
@@ -21,6 +22,16 @@ pub(super) fn fail(error: &Error, as_json: bool) -> ExitCode {
     };
     let _ = writeln!(std::io::stderr(), "{text}");
     ExitCode::from(error.kind().exit_code())
+}
+
+/// Prints the blockers of a look ahead, as errors of their own.
+pub(super) fn tell_blockers(report: &Report, as_json: bool) {
+    let found = report.preflight.iter().flat_map(|found| &found.findings);
+    for finding in found.filter(|finding| finding.severity == Severity::Blocker) {
+        let side = finding.side.map(|side| format!("{side}: ")).unwrap_or_default();
+        let error = Error::refused(format!("{side}{}", finding.cause));
+        fail(&error.advise(finding.remedy.clone().unwrap_or_default()), as_json);
+    }
 }
 
 /// The exit code of a run that ended without an error of its own.

@@ -9,6 +9,7 @@ mod copy;
 mod environment;
 mod exit;
 mod logging;
+mod plan;
 mod shared;
 mod side;
 mod signals;
@@ -45,6 +46,9 @@ enum Command {
     /// Copy keys (`keyferry SOURCE TARGET` is the same)
     #[command(after_long_help = AFTER_HELP)]
     Copy(Box<copy::CopyOptions>),
+    /// Look ahead: what a copy would do and what stands in its way, with its own options; writes nothing
+    #[command(after_long_help = AFTER_HELP)]
+    Plan(Box<copy::CopyOptions>),
     /// Compare both sides, both ways: keys, types, values, expiries; writes nothing
     #[command(after_long_help = AFTER_HELP)]
     Verify(Box<verify::VerifyOptions>),
@@ -92,6 +96,7 @@ Exit codes:
 Examples:
   keyferry redis://old:6379 redis://new:6379            every database, to the same number
   keyferry redis://old redis://new --db 1:0             database 1 into 0
+  keyferry plan redis://old redis://new                 what stands in the way?
   keyferry verify redis://old redis://new               do both sides agree?
   keyferry cleanup redis://old --verified-against redis://new
                                                         delete what both hold from the old one
@@ -112,6 +117,7 @@ pub fn main() -> ExitCode {
     match cli.command {
         None => copy::main(cli.copy),
         Some(Command::Copy(options)) => copy::main(*options),
+        Some(Command::Plan(options)) => plan::main(*options),
         Some(Command::Verify(options)) => verify::main(*options),
         Some(Command::Cleanup(options)) => cleanup::main(*options),
         Some(Command::Backup(options)) => backup::main(*options),

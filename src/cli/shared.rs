@@ -168,6 +168,13 @@ impl Selection {
     }
 }
 
+impl Speech {
+    /// Of a run that is over at once and compares nothing.
+    pub(super) fn of_a_look(self) -> Self {
+        Self { differences: None, failures: None, progress: ProgressStyle::None, ..self }
+    }
+}
+
 impl Means {
     /// How long a server may take.
     pub(super) fn timeouts(&self) -> Timeouts {
@@ -315,7 +322,9 @@ async fn run<P, R: Future<Output = Ended>>(
         }
         None => {}
     }
-    if began && !voice.quiet {
+    if voice.quiet {
+        exit::tell_blockers(&ended.report, as_json);
+    } else if began {
         match voice.report {
             Some(Sink::Stdout) if as_json => {}
             Some(Sink::Stdout) => drop(write!(std::io::stderr(), "{summary}")),

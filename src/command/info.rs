@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use super::changes::Changes;
+
 /// What INFO tells of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerInfo {
@@ -19,14 +21,49 @@ pub struct ServerInfo {
     pub history_before: Option<String>,
     /// Whether it is a replica.
     pub replica: bool,
-    /// The history of writes that it has: a primary and its replicas have the same.
-    pub replication_id: Option<String>,
     /// Whether it is a cluster node.
     pub cluster: bool,
     /// How many keys it removed because they had expired, since it started.
     pub expired_keys: Option<u64>,
     /// The databases that hold keys.
     pub keyspace: BTreeMap<u32, Keyspace>,
+    /// What it has, and may have, in memory.
+    pub memory: Memory,
+    /// Clients that are connected.
+    pub clients: Option<u64>,
+    /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
+    pub changes: Option<Changes>,
+    /// Libraries of functions.
+    pub libraries: Option<u64>,
+    /// The names of its modules.
+    pub modules: Vec<String>,
+}
+
+/// What `INFO memory` tells, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// All that it uses.
+    pub used: Option<u64>,
+    /// What its keys and values take of that.
+    pub dataset: Option<u64>,
+    /// `maxmemory`; `None`: there is no limit, or it does not tell.
+    pub limit: Option<u64>,
+    /// What becomes of keys at the limit: `noeviction`, `allkeys-lru`, …
+    pub policy: Option<String>,
+    /// What its machine has.
+    pub system: Option<u64>,
+}
+
+impl Memory {
+    /// What may still be stored; `None`: there is no limit, or it does not tell.
+    pub fn room(&self) -> Option<u64> {
+        Some(self.limit?.saturating_sub(self.used.unwrap_or(0)))
+    }
+
+    /// Whether keys are thrown away at the limit, instead of writes refused.
+    pub fn evicts(&self) -> bool {
+        self.policy.as_deref().is_some_and(|policy| policy != "noeviction")
+    }
 }
 
 /// One line of `INFO keyspace`.
@@ -50,8 +87,12 @@ impl ServerInfo {
     pub fn parse(text: &str) -> Self {
         let mut fields = BTreeMap::new();
         let mut keyspace = BTreeMap::new();
+        let mut modules = Vec::new();
         for line in text.lines() {
             let Some((name, value)) = line.trim_end().split_once(':') else { continue };
+            if name == "module" {
+                modules.extend(parse_module(value));
+            }
             match name.strip_prefix("db").and_then(|number| number.parse().ok()) {
                 Some(database) => {
                     keyspace.insert(database, parse_keyspace(value));
@@ -62,6 +103,7 @@ impl ServerInfo {
             }
         }
         let field = |name: &str| fields.get(name).map(|value| (*value).to_owned());
+        let number = |name: &str| field(name).and_then(|number| number.parse::<u64>().ok());
         let valkey = field("valkey_version");
         let family = match (&valkey, field("server_name")) {
             (Some(_), _) => "valkey".to_owned(),
@@ -75,10 +117,20 @@ impl ServerInfo {
             history: field("master_replid"),
             history_before: field("master_replid2"),
             replica: field("role").as_deref() == Some("slave"),
-            replication_id: field("master_replid"),
-            expired_keys: field("expired_keys").and_then(|number| number.parse().ok()),
+            expired_keys: number("expired_keys"),
             cluster: field("cluster_enabled").as_deref() == Some("1"),
             keyspace,
+            memory: Memory {
+                used: number("used_memory"),
+                dataset: number("used_memory_dataset"),
+                limit: number("maxmemory").filter(|limit| *limit > 0),
+                policy: field("maxmemory_policy"),
+                system: number("total_system_memory"),
+            },
+            clients: number("connected_clients"),
+            changes: Changes::parse(text),
+            libraries: number("number_of_libraries"),
+            modules,
         }
     }
 
@@ -97,6 +149,11 @@ impl ServerInfo {
     pub fn server(&self) -> String {
         format!("{} {}", self.family, self.version).trim_end().to_owned()
     }
+}
+
+/// `name=bf,ver=20606,api=1,…`
+fn parse_module(value: &str) -> Option<String> {
+    value.split(',').find_map(|part| part.strip_prefix("name=")).map(str::to_owned)
 }
 
 /// `keys=3,expires=1,avg_ttl=0[,subexpiry=0]`
@@ -139,5 +196,26 @@ mod tests {
         assert!(!ServerInfo::parse("redis_version:6.0.20").sets_with_expiry());
         assert!(info.replica);
         assert_eq!(info.run_id, None);
+        assert_eq!(info.memory.room(), None);
+    }
+
+    #[test]
+    fn memory_modules_and_activity_are_read() {
+        let text = "redis_version:7.0.15\r\nconnected_clients:3\r\nused_memory:700\r\n\
+                    used_memory_dataset:400\r\nmaxmemory:1000\r\n\
+                    maxmemory_policy:allkeys-lru\r\nnumber_of_libraries:2\r\n\
+                    rdb_changes_since_last_save:12\r\n\
+                    module:name=bf,ver=20606,api=1\r\nmodule:name=ReJSON,ver=1\r\n";
+        let info = ServerInfo::parse(text);
+        assert_eq!((info.memory.room(), info.memory.dataset), (Some(300), Some(400)));
+        assert!(info.memory.evicts());
+        assert_eq!((info.clients, info.libraries), (Some(3), Some(2)));
+        assert_eq!(info.changes, Changes::parse("rdb_changes_since_last_save:12\n"));
+        assert_eq!(info.modules, ["bf", "ReJSON"]);
+        // No limit, and a limit that is passed already.
+        assert_eq!(ServerInfo::parse("maxmemory:0\nused_memory:5\n").memory.room(), None);
+        let full = ServerInfo::parse("maxmemory:1\nused_memory:5\nmaxmemory_policy:noeviction\n");
+        assert_eq!(full.memory.room(), Some(0));
+        assert!(!full.memory.evicts());
     }
 }

@@ -124,8 +124,8 @@ pub(super) async fn acquaint(
 
 /// What is deleted on a server goes from its replicas, too.
 fn refuse_replica(source: &ServerInfo, target: &ServerInfo, at_target: &Connection) -> Result<()> {
-    let known = source.replication_id.is_some();
-    if !(known && target.replica && source.replication_id == target.replication_id) {
+    let known = source.history.is_some();
+    if !(known && target.replica && source.history == target.history) {
         return Ok(());
     }
     let text = "it is a replica of the source: what is deleted there would go here, too";

@@ -165,6 +165,20 @@ async fn other_process(connection: &mut Connection) -> Result<()> {
     Err(Error::new(Kind::Server, text))
 }
 
+/// Whether the setting could be changed, tried with a value that it cannot have.
+///
+/// # Errors
+/// [`Kind::Refused`], with what to do; or the connection broke.
+pub(super) async fn refuse_unchangeable(connection: &mut Connection) -> Result<()> {
+    if !ask(connection).await? {
+        return Ok(());
+    }
+    let reply = call(connection, &[b"CONFIG", b"SET", SETTING, b"neither"]).await?;
+    let denied = matches!(&reply, Value::Error(line)
+        if ServerError::parse(line.as_bytes()).cause != Cause::Other);
+    if denied { Err(refused(connection, &reply)) } else { Ok(()) }
+}
+
 /// Whether the source compresses.
 async fn ask(connection: &mut Connection) -> Result<bool> {
     let reply = call(connection, &[b"CONFIG", b"GET", SETTING]).await?;

@@ -129,19 +129,10 @@ async fn carry_by(run: &Run, probed: &Probed, policy: Option<IfExists>) -> Resul
         return Ok(());
     }
     let mut source = run.source_link(0, probed).connect().await?;
-    let dump = match source.call(&[b"FUNCTION", b"DUMP"]).await? {
-        Value::Bulk(dump) => dump,
-        Value::Error(line) if !line.starts_with("NOPERM") => {
-            tracing::info!("the source has no functions: {}", printable(line.as_bytes()));
-            return Ok(());
-        }
-        Value::Error(line) => {
-            let error = ServerError::parse(line.as_bytes());
-            return Err(source.refused(b"FUNCTION", &error).as_kind(Kind::Refused));
-        }
-        _ => return Err(strange(&source)),
-    };
-    let codes = codes(&dump).ok_or_else(|| strange(&source))?;
+    let codes = codes_of(&mut source).await?;
+    if codes.is_empty() {
+        return Ok(());
+    }
     let mut target = run.target_link(0, probed).connect().await?;
     let mut libraries = Libraries::new(&mut target, policy).await?;
     for code in &codes {
@@ -152,6 +143,50 @@ async fn carry_by(run: &Run, probed: &Probed, policy: Option<IfExists>) -> Resul
     }
     libraries.tell();
     Ok(())
+}
+
+/// Refuses what [`carry`] would refuse, and a target whose user may not load.
+///
+/// # Errors
+/// As [`carry`].
+pub(super) async fn refuse_uncarriable(
+    source: &mut Connection,
+    target: &mut Connection,
+    policy: Option<IfExists>,
+) -> Result<()> {
+    let codes = codes_of(source).await?;
+    if codes.is_empty() {
+        return Ok(());
+    }
+    let libraries = Libraries::new(target, policy).await?;
+    codes.iter().try_for_each(|code| libraries.look_at(target, code))?;
+    // No code is no library.
+    match target.call(&[b"FUNCTION", b"LOAD", b""]).await? {
+        Value::Error(line) if line.starts_with("NOPERM") => {
+            let error = ServerError::parse(line.as_bytes());
+            let text = format!("FUNCTION LOAD was refused: {error}");
+            Err(target
+                .place(Error::refused(text))
+                .advise("grant it there: ACL SETUSER <user> +function|load"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The code of the source's libraries; none of a source that knows no functions.
+async fn codes_of(source: &mut Connection) -> Result<Vec<Vec<u8>>> {
+    match source.call(&[b"FUNCTION", b"DUMP"]).await? {
+        Value::Bulk(dump) => codes(&dump).ok_or_else(|| strange(source)),
+        Value::Error(line) if !line.starts_with("NOPERM") => {
+            tracing::info!("the source has no functions: {}", printable(line.as_bytes()));
+            Ok(Vec::new())
+        }
+        Value::Error(line) => {
+            let error = ServerError::parse(line.as_bytes());
+            Err(source.refused(b"FUNCTION", &error).as_kind(Kind::Refused))
+        }
+        _ => Err(strange(source)),
+    }
 }
 
 fn strange(source: &Connection) -> Error {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
+//! plan:   rights, room, sample, activity ──> findings
 //! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
 //! cleanup: acquaint ──> consent ──> for each route: scan, worker × n (watch, compare, delete)
 //! ```
@@ -10,6 +11,7 @@
 //! source's latency, and the source's compression, which is put back however a run ends.
 
 mod acquaint;
+mod activity;
 mod again;
 pub mod backup;
 mod budget;
@@ -29,9 +31,12 @@ mod knowledge;
 mod merge;
 mod part_file;
 mod pieces;
+pub mod plan;
 mod probe;
 mod proof;
 mod quiet;
+mod rights;
+mod room;
 
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Run, knowledge};
+use super::{Run, knowledge, rights, room};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -111,12 +111,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         earlier.meet(&source_info, &target_info)?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());
-    let fresh: Vec<Route> = routes
-        .iter()
-        .copied()
-        .filter(|&route| !resumed.is_some_and(|earlier| earlier.has_begun(route)))
-        .collect();
-    refuse_occupied(run.plan.if_exists, &fresh, &target_info, &at_target)?;
+    refuse_occupied(run.plan.if_exists, &fresh(run, &routes), &target_info, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
         let clocks = tokio::join!(clock_offset(source), clock_offset(target));
@@ -125,6 +120,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     };
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
     let clock = expiry_clock(&at_source, can_read.expiry, source_time.offset, target_time.offset)?;
+    if !run.plan.dry_run {
+        let too_small = room::certainly_too_small(&run.plan, &routes, &source_info, &target_info);
+        too_small.map_or(Ok(()), |refusal| Err(at_target.place(refusal)))?;
+        if run.plan.delete_source {
+            rights::refuse_without_deletion(&run.source, &at_source).await?;
+        }
+    }
     let by_value = target_info.sets_with_expiry() && can_read.by_value && can_write.by_value;
     // Last, since it leaves these connections on other databases.
     let selected = tokio::join!(
@@ -235,6 +237,12 @@ pub(super) fn refuse_shared(if_exists: Option<IfExists>, routes: &[Route]) -> Re
     Ok(())
 }
 
+/// The routes that no earlier run has begun: what their targets hold is not ours.
+pub(super) fn fresh(run: &Run, routes: &[Route]) -> Vec<Route> {
+    let begun = |route| run.checkpoint.as_ref().is_some_and(|earlier| earlier.has_begun(route));
+    routes.iter().copied().filter(|&route| !begun(route)).collect()
+}
+
 pub(super) fn refuse_occupied(
     if_exists: Option<IfExists>,
     routes: &[Route],
@@ -284,11 +292,7 @@ pub(super) fn expiry_clock(
     at_target: Option<Offset>,
 ) -> Result<ExpiryClock> {
     let ahead_ms = match (at_source, at_target) {
-        (Some(source), Some(target)) => {
-            let ahead = target.ahead_ms - source.ahead_ms;
-            let unsure = (source.unsure_ms + target.unsure_ms).max(CLOCKS_AGREE_MS);
-            if ahead.abs() <= unsure { 0 } else { ahead }
-        }
+        (Some(source), Some(target)) => source.until(&target),
         (None, _) if command == ExpiryCommand::Remaining => {
             let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";
             let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
@@ -320,6 +324,16 @@ pub(super) struct Offset {
     pub(super) ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
     unsure_ms: i64,
+}
+
+impl Offset {
+    /// How far the target's clock is ahead of this one, the source's; 0 where they agree, as far as
+    /// can be told.
+    pub(super) fn until(&self, target: &Self) -> i64 {
+        let ahead = target.ahead_ms - self.ahead_ms;
+        let unsure = (self.unsure_ms + target.unsure_ms).max(CLOCKS_AGREE_MS);
+        if ahead.abs() <= unsure { 0 } else { ahead }
+    }
 }
 
 /// The difference of a server's clock to ours, and how far away it is.

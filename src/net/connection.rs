@@ -83,6 +83,16 @@ impl Connection {
         self.timeouts
     }
 
+    /// What protects it, for people (`TLS 1.3, …`); `None` where nothing does.
+    pub fn encryption(&self) -> Option<String> {
+        self.stream.encryption()
+    }
+
+    /// The server at its other end, as it was asked for.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// Where commands are queued.
     pub fn output(&mut self) -> &mut Output {
         &mut self.output

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ProtocolVersion;
 
 /// What rustls reads from the socket at once, in bytes. It asks for 4 KiB at a time by itself; the
 /// buffer below it turns sixteen such reads into one.
@@ -27,6 +28,20 @@ impl Stream {
     /// Whether chaining pieces pays: TLS copies them into records anyhow.
     pub(super) fn takes_chains(&self) -> bool {
         !matches!(self, Self::Tls(_))
+    }
+
+    /// What protects it, for people: protocol and cipher suite; `None` where nothing does.
+    pub(super) fn encryption(&self) -> Option<String> {
+        let Self::Tls(stream) = self else { return None };
+        let (_, session) = stream.get_ref();
+        let protocol = match session.protocol_version() {
+            Some(ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            _ => "TLS",
+        };
+        let suite = session.negotiated_cipher_suite();
+        let suite = suite.and_then(|suite| suite.suite().as_str());
+        Some(suite.map_or_else(|| protocol.to_owned(), |suite| format!("{protocol}, {suite}")))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Difference, DifferenceKind, Failure, Loss, Stats, Usage};
+use super::{Counts, Difference, DifferenceKind, Failure, Loss, Preflight, Stats, Usage};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,6 +114,8 @@ pub struct Report {
     pub error: Option<String>,
     /// The file that the same command goes on from, if there is one.
     pub checkpoint: Option<String>,
+    /// What a look ahead found, if this was one.
+    pub preflight: Option<Box<Preflight>>,
     latency: Value,
     process: Usage,
 }
@@ -141,6 +143,7 @@ impl Report {
             differences: stats.differences().named(),
             error: None,
             checkpoint: None,
+            preflight: None,
             latency: stats.latency().to_json(),
             process: Usage::now(),
         }
@@ -182,6 +185,9 @@ impl Report {
             "differences": self.differences,
             "process": self.process,
         });
+        if let (Some(found), Some(fields)) = (&self.preflight, report.as_object_mut()) {
+            fields.extend(found.to_json());
+        }
         let optional = [("error", &self.error), ("checkpoint", &self.checkpoint)];
         for (name, text) in optional {
             if let (Some(text), Some(fields)) = (text, report.as_object_mut()) {

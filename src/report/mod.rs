@@ -4,10 +4,13 @@
 
 mod dead_letters;
 mod differences;
+mod findings;
 pub mod json;
 mod latency;
 mod lines;
 mod percentiles;
+mod preflight;
+mod preview;
 mod process;
 pub mod progress;
 mod stats;
@@ -15,7 +18,9 @@ pub mod table;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use differences::{Difference, DifferenceKind, Differences};
+pub use findings::{Finding, Severity};
 pub use latency::{Latency, Stage};
 pub use percentiles::Percentiles;
+pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, TypeShare};
 pub use process::Usage;
 pub use stats::{Count, Counts, DatabaseStats, FAILED, Failure, Kept, Ledger, Loss, Stats};

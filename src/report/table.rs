@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::json::{Outcome, Report};
-use super::{Counts, Difference, Failure};
+use super::{Counts, Difference, Failure, preview};
 use crate::units;
 
 /// Failed keys that the summary names; the report names more.
@@ -21,6 +21,10 @@ pub fn summary(report: &Report) -> String {
     let _ = writeln!(text, "{}", headline(report));
     let _ = writeln!(text, "  from {}", peer(&report.source.endpoint, &report.source.server));
     let _ = writeln!(text, "  to   {}", peer(&report.target.endpoint, &report.target.server));
+    if let Some(found) = &report.preflight {
+        preview::preview(&mut text, found);
+        return text;
+    }
     databases(&mut text, report);
     failures(&mut text, &report.failures, report.keys.failed);
     losses(&mut text, report);
@@ -41,6 +45,9 @@ pub fn summary(report: &Report) -> String {
 }
 
 fn headline(report: &Report) -> String {
+    if let Some(found) = &report.preflight {
+        return format!("Plan of a copy: {}", preview::verdict(found));
+    }
     let keys = &report.keys;
     let compares = report.command == VERIFY;
     let backup = report.command == "backup";

@@ -161,7 +161,7 @@ impl Crossing {
 }
 
 /// Why a payload does not get across, for people.
-pub(super) fn explain(reason: &Reason) -> String {
+pub fn explain(reason: &Reason) -> String {
     match reason {
         Reason::Target(Refusal::FieldExpiries(_)) => {
             format!("{reason} (--lossy copies it all the same, its fields then stay for ever)")

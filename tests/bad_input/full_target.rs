@@ -15,7 +15,9 @@ fn runs_full(kind: Kind, options: &[&str]) {
         .option("--maxmemory", "8mb")
         .option("--maxmemory-policy", "noeviction")
         .start();
-    let run = Keyferry::copy(source.url(), target.url()).args(options).expect(1);
+    // With a pattern nobody knows beforehand that it will.
+    let some = ["--match", "*"];
+    let run = Keyferry::copy(source.url(), target.url()).args(some).args(options).expect(1);
     assert_eq!(run.outcome(), "incomplete", "{}", run.frame());
     run.assert_says(&["maxmemory"]);
     run.assert_says_one_of(&["oom", "out of memory", "full"]);
@@ -53,7 +55,8 @@ fn nothing_is_lost_when_it_runs_full_while_the_source_is_deleted() {
     let source = Server::start(Kind::Redis70);
     fill_strings(&mut source.client(0), "key", KEYS, 1_000);
     let target = Setup::new(Kind::Redis70).option("--maxmemory", "8mb").start();
-    let run = Keyferry::copy(source.url(), target.url()).arg("--delete-source").expect(1);
+    let options = ["--delete-source", "--match", "*"];
+    let run = Keyferry::copy(source.url(), target.url()).args(options).expect(1);
     let (mut here, mut there) = (source.client(0), target.client(0));
     for number in 0..KEYS {
         let key = format!("key:{number}");

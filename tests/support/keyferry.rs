@@ -82,6 +82,11 @@ impl Keyferry {
         command.arg("--verified-against").arg(target).with_report()
     }
 
+    /// `keyferry plan SOURCE TARGET --report FILE`.
+    pub(crate) fn plan(source: impl AsRef<OsStr>, target: impl AsRef<OsStr>) -> Self {
+        Self::new().arg("plan").arg(source).arg(target).with_report()
+    }
+
     /// Asks for a report, which the finished run then holds.
     pub(crate) fn with_report(mut self) -> Self {
         let path = self.directory.path().join("report.json");
@@ -240,6 +245,23 @@ impl Run {
             list.iter().map(|of| (text(of, "kind"), text(of, "key"))).collect();
         found.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
         found
+    }
+
+    /// The codes of the findings of this severity, as `code` or `code of target`, in order.
+    #[track_caller]
+    pub(crate) fn findings(&self, severity: &str) -> Vec<String> {
+        let all = self.report()["findings"].as_array();
+        let all = all.unwrap_or_else(|| panic!("the report has no findings{}", self.frame()));
+        let meant = all.iter().filter(|finding| finding["severity"] == severity);
+        let code = |finding: &Value| finding["code"].as_str().unwrap_or_default().to_owned();
+        let mut codes: Vec<String> = meant
+            .map(|finding| match finding["side"].as_str() {
+                Some(side) => format!("{} of {side}", code(finding)),
+                None => code(finding),
+            })
+            .collect();
+        codes.sort();
+        codes
     }
 
     /// Fails unless stderr holds each of these, in whatever case.

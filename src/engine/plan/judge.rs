@@ -1,0 +1,253 @@
+//! Findings made of what servers tell of themselves. No I/O: facts in, findings out.
+
+use super::super::activity::Activity;
+use super::super::probe::Looks;
+use super::super::{Run, room as memory};
+use super::findings::Findings;
+use super::sample::{Sample, UNKNOWN};
+use crate::command::ServerInfo;
+use crate::config::filter::TYPES;
+use crate::config::{Address, IfExists, Route};
+use crate::error::Side;
+use crate::net::Connection;
+use crate::report::{Finding, PlannedWay, Preflight};
+use crate::units;
+
+/// What stands between us and a server: TLS and what it checked, or nothing.
+pub(super) fn transport(findings: &mut Findings, at: &Connection) {
+    let server = at.server();
+    let side = server.side.word();
+    let Some(encryption) = at.encryption() else {
+        if let Address::Tcp { host, .. } = &server.endpoint.address
+            && !is_local(host)
+            && server.endpoint.password.is_some()
+        {
+            let text = "the connection is not encrypted: password and data can be read on the way";
+            let remedy = format!("use rediss:// or --{side}-tls, if the server speaks TLS");
+            findings.add(Finding::warning("plaintext", text, remedy).on(side));
+        }
+        return;
+    };
+    let name = server.tls.server_name.as_deref().or_else(|| server.endpoint.host());
+    let name = name.unwrap_or_default();
+    findings.add(if server.tls.insecure {
+        let text = format!("{encryption}; its certificate is NOT verified");
+        let remedy = format!("give its CA by --{side}-cacert instead of --{side}-tls-insecure");
+        Finding::warning("tls-not-verified", text, remedy).on(side)
+    } else {
+        let ours = if server.tls.certificate.is_some() { ", ours was shown" } else { "" };
+        let text = format!("{encryption}; its certificate is valid for {name}{ours}");
+        Finding::note("tls", text).on(side)
+    });
+}
+
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Roles, functions, modules, eviction.
+pub(super) fn servers(
+    findings: &mut Findings,
+    run: &Run,
+    source: &ServerInfo,
+    target: &ServerInfo,
+) {
+    let (from, into) = (Side::Source.word(), Side::Target.word());
+    if source.replica {
+        let text = "it is a replica: what its primary has not sent yet is not copied";
+        findings.add(Finding::note("source-is-replica", text).on(from));
+    }
+    if target.replica {
+        let text = "it is a replica: what it takes itself is lost when it follows its primary anew";
+        let remedy = "name its primary as the target";
+        findings.add(Finding::warning("target-is-replica", text, remedy).on(into));
+    }
+    if let Some(count) = source.libraries.filter(|count| *count > 0 && !run.plan.functions) {
+        let text = format!("it holds {count} libraries of functions, which stay behind");
+        let remedy = "copy them, too: --with-functions";
+        findings.add(Finding::warning("functions-stay", text, remedy).on(from));
+    }
+    let missing: Vec<&str> = source
+        .modules
+        .iter()
+        .filter(|name| !target.modules.contains(name))
+        .map(String::as_str)
+        .collect();
+    if !missing.is_empty() {
+        let names = missing.join(", ");
+        let text = format!("it has modules that the target has not: {names}");
+        let remedy = "if keys of theirs are to be copied, load them on the target";
+        findings.add(Finding::note("modules-missing", text).with_remedy(remedy).on(from));
+    }
+    if let (true, Some(limit)) = (target.memory.evicts(), target.memory.limit) {
+        let policy = target.memory.policy.as_deref().unwrap_or_default();
+        let text = format!(
+            "it throws keys away once it uses {} (maxmemory-policy {policy})",
+            units::bytes(limit)
+        );
+        let remedy = "if no key may be lost: CONFIG SET maxmemory-policy noeviction there";
+        findings.add(Finding::note("target-evicts", text).with_remedy(remedy).on(into));
+    }
+}
+
+/// Clocks that differ.
+pub(super) fn clocks(findings: &mut Findings, clocks: &[Looks; 2]) {
+    let [source, target] = clocks;
+    let (Some(source), Some(target)) = (&source.offset, &target.offset) else { return };
+    let ahead = source.until(target);
+    if ahead != 0 {
+        findings.add(skew(ahead));
+    }
+}
+
+fn skew(ahead_ms: i64) -> Finding {
+    let text = format!(
+        "its clock is {ahead_ms} ms ahead of the source's; expiries are moved by that, so that keys \
+         live as long"
+    );
+    Finding::warning("clock-skew", text, "set both clocks by NTP").on(Side::Target.word())
+}
+
+/// What a sample of keys showed.
+pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longest_bulk: u64) {
+    let mut told: Vec<&str> = Vec::new();
+    for key in &sample.keys {
+        let Some(PlannedWay::Refused(why)) = &key.way else { continue };
+        if told.contains(&key.kind.as_str()) {
+            continue;
+        }
+        told.push(&key.kind);
+        let text = format!("values of type {} do not get across: {why}", key.kind);
+        let remedy = match why.contains("--lossy") {
+            true => "allow the loss by --lossy, or choose a target that can keep them",
+            false => "choose a target that knows them, or leave them out by --type or --exclude",
+        };
+        findings.add(Finding::warning("type-refused", text, remedy).on(Side::Target.word()));
+    }
+    let of_module = sample.keys.iter().find(|key| {
+        let known = TYPES.contains(&key.kind.as_str()) || key.kind == UNKNOWN;
+        !known && key.way == Some(PlannedWay::Verbatim)
+    });
+    if let Some(key) = of_module {
+        let text = format!("there are values of a module, of type {}", key.kind);
+        let remedy =
+            "load the module on the target, in no older version, or leave them out by --type";
+        findings.add(Finding::warning("module-values", text, remedy).on(Side::Source.word()));
+    }
+    let long = |key: &&super::sample::Sampled| key.bytes() > longest_bulk;
+    let count = sample.keys.iter().filter(long).count();
+    if count > 0 {
+        let text = format!(
+            "{count} of the sampled values are longer than it takes at once ({}); they go element by \
+             element, which needs more rights",
+            units::bytes(longest_bulk)
+        );
+        let remedy =
+            "see the rights for long values in the README, or raise proto-max-bulk-len there";
+        findings.add(Finding::warning("long-values", text, remedy).on(Side::Target.word()));
+    }
+    if sample.looked_at > 0 && sample.keys.is_empty() && !run.plan.filter.is_all() {
+        let text = format!(
+            "none of {} sampled keys is meant by --match, --exclude and --type",
+            units::count(sample.looked_at)
+        );
+        let remedy = "check the patterns; keys that are few may be missed by a sample";
+        findings.add(Finding::warning("nothing-matches", text, remedy).on(Side::Source.word()));
+    }
+}
+
+/// Memory: what the keys take, and what the target has left.
+pub(super) fn room(
+    findings: &mut Findings,
+    run: &Run,
+    routes: &[Route],
+    found: &Preflight,
+    [source, target]: [&ServerInfo; 2],
+) {
+    // A sample may have missed the few keys that take most; what the source tells has missed nothing.
+    let sampled = found.estimate.memory;
+    let Some(need) = sampled.max(memory::need(&run.plan, routes, source)) else { return };
+    let side = Side::Target.word();
+    if memory::too_small(need, target) {
+        let replaces = run.plan.if_exists == Some(IfExists::Replace);
+        let hopeless = replaces && memory::too_small_emptied(need, target);
+        if memory::replaces(routes, target) && !hopeless {
+            let refusal = memory::refusal(need, target);
+            let text = format!("{}, unless existing keys make room", refusal.message());
+            let remedy = refusal.advice().unwrap_or_default().to_owned();
+            findings.add(Finding::warning("target-memory", text, remedy).on(side));
+        } else {
+            let error = memory::refusal(need, target).at(Side::Target, "");
+            findings.refuse("target-memory", &error);
+        }
+    } else if let (None, Some(has)) = (target.memory.limit, target.memory.system) {
+        let used = target.memory.used.unwrap_or(0);
+        if used.saturating_add(need) > has {
+            let text = format!(
+                "the keys take about {}, and its machine has {} in all",
+                units::bytes(need),
+                units::bytes(has)
+            );
+            let remedy = "take a larger machine, or copy less (--db, --match)";
+            findings.add(Finding::warning("target-machine", text, remedy).on(side));
+        }
+    }
+}
+
+/// What others do on the source meanwhile. `same`: both sides are one server.
+pub(super) fn activity(
+    findings: &mut Findings,
+    source: &ServerInfo,
+    activity: Activity,
+    same: bool,
+) {
+    let side = Side::Source.word();
+    let ours = if same { 2 } else { 1 };
+    let others = source.clients.map(|clients| clients.saturating_sub(ours));
+    if let Some(changes) = activity.changes_per_second.filter(|changes| *changes > 0.0) {
+        let text = format!(
+            "it is written to, about {} changes a second: a key that is written during the copy is \
+             copied as it was at some moment, and one that is made late may be missed",
+            units::count(changes.ceil() as u64)
+        );
+        let remedy = "stop its writers, or copy again afterwards with --if-exists replace";
+        findings.add(Finding::warning("source-is-written", text, remedy).on(side));
+    }
+    if let Some(others) = others.filter(|others| *others > 0) {
+        let text = format!("clients connected beside us: {}", units::count(others));
+        findings.add(Finding::note("other-clients", text).on(side));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_clients_and_their_writes_are_told() {
+        let mut findings = Findings::default();
+        let source = ServerInfo::parse("connected_clients:3\n");
+        activity(&mut findings, &source, Activity { changes_per_second: Some(99.2) }, false);
+        let found = findings.sorted();
+        assert_eq!(found[0].code, "source-is-written");
+        assert!(found[0].cause.contains("about 100 changes"), "{}", found[0].cause);
+        assert!(found[1].cause.ends_with(": 2"));
+        let mut quiet = Findings::default();
+        let alone = ServerInfo::parse("connected_clients:1\n");
+        activity(&mut quiet, &alone, Activity { changes_per_second: Some(0.0) }, false);
+        assert!(quiet.sorted().is_empty());
+    }
+
+    #[test]
+    fn a_skewed_clock_is_a_warning() {
+        let finding = skew(-70);
+        assert_eq!((finding.code, finding.side), ("clock-skew", Some("target")));
+        assert!(finding.cause.contains("-70 ms") && finding.remedy.is_some());
+    }
+
+    #[test]
+    fn loopback_needs_no_tls() {
+        assert!(is_local("localhost") && is_local("127.0.0.2") && is_local("::1"));
+        assert!(!is_local("10.0.0.1") && !is_local("localhost.example"));
+    }
+}

@@ -1,0 +1,218 @@
+//! `plan`: a look ahead. What would be copied, how, and what stands in the way; nothing is written.
+//!
+//! ```text
+//! meet both ──> rights, clocks, databases ──> sample of the source ──> second look at INFO ──> findings
+//! ```
+//!
+//! What a copy refuses comes from the same functions, so it has the same words here. `judge` makes
+//! findings of what the servers tell of themselves, `permitted` of what they say to trials, `sample`
+//! reads some keys, and `summary` makes shares and estimates of them.
+
+mod findings;
+mod judge;
+mod permitted;
+mod sample;
+mod summary;
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::probe::{self, clock_offset};
+use super::{
+    Ended, Run, Stop, activity, compression, functions, knowledge, prepare, unless_aborted,
+};
+use crate::command::ServerInfo;
+use crate::config::mapping::Mapping;
+use crate::config::{Plan, Route, SourceCompression};
+use crate::error::{Error, Kind, Result};
+use crate::net::{Connection, connect};
+use crate::report::json::{Outcome, Peer, Report};
+use crate::report::{PlannedDatabase, Preflight, Severity, Stats};
+use crate::target::crossing::Crossing;
+use findings::Findings;
+use sample::Sampling;
+
+/// Looks at both servers as a copy would meet them, and writes nothing.
+pub async fn plan(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended {
+    let Stop { drain: cancel, abort } = stop.into();
+    let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
+    let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
+    let work = async {
+        let run = prepare(plan, stats.clone(), &cancel)?;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => Err(Error::new(Kind::Cancelled, "stopped")),
+            found = Box::pin(look_ahead(&run, &mut source, &mut target)) => found,
+        }
+    };
+    let result = unless_aborted(work, &cancel, &abort).await;
+    let mut report = Report::new("plan", source, target, &stats);
+    let error = match result {
+        Ok(found) => {
+            report.outcome = match found.count(Severity::Blocker) {
+                0 => Outcome::Complete,
+                _ => Outcome::Refused,
+            };
+            report.preflight = Some(Box::new(found));
+            None
+        }
+        Err(error) => {
+            report.outcome = match error.kind() {
+                Kind::Refused => Outcome::Refused,
+                Kind::Cancelled => Outcome::Interrupted,
+                _ => Outcome::Incomplete,
+            };
+            Some(error)
+        }
+    };
+    report.error = error.as_ref().map(Error::to_string);
+    Ended { report, error }
+}
+
+/// Both servers, and what they told of themselves at first.
+struct Met {
+    source: Connection,
+    target: Connection,
+    source_info: ServerInfo,
+    target_info: ServerInfo,
+    looked: Instant,
+}
+
+async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Preflight> {
+    let mut findings = Findings::default();
+    let mut met = meet(run, &mut findings).await?;
+    source.server = met.source_info.server();
+    target.server = met.target_info.server();
+    let routes = routes(run, &met, &mut findings)?;
+    judge::servers(&mut findings, run, &met.source_info, &met.target_info);
+    let mut found = Preflight {
+        databases: databases(&routes, &met.source_info, &met.target_info),
+        ..Preflight::default()
+    };
+    if met.source_info.cluster || met.target_info.cluster {
+        // Every answer of a cluster would be about its slots.
+        found.findings = findings.sorted();
+        return Ok(found);
+    }
+    safety(run, &met, &routes, &mut findings)?;
+    let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
+    let clocks = [from?, into?];
+    let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
+    judge::clocks(&mut findings, &clocks);
+    extras(run, &mut met, &mut findings).await?;
+    let crossing = crossing(run, &mut met).await?;
+    // Last of the target, since it leaves this connection on another database.
+    permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings).await?;
+    let reachable =
+        permitted::databases(&mut met.source, routes.iter().map(|r| r.source), &mut findings)
+            .await?;
+    if permitted.may_sample {
+        let sampling = Sampling {
+            run,
+            crossing,
+            by_value: permitted.by_value,
+            may_type: permitted.may_type,
+            may_measure: permitted.may_measure,
+            round_trip: clocks.first().map(|look| look.round_trip).unwrap_or_default(),
+        };
+        let sample = sampling.take(&reachable, &met.source_info).await?;
+        judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
+        summary::summarize(&mut found, &sample, run.plan.limits);
+    }
+    judge::room(&mut findings, run, &routes, &found, [&met.source_info, &met.target_info]);
+    if let Ok(activity) = activity::look_again(&mut met.source, &met.source_info, met.looked).await
+    {
+        let same = probe::is_same(run, &met.source_info, &met.target_info);
+        judge::activity(&mut findings, &met.source_info, activity, same);
+    }
+    found.findings = findings.sorted();
+    Ok(found)
+}
+
+/// Connects to both, which waits for servers that are loading, and asks what they are.
+async fn meet(run: &Run, findings: &mut Findings) -> Result<Met> {
+    let (source, target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
+    let (mut source, mut target) = (source?, target?);
+    judge::transport(findings, &source);
+    judge::transport(findings, &target);
+    let looked = Instant::now();
+    let (of_source, of_target) = tokio::join!(probe::info(&mut source), probe::info(&mut target));
+    let of_source = findings.take("no-permission", of_source)?.unwrap_or_default();
+    let of_target = findings.take("no-permission", of_target)?.unwrap_or_default();
+    for (connection, info) in [(&source, &of_source), (&target, &of_target)] {
+        findings.take("cluster", probe::refuse_cluster(connection, info))?;
+    }
+    Ok(Met { source, target, source_info: of_source, target_info: of_target, looked })
+}
+
+/// Which database goes where. Several into the one that the target URL names are a blocker; what else
+/// there is to say about them is said.
+fn routes(run: &Run, met: &Met, findings: &mut Findings) -> Result<Vec<Route>> {
+    let mapping = &run.plan.mapping;
+    let present = || met.source_info.keyspace.keys().copied();
+    match findings.take("several-into-one", mapping.routes(present()))? {
+        Some(routes) => {
+            let shared = probe::refuse_shared(run.plan.if_exists, &routes);
+            findings.take("several-into-one", shared)?;
+            Ok(routes)
+        }
+        None => Ok(match mapping {
+            Mapping::AllInto(target) => {
+                present().map(|source| Route { source, target: *target }).collect()
+            }
+            _ => Vec::new(),
+        }),
+    }
+}
+
+fn safety(run: &Run, met: &Met, routes: &[Route], findings: &mut Findings) -> Result<()> {
+    let same = probe::refuse_same(run, routes, &met.source_info, &met.target_info);
+    if findings.take("same-database", same)?.is_none() {
+        // What the target holds is what would be read.
+        return Ok(());
+    }
+    let fresh = probe::fresh(run, routes);
+    let occupied =
+        probe::refuse_occupied(run.plan.if_exists, &fresh, &met.target_info, &met.target);
+    findings.take("target-not-empty", occupied)?;
+    Ok(())
+}
+
+fn databases(routes: &[Route], source: &ServerInfo, target: &ServerInfo) -> Vec<PlannedDatabase> {
+    let databases = routes.iter().map(|route| {
+        let held = source.keyspace.get(&route.source).copied().unwrap_or_default();
+        let meets = target.keyspace.get(&route.target).copied().unwrap_or_default();
+        PlannedDatabase {
+            source: route.source,
+            target: route.target,
+            keys: held.keys,
+            expires: held.expires,
+            held: meets.keys,
+        }
+    });
+    databases.collect()
+}
+
+/// What only some copies need.
+async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()> {
+    if run.plan.functions {
+        let policy = run.plan.if_exists;
+        let checked = functions::refuse_uncarriable(&mut met.source, &mut met.target, policy).await;
+        findings.take("functions", checked)?;
+    }
+    if run.plan.source_compression == SourceCompression::Off {
+        let checked = compression::refuse_unchangeable(&mut met.source).await;
+        findings.take("source-compression", checked)?;
+    }
+    Ok(())
+}
+
+async fn crossing(run: &Run, met: &mut Met) -> Result<Crossing> {
+    let target = match run.plan.dry_run {
+        true => knowledge::of_version(&met.target_info),
+        false => knowledge::ask(&mut met.target, &met.target_info).await?,
+    };
+    let source = knowledge::family(&met.source_info);
+    Ok(Crossing { target, source, lossy: run.plan.lossy })
+}

@@ -1,0 +1,259 @@
+//! What both users may do, and what the target does now: trials and what follows from them.
+
+use super::super::Run;
+use super::super::probe::{Looks, refused_before_work};
+use super::super::rights::{self, Answer, Need, Trial, refusal};
+use super::Met;
+use super::findings::Findings;
+use crate::command::{Cause, ServerError};
+use crate::config::{FetchMode, IfExists};
+use crate::error::{Error, Kind, Result};
+use crate::net::Connection;
+use crate::report::Finding;
+use crate::resp::Value;
+
+/// What follows from the rights.
+pub(super) struct Permitted {
+    /// Strings would go by value.
+    pub(super) by_value: bool,
+    /// Some keys may be read.
+    pub(super) may_sample: bool,
+    /// Their types may be asked.
+    pub(super) may_type: bool,
+    /// What they take of memory may be asked.
+    pub(super) may_measure: bool,
+}
+
+type Tried = Vec<(Trial, Answer)>;
+
+/// Tries what both users need.
+pub(super) async fn look(
+    run: &Run,
+    met: &mut Met,
+    clocks: &[Looks; 2],
+    findings: &mut Findings,
+) -> Result<Permitted> {
+    let plan = &run.plan;
+    let (source, target) = tokio::join!(
+        rights::try_all(&mut met.source, rights::of_source(plan)),
+        rights::try_all(&mut met.target, rights::of_target(plan)),
+    );
+    let (source, target) = (source?, target?);
+    let timed = clocks.each_ref().map(|look| look.offset.is_some());
+    let [source_time, target_time] = timed;
+    side(findings, &met.source, &source, source_time);
+    side(findings, &met.target, &target, target_time);
+    now(findings, &met.target, &target);
+    if plan.dry_run {
+        let text = "with --dry-run the target's right to write was not tried";
+        findings.add(Finding::note("not-tried", text).on("target"));
+    }
+    if plan.delete_source {
+        let denied = rights::try_deletion(&run.source).await?;
+        if !denied.is_empty() {
+            findings.refuse("no-permission", &refusal(&met.source, &denied));
+        }
+    }
+    if plan.if_exists == Some(IfExists::Merge) && !plan.dry_run {
+        match rights::try_merge(&run.target).await? {
+            Some(denied) if !denied.is_empty() && now_fine(&target) => {
+                findings.refuse("no-permission", &refusal(&met.target, &denied));
+            }
+            Some(_) => {}
+            None => {
+                let text = "SADD, HSETNX and UNLINK were not tried: that takes MULTI and EXEC";
+                let remedy = "see that its user has them: +sadd +hsetnx +unlink";
+                findings.add(Finding::note("not-tried", text).with_remedy(remedy).on("target"));
+            }
+        }
+    }
+    let may = |right: &str| {
+        source.iter().any(|(trial, answer)| trial.right == right && *answer == Answer::May)
+    };
+    let slow = |tried: &Tried| tried.iter().any(|(t, a)| t.need == Need::Speed && is_denied(a));
+    Ok(Permitted {
+        by_value: plan.fetch == FetchMode::Auto
+            && met.target_info.sets_with_expiry()
+            && !slow(&source)
+            && !slow(&target),
+        may_sample: may("scan"),
+        may_type: may("type"),
+        may_measure: may("memory|usage"),
+    })
+}
+
+/// Whether the target takes writes: else its state is told, once.
+fn now_fine(tried: &Tried) -> bool {
+    !tried.iter().any(|(_, answer)| matches!(answer, Answer::NotNow(_)))
+}
+
+fn is_denied(answer: &Answer) -> bool {
+    matches!(answer, Answer::Denied(_))
+}
+
+/// What one user lacks.
+fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool) {
+    let denied = |need: Need| -> Vec<(&'static str, ServerError)> {
+        let of_need = tried.iter().filter(|(trial, _)| trial.need == need);
+        of_need
+            .filter_map(|(trial, answer)| match answer {
+                Answer::Denied(error) => Some((trial.right, error.clone())),
+                _ => None,
+            })
+            .collect()
+    };
+    let side = at.server().side.word();
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        denied(Need::Must).into_iter().partition(|(_, error)| error.cause == Cause::CommandDenied);
+    if !missing.is_empty() {
+        findings.refuse("no-permission", &refusal(at, &missing));
+    }
+    for one in &unknown {
+        findings.refuse("unknown-command", &refusal(at, std::slice::from_ref(one)));
+    }
+    expiries(findings, at, &denied(Need::Expiry), has_time);
+    let lacking = |need: Need| -> Option<(String, String)> {
+        // What an old server does not know, nobody can grant.
+        let rights: Vec<&str> = denied(need)
+            .iter()
+            .filter(|(_, error)| error.cause == Cause::CommandDenied)
+            .map(|(right, _)| *right)
+            .collect();
+        let names: Vec<String> =
+            rights.iter().map(|r| r.replace('|', " ").to_uppercase()).collect();
+        (!rights.is_empty()).then(|| (names.join(", "), rights::grant(&rights)))
+    };
+    if let Some((names, grant)) = lacking(Need::Proof) {
+        let text = format!("{names} is refused: the proof at the end may not be possible");
+        findings.add(Finding::warning("no-permission", text, grant).on(side));
+    }
+    if let Some((names, grant)) = lacking(Need::Recovery) {
+        let text = format!(
+            "{names} is refused: after a broken connection our own keys are taken for others'"
+        );
+        findings.add(Finding::warning("no-permission", text, grant).on(side));
+    }
+    if let Some((names, grant)) = lacking(Need::Speed) {
+        let text = format!(
+            "{names} refused: strings go by DUMP and RESTORE, which takes two to three times as long"
+        );
+        findings.add(Finding::note("slower", text).with_remedy(grant).on(side));
+    }
+    if let Some((names, grant)) = lacking(Need::Look) {
+        let text = format!("{names} refused: sizes or types of keys are not known beforehand");
+        findings.add(Finding::note("not-measured", text).with_remedy(grant).on(side));
+    }
+    let other = tried.iter().find_map(|(trial, answer)| match answer {
+        Answer::OtherKeys(error) => Some((trial.name(), error)),
+        _ => None,
+    });
+    if let Some((name, error)) = other {
+        let text = format!(
+            "the user may not touch every key ({name}: {error}); those it may not are named as failed"
+        );
+        let remedy = "grant the key pattern there: ACL SETUSER <user> ~<pattern>";
+        findings.add(Finding::warning("keys-denied", text, remedy).on(side));
+    }
+}
+
+/// PEXPIRETIME, or PTTL and TIME.
+fn expiries(
+    findings: &mut Findings,
+    at: &Connection,
+    denied: &[(&'static str, ServerError)],
+    has_time: bool,
+) {
+    let side = at.server().side.word();
+    let lacks = |right: &str| denied.iter().find(|(name, _)| *name == right);
+    let absolute = lacks("pexpiretime");
+    if absolute.is_some() && lacks("pttl").is_some() {
+        let text = "PEXPIRETIME and PTTL were refused: no expiry can be read";
+        let remedy = rights::grant(&["pttl", "pexpiretime"]);
+        findings.add(Finding::blocker("no-permission", text, remedy).on(side));
+        return;
+    }
+    if !has_time {
+        let remedy = rights::grant(&["time"]);
+        findings.add(match absolute {
+            Some(_) => {
+                let text =
+                    format!("without PEXPIRETIME the {side}'s TIME is needed, and it is refused");
+                Finding::blocker("no-permission", text, remedy).on(side)
+            }
+            None => {
+                let text = "TIME is refused; its clock is taken to be right";
+                Finding::warning("no-permission", text, remedy).on(side)
+            }
+        });
+    }
+    let may_be_granted = |(_, error): &&(&str, ServerError)| error.cause == Cause::CommandDenied;
+    if absolute.filter(may_be_granted).is_some() {
+        let text = "PEXPIRETIME is refused: expiries are read by PTTL, exact to some milliseconds";
+        let remedy = rights::grant(&["pexpiretime"]);
+        findings.add(Finding::note("inexact-expiries", text).with_remedy(remedy).on(side));
+    }
+    if lacks("pttl").filter(may_be_granted).is_some() {
+        let text = "PTTL is refused: should PEXPIRETIME not be known there, no expiry can be read";
+        let remedy = rights::grant(&["pttl"]);
+        findings.add(Finding::note("no-permission", text).with_remedy(remedy).on(side));
+    }
+}
+
+/// What keeps the target from taking writes now, whoever sends them.
+fn now(findings: &mut Findings, at: &Connection, tried: &Tried) {
+    let refused = tried.iter().find_map(|(trial, answer)| match answer {
+        Answer::NotNow(error) => Some((trial, error)),
+        _ => None,
+    });
+    let Some((trial, error)) = refused else { return };
+    let refusal = at.refused(trial.name().as_bytes(), error).as_kind(Kind::Refused);
+    match error.cause {
+        Cause::OutOfMemory => findings.refuse("target-out-of-memory", &refusal),
+        Cause::ReadOnly => findings.refuse("target-read-only", &refusal),
+        Cause::Misconfigured => findings.refuse("target-cannot-save", &refusal),
+        Cause::Transient if error.line.starts_with("NOREPLICAS") => {
+            let remedy = "attach its replicas, or lower min-replicas-to-write there; a copy waits for \
+                          that as long as --retry-budget allows";
+            findings.refuse("target-lacks-replicas", &refusal.advise(remedy));
+        }
+        _ => {
+            let remedy = "wait until it has passed; a copy waits as long as --retry-budget allows";
+            let text = refusal.message().to_owned();
+            findings.add(Finding::warning("target-busy", text, remedy).on("target"));
+        }
+    }
+}
+
+/// Selects each database; those that could be selected are returned.
+pub(super) async fn databases(
+    connection: &mut Connection,
+    databases: impl Iterator<Item = u32>,
+    findings: &mut Findings,
+) -> Result<Vec<u32>> {
+    let databases: Vec<u32> = databases.collect();
+    for database in &databases {
+        connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
+    }
+    let replies = connection.receive(databases.len()).await.map_err(refused_before_work)?;
+    let (mut there, mut first) = (Vec::new(), None::<(Error, u64)>);
+    for (database, reply) in databases.into_iter().zip(replies) {
+        match (reply, &mut first) {
+            (Value::Error(line), None) => {
+                first = Some((connection.no_database(database, &line), 0));
+            }
+            (Value::Error(_), Some((_, more))) => *more += 1,
+            _ => there.push(database),
+        }
+    }
+    if let Some((error, more)) = first {
+        let code = if error.kind() == Kind::Refused { "no-database" } else { "no-permission" };
+        let remedy = error.advice().unwrap_or_default().to_owned();
+        let mut text = error.message().to_owned();
+        if more > 0 {
+            text.push_str(&format!(" (and {more} more of those that are meant)"));
+        }
+        let side = connection.server().side.word();
+        findings.add(Finding::blocker(code, text, remedy).on(side));
+    }
+    Ok(there)
+}

@@ -1,0 +1,77 @@
+//! The two users that README lists: enough for plan, copy and verify, and nothing in them is idle.
+
+use redis::cmd;
+
+use crate::support::compare::assert_equal;
+use crate::support::dataset::{SAME_NUMBERS, fill};
+use crate::support::keyferry::{Keyferry, Run, SECRET};
+use crate::support::server::{Kind, Server};
+
+/// Not tried: nobody needs all of the first, which holds the second from Redis 7.0 on.
+const NOT_TRIED: [&str; 2] = ["+@connection", "+select"];
+
+/// The rules that README gives for the user `name`.
+fn rules(name: &str) -> Vec<&'static str> {
+    let readme = include_str!("../../README.md");
+    let start = format!("ACL SETUSER {name} on >password ");
+    let line = readme.lines().find_map(|line| line.strip_prefix(&start));
+    line.unwrap_or_else(|| panic!("README gives no rights for {name}")).split_whitespace().collect()
+}
+
+/// Adds a user with these rules.
+fn add(server: &Server, name: &str, rules: &[&str]) -> String {
+    let old = server.kind == Kind::Redis62;
+    let mut user = cmd("ACL");
+    user.arg("SETUSER").arg(name).arg("reset").arg("on").arg(format!(">{SECRET}"));
+    for rule in rules.iter().filter(|rule| !old || **rule != "+pexpiretime") {
+        user.arg(rule);
+    }
+    server.client(0).run(&user);
+    format!("redis://{name}:{SECRET}@127.0.0.1:{}", server.port)
+}
+
+#[test]
+fn they_can_plan_copy_and_verify() {
+    for (from, to) in [(Kind::Redis70, Kind::Valkey91), (Kind::Redis62, Kind::Redis82)] {
+        let (source, target) = (Server::start(from), Server::start(to));
+        fill(&source);
+        let reader = add(&source, "reader", &rules("reader"));
+        let writer = add(&target, "writer", &rules("writer"));
+        let run = Keyferry::plan(&reader, &writer).args(["--verify", "full"]).expect(0);
+        assert!(run.findings("blocker").is_empty(), "{}", run.frame());
+        Keyferry::copy(&reader, &writer).args(["--verify", "full"]).expect(0);
+        assert_equal(&source, &target, &SAME_NUMBERS);
+        Keyferry::verify(&reader, &writer).expect(0);
+    }
+}
+
+/// What the plan says of a user of `side` that lacks a right.
+fn without(servers: (&Server, &Server), side: &str, right: &str) -> Run {
+    let (source, target) = servers;
+    let (mut reading, mut writing) = (rules("reader"), rules("writer"));
+    let lessened = if side == "source" { &mut reading } else { &mut writing };
+    lessened.retain(|rule| *rule != right);
+    let (reader, writer) = (add(source, "reader", &reading), add(target, "writer", &writing));
+    Keyferry::plan(reader, writer).args(["--verify", "full"]).run()
+}
+
+#[test]
+fn every_right_of_theirs_is_missed() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    source.client(0).set(b"a", b"1");
+    source.client(1).set(b"a", b"1");
+    for (side, name) in [("source", "reader"), ("target", "writer")] {
+        let tried = rules(name);
+        let tried = tried.iter().filter(|rule| rule.starts_with('+') && !NOT_TRIED.contains(rule));
+        for right in tried {
+            let run = without((&source, &target), side, right);
+            run.assert_code(&[0, 4]);
+            let findings = run.report()["findings"].as_array().expect("findings");
+            let told = findings.iter().any(|finding| {
+                let granted = finding["remedy"].as_str().unwrap_or_default();
+                finding["side"] == side && granted.split_whitespace().any(|word| word == *right)
+            });
+            assert!(told, "{right} of {side} is not missed{}", run.frame());
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Users that lack something: found by trying, where nothing can come of it.
+
+use redis::cmd;
+
+use super::{is_blocked, servers};
+use crate::support::keyferry::{Keyferry, SECRET};
+use crate::support::server::{Kind, Server};
+
+/// A user with every right but these.
+fn user_without(server: &Server, rules: &[&str]) -> String {
+    let mut user = cmd("ACL");
+    user.arg("SETUSER").arg("mover").arg("on").arg(format!(">{SECRET}"));
+    server.client(0).run(user.arg(&["~*", "&*", "+@all"]).arg(rules));
+    format!("redis://mover:{SECRET}@127.0.0.1:{}", server.port)
+}
+
+#[test]
+fn a_source_user_without_scan_and_dump() {
+    let (source, target) = servers();
+    let reader = user_without(&source, &["-scan", "-dump"]);
+    let run = is_blocked(Keyferry::plan(reader, target.url()), "no-permission of source");
+    assert!(run.stdout.contains("+scan +dump"), "{}", run.frame());
+}
+
+#[test]
+fn a_source_user_without_info() {
+    let (source, target) = servers();
+    let reader = user_without(&source, &["-info"]);
+    is_blocked(Keyferry::plan(reader, target.url()), "no-permission of source");
+}
+
+#[test]
+fn a_target_user_without_restore() {
+    let (source, target) = servers();
+    let writer = user_without(&target, &["-restore"]);
+    let run = is_blocked(Keyferry::plan(source.url(), writer), "no-permission of target");
+    assert!(run.stdout.contains("+restore"), "{}", run.frame());
+}
+
+#[test]
+fn a_target_user_without_select() {
+    let (source, target) = servers();
+    let writer = user_without(&target, &["-select"]);
+    let run = is_blocked(Keyferry::plan(source.url(), writer), "no-permission of target");
+    assert!(run.stdout.contains("+select"), "{}", run.frame());
+}
+
+#[test]
+fn a_move_by_a_user_that_may_not_delete() {
+    let (source, target) = servers();
+    for right in ["unlink", "multi", "watch", "exec"] {
+        let reader = user_without(&source, &[&format!("-{right}")]);
+        let plan = Keyferry::plan(&reader, target.url());
+        let run = is_blocked(plan.arg("--delete-source"), "no-permission of source");
+        assert!(run.stdout.contains(&format!("+{right}")), "{}", run.frame());
+        Keyferry::plan(reader, target.url()).expect(0);
+    }
+    assert_eq!(source.client(0).dbsize(), 300);
+}
+
+#[test]
+fn a_merge_by_a_user_that_may_not_write_all_of_it() {
+    let (source, target) = servers();
+    for right in ["sadd", "hsetnx", "zadd", "unlink", "dump"] {
+        let writer = user_without(&target, &[&format!("-{right}")]);
+        let plan = Keyferry::plan(source.url(), writer).args(["--if-exists", "merge"]);
+        let run = is_blocked(plan, "no-permission of target");
+        assert!(run.stdout.contains(&format!("+{right}")), "{}", run.frame());
+    }
+    // Who has no transactions may merge as well; it only cannot be known beforehand.
+    let writer = user_without(&target, &["-multi"]);
+    let run = Keyferry::plan(source.url(), writer).args(["--if-exists", "merge"]).expect(0);
+    assert!(run.findings("note").contains(&"not-tried of target".to_owned()), "{}", run.frame());
+    assert_eq!(target.client(0).dbsize(), 0);
+}
+
+#[test]
+fn compression_that_may_not_be_turned_off() {
+    let (source, target) = servers();
+    for right in ["config|get", "config|set"] {
+        let reader = user_without(&source, &[&format!("-{right}")]);
+        let plan = Keyferry::plan(reader, target.url()).args(["--source-compression", "off"]);
+        is_blocked(plan, "source-compression of source");
+    }
+    let reader = user_without(&source, &[]);
+    Keyferry::plan(reader, target.url()).args(["--source-compression", "off"]).expect(0);
+    let compresses: Vec<String> =
+        source.client(0).call(cmd("CONFIG").arg("GET").arg("rdbcompression"));
+    assert_eq!(compresses[1], "yes");
+}
+
+#[test]
+fn functions_that_may_not_be_loaded() {
+    let (source, target) = servers();
+    let code = "#!lua name=mylib\nredis.register_function('f', function() return 1 end)";
+    source.client(0).run(cmd("FUNCTION").arg("LOAD").arg(code));
+    let writer = user_without(&target, &["-function|load"]);
+    let plan = Keyferry::plan(source.url(), writer).arg("--with-functions");
+    is_blocked(plan, "functions of target");
+}
+
+#[test]
+fn what_only_makes_it_slower_is_no_blocker() {
+    let (source, target) = servers();
+    let reader = user_without(&source, &["-mget", "-memory|usage"]);
+    let run = Keyferry::plan(reader, target.url()).expect(0);
+    let notes = run.findings("note");
+    for code in ["slower of source", "not-measured of source"] {
+        assert!(notes.contains(&code.to_owned()), "{code}{}", run.frame());
+    }
+    assert_eq!(run.report()["estimate"]["memory"], serde_json::Value::Null);
+    assert_eq!(run.report()["types"][0]["way"], "verbatim", "{}", run.frame());
+}
+
+#[test]
+fn wrong_passwords_and_closed_ports_are_told_as_by_a_copy() {
+    let (source, target) = servers();
+    user_without(&target, &[]);
+    let wrong = format!("redis://mover:wrong@127.0.0.1:{}", target.port);
+    Keyferry::plan(source.url(), wrong).expect(3).assert_says(&["AUTH"]);
+    let gone = Server::start(Kind::Redis70).url();
+    Keyferry::plan(source.url(), gone).impatient().expect(3).assert_says(&["cannot connect"]);
+}

@@ -1,0 +1,70 @@
+//! What a copy can do without, but an operator wants to know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redis::cmd;
+
+use super::servers;
+use crate::support::certificates::Authority;
+use crate::support::keyferry::Keyferry;
+use crate::support::server::{Kind, Server, Setup};
+
+#[test]
+fn a_source_that_is_written_to() {
+    let (source, target) = servers();
+    let done = Arc::new(AtomicBool::new(false));
+    let (ends, mut client) = (done.clone(), source.client(0));
+    let writer = std::thread::spawn(move || {
+        while !ends.load(Ordering::Relaxed) {
+            client.set(b"written", b"x");
+        }
+    });
+    let run = Keyferry::plan(source.url(), target.url()).run();
+    done.store(true, Ordering::Relaxed);
+    writer.join().expect("the writer does not panic");
+    run.assert_code(&[0]);
+    assert_eq!(run.findings("warning"), ["source-is-written of source"], "{}", run.frame());
+    assert!(
+        run.findings("note").contains(&"other-clients of source".to_owned()),
+        "{}",
+        run.frame()
+    );
+}
+
+#[test]
+fn fields_that_expire_and_a_target_where_they_cannot() {
+    let (source, target) = (Server::start(Kind::Redis82), Server::start(Kind::Redis70));
+    let mut client = source.client(0);
+    client.run(cmd("HSET").arg("hash").arg("f").arg("v"));
+    let mut expire = cmd("HEXPIRE");
+    client.run(expire.arg("hash").arg(1000).arg("FIELDS").arg(1).arg("f"));
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    assert_eq!(run.findings("warning"), ["type-refused of target"], "{}", run.frame());
+    assert_eq!(run.report()["types"][0]["way"], "refused");
+    let run = Keyferry::plan(source.url(), target.url()).arg("--lossy").expect(0);
+    assert!(run.findings("warning").is_empty(), "{}", run.frame());
+}
+
+#[test]
+fn values_longer_than_the_target_takes_at_once() {
+    let (source, _) = servers();
+    let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();
+    source.client(0).set(b"long", &crate::support::dataset::noise(1, 2_000_000));
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    assert_eq!(run.findings("warning"), ["long-values of target"], "{}", run.frame());
+}
+
+#[test]
+fn what_tls_is_spoken_and_whether_it_is_verified() {
+    let authority = Authority::new("target");
+    let (source, _) = servers();
+    let target = Setup::new(Kind::Redis70).tls(&authority.local_server()).start();
+    let plan = || Keyferry::plan(source.url(), target.tls_url());
+    let run = plan().args(["--target-cacert", &authority.file()]).expect(0);
+    assert_eq!(run.findings("note"), ["tls of target"], "{}", run.frame());
+    assert!(run.stdout.contains("valid for localhost"), "{}", run.frame());
+    let run = plan().arg("--target-tls-insecure").expect(0);
+    assert_eq!(run.findings("warning"), ["tls-not-verified of target"], "{}", run.frame());
+    plan().expect(3).assert_says(&["not trusted"]);
+}
