@@ -157,3 +157,23 @@ fn nothing_outside_tests_panics_or_prints() {
     }
     complain(&mistakes);
 }
+
+/// `room::file::test`, as docs/promises.md names what shows a promise.
+#[test]
+fn every_promise_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/promises.md")).expect("the page of promises");
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter(|n| n.contains("::")).collect();
+    assert!(named.len() > 20, "the page names {} tests", named.len());
+    for name in named {
+        let (room, test) = name.rsplit_once("::").expect("two parts");
+        let room = room.replace("::", "/");
+        let files = [format!("tests/{room}.rs"), format!("tests/{room}/mod.rs")];
+        let text = files.iter().find_map(|file| fs::read_to_string(root.join(file)).ok());
+        let text = text.unwrap_or_else(|| panic!("{name}: there is no such room"));
+        let head = format!("fn {test}()");
+        let before = text.split_once(&head).map(|(before, _)| before.trim_end());
+        assert!(before.is_some_and(|text| text.ends_with("#[test]")), "{name} is no test");
+    }
+}

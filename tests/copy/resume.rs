@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::cmd;
 use serde_json::Value;
@@ -47,9 +47,12 @@ impl Journey {
         self.file("state.json")
     }
 
+    fn without_state(&self) -> Keyferry {
+        Keyferry::copy(self.source.url(), self.target.url())
+    }
+
     fn copy(&self) -> Keyferry {
-        let copy = Keyferry::copy(self.source.url(), self.target.url());
-        copy.arg("--state").arg(self.state())
+        self.without_state().arg("--state").arg(self.state())
     }
 
     /// A run that takes some seconds, once so many keys have arrived and some of them are kept.
@@ -131,25 +134,77 @@ fn an_interrupted_run_says_how_to_go_on_and_does() {
 
 #[test]
 fn killed_at_any_moment_again_and_again_it_ends_with_equal_data() {
-    for (from, into) in [(Kind::Redis62, Kind::Valkey91), (Kind::Valkey81, Kind::Redis70)] {
-        let journey = Journey::new(from, into);
-        fill(&journey.source);
-        fill_strings(&mut journey.source.client(0), "key", KEYS, 100);
-        for round in 0_u32.. {
-            let running = journey.copy().args(["--max-keys-rate", "20000"]).start();
-            // Any moment will do; another one each time.
-            std::thread::sleep(Duration::from_millis(fastrand::u64(20..500)));
-            running.signal("KILL");
-            if running.finish().code() == Some(0) || round == 6 {
-                break;
-            }
+    let journey = Journey::new(Kind::Redis62, Kind::Valkey91);
+    fill(&journey.source);
+    fill_strings(&mut journey.source.client(0), "key", KEYS, 100);
+    for _ in 0..7 {
+        let running = journey.copy().args(["--max-keys-rate", "20000"]).start();
+        std::thread::sleep(any_time(Duration::from_millis(500)));
+        running.signal("KILL");
+        if running.finish().code() == Some(0) {
+            break;
         }
-        if journey.state().exists() {
-            journey.copy().expect(0);
+    }
+    if journey.state().exists() {
+        journey.copy().expect(0);
+    }
+    assert_equal(&journey.source, &journey.target, &DATABASES.map(|db| (db, db)));
+}
+
+/// Any moment will do; another one each time.
+fn any_time(within: Duration) -> Duration {
+    within.mul_f64(fastrand::f64())
+}
+
+/// Kills so many runs, each at a moment of its own, and lets each go on: nothing is lost, and all of them
+/// together read less than half as much again as was needed.
+#[track_caller]
+fn killed_runs_go_on(runs: u32) {
+    let journey = Journey::new(Kind::Redis70, Kind::Redis82);
+    fill(&journey.source);
+    fill_strings(&mut journey.source.client(0), "key", 30_000, 100);
+    let pairs = DATABASES.map(|db| (db, db));
+    let empty = || DATABASES.iter().for_each(|&db| journey.target.client(db).run(&cmd("FLUSHDB")));
+    let (mut read, mut needed, mut killed) = (0, 0, 0);
+    for run in 0..runs {
+        // As fast as it goes, and slower, by turns.
+        let rate: &[&str] = if run % 2 == 0 { &["--max-keys-rate", "15000"] } else { &[] };
+        let copy = |state: bool| {
+            let copy = if state { journey.copy() } else { journey.without_state() };
+            copy.args(["--verify", "none"]).args(rate)
+        };
+        empty();
+        journey.source.reset_commands();
+        let began = Instant::now();
+        copy(false).expect(0);
+        let whole = began.elapsed();
+        needed += journey.take_reads();
+        empty();
+        let running = copy(true).start();
+        std::thread::sleep(any_time(whole));
+        running.signal("KILL");
+        killed += u32::from(running.finish().code() != Some(0));
+        // It may have come to its end just before.
+        if journey.state().exists() || journey.target.client(0).dbsize() == 0 {
+            copy(true).expect(0);
         }
-        let pairs = DATABASES.map(|db| (db, db));
+        read += journey.take_reads();
         assert_equal(&journey.source, &journey.target, &pairs);
     }
+    eprintln!("{killed} of {runs} runs killed; {read} reads where {needed} were needed");
+    assert!(killed > 0, "none was killed in time");
+    assert!(read * 2 < needed * 3, "{read} reads where {needed} were needed");
+}
+
+#[test]
+fn runs_that_are_killed_read_little_twice() {
+    killed_runs_go_on(4);
+}
+
+#[test]
+#[ignore = "fifty runs: make soak"]
+fn fifty_runs_that_are_killed_read_little_twice() {
+    killed_runs_go_on(50);
 }
 
 #[test]
