@@ -33,6 +33,9 @@ fn is_waited_for(kind: Kind, options: &[&str]) {
         replica_of(&mut client, "127.0.0.1", NOBODY);
         wait_for_refusal(&mut client);
         replica_of(&mut client, "NO", "ONE");
+        // Before it goes on nobody has seen that it is still the same.
+        let before = client.dbsize();
+        wait_until("it goes on", || client.dbsize() > before);
     }
     let run = running.finish();
     run.assert_code(&[0]);
