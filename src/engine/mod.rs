@@ -158,6 +158,8 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         tracing::warn!("{unwritable}");
     }
     let mut proven = true;
+    // What came to its end has nothing to go on with, however it ended.
+    let at_end = result.is_ok() && error.is_none() && !cancel.is_cancelled();
     match result {
         Ok(verified) => {
             proven = verified.agrees();
@@ -181,9 +183,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         outcome => outcome,
     };
     if let Some(checkpoint) = checkpoint {
-        // What came to its end by itself has nothing to go on with.
-        let ended = error.is_none() && report.outcome != Outcome::Interrupted;
-        report.checkpoint = checkpoint.close(ended);
+        report.checkpoint = checkpoint.close(at_end);
     }
     Ended { report, error }
 }
