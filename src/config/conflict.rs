@@ -12,3 +12,15 @@ pub enum IfExists {
     /// Sets, hashes and sorted sets get the members they lack; other types are skipped.
     Merge,
 }
+
+impl IfExists {
+    /// The option's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Skip => "skip",
+            Self::Fail => "fail",
+            Self::Merge => "merge",
+        }
+    }
+}

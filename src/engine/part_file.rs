@@ -10,7 +10,7 @@ use crate::error::{Error, Kind, Result};
 use crate::units::printable;
 
 /// Only its owner may read what may hold anything.
-const MODE: u32 = 0o600;
+pub(super) const MODE: u32 = 0o600;
 
 /// A file that is being written. It is removed when it is dropped.
 #[derive(Debug)]

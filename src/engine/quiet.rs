@@ -23,18 +23,18 @@ const LOOKS: u32 = 3;
 
 /// What one look came to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Activity {
+struct Look {
     /// Changes that were seen.
-    pub(super) changes: u64,
+    changes: u64,
     /// In this time.
-    pub(super) within: Duration,
+    within: Duration,
     /// The count at the end of the look.
     last: Changes,
 }
 
-impl Activity {
+impl Look {
     /// Changes in a second.
-    pub(super) fn per_second(self) -> f64 {
+    fn per_second(self) -> f64 {
         self.changes as f64 / self.within.as_secs_f64().max(0.001)
     }
 }
@@ -43,13 +43,13 @@ impl Activity {
 ///
 /// # Errors
 /// The connection broke, or the server does not tell.
-pub(super) async fn look(connection: &mut Connection) -> Result<Activity> {
+async fn look(connection: &mut Connection) -> Result<Look> {
     let mut looks = 1;
     loop {
         let (began, first) = (Instant::now(), changes(connection).await?);
         sleep(LOOK).await;
         let last = changes(connection).await?;
-        let activity = Activity { changes: last.since(first), within: began.elapsed(), last };
+        let activity = Look { changes: last.since(first), within: began.elapsed(), last };
         if activity.changes > 0 || !last.saved_since(first) || looks == LOOKS {
             return Ok(activity);
         }

@@ -167,8 +167,8 @@ pub struct DatabaseStats {
 }
 
 impl DatabaseStats {
-    /// Counts `keys` more. Who sees the sum sees what was done before it, too: see
-    /// [`Marks`](crate::source::marks::Marks).
+    /// Counts `keys` more. Whoever sees the sum also sees what was done before it was added to: a
+    /// run that was told to stop, say.
     pub fn add(&self, count: Count, keys: u64) {
         self.counters[count as usize].fetch_add(keys, Ordering::Release);
     }

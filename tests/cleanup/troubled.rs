@@ -8,7 +8,7 @@ use redis::cmd;
 use crate::support::client::fill_strings;
 use crate::support::dataset::noise;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
-use crate::support::keyferry::{Keyferry, Run};
+use crate::support::keyferry::{Keyferry, Run, Running};
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::wait_until;
 
@@ -177,31 +177,34 @@ fn a_target_that_was_restarted_ends_the_run() {
     assert_eq!(run.count("deleted_from_source"), gone as u64, "{}", run.frame());
 }
 
-#[test]
-fn an_interrupted_run_accounts_for_what_it_did() {
-    const KEYS: usize = 20_000;
-    let (source, target) = pair(KEYS, 20);
+/// Two servers, and a clean-up that takes some seconds, at the moment when the first keys have gone.
+#[track_caller]
+fn half_way(keys: usize) -> (Server, Server, Running) {
+    let (source, target) = pair(keys, 20);
     let options = ["--force", "--max-keys-rate", "2000"];
     let running = Keyferry::cleanup(source.url(), target.url()).args(options).start();
     let mut client = source.client(0);
-    wait_until("the first keys have gone", || client.dbsize() < KEYS);
+    wait_until("the first keys have gone", || client.dbsize() < keys);
+    (source, target, running)
+}
+
+#[test]
+fn an_interrupted_run_accounts_for_what_it_did() {
+    const KEYS: usize = 20_000;
+    let (source, _target, running) = half_way(KEYS);
     running.signal("INT");
     let run = running.finish();
     run.assert_code(&[130]);
     assert_eq!(run.outcome(), "interrupted", "{}", run.frame());
     assert_counts_fit(&run, &source, KEYS);
-    assert!(client.dbsize() > 0, "it was not interrupted but finished{}", run.frame());
+    assert!(source.client(0).dbsize() > 0, "it was not interrupted but finished{}", run.frame());
     assert_eq!(run.count("failed"), 0, "{}", run.frame());
 }
 
 #[test]
 fn twice_stops_at_once_and_deletes_nothing_unproven() {
     const KEYS: usize = 20_000;
-    let (source, target) = pair(KEYS, 20);
-    let options = ["--force", "--max-keys-rate", "2000"];
-    let running = Keyferry::cleanup(source.url(), target.url()).args(options).start();
-    let mut client = source.client(0);
-    wait_until("the first keys have gone", || client.dbsize() < KEYS);
+    let (_source, target, running) = half_way(KEYS);
     running.signal("INT");
     running.signal("INT");
     running.finish().assert_code(&[130]);

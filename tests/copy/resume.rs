@@ -214,6 +214,8 @@ fn another_plan_or_server_is_refused_with_what_differs() {
     let arrived = journey.target.client(0).dbsize();
     let run = journey.copy().args(["--match", "key:1*"]).expect(5);
     run.assert_says(&["another plan", "--match was nothing and is 'key:1*'"]);
+    let run = journey.copy().args(["--if-exists", "replace"]).expect(5);
+    run.assert_says(&["--if-exists was nothing and is replace"]);
     let other = Server::start(Kind::Redis70);
     let run = Keyferry::copy(journey.source.url(), other.url()).arg("--state").arg(journey.state());
     run.expect(5).assert_says(&["target was redis://127.0.0.1"]);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Run;
-use super::part_file::{directory_of, shown};
+use super::part_file::{MODE, directory_of, shown};
 use super::probe::Probed;
 use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
@@ -29,8 +29,6 @@ use record::{Database, Record};
 
 /// The longest checkpoint that is read, in bytes: every database a server can have, and then some.
 const LONGEST: u64 = 16 << 20;
-/// Only its owner may read it: patterns tell names of keys.
-const MODE: u32 = 0o600;
 
 /// The checkpoint of a run.
 #[derive(Debug)]

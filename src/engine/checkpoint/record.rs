@@ -1,6 +1,6 @@
 //! What a checkpoint says, and whether a run may go on from it.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,13 +122,12 @@ impl Record {
 
     /// What differs between its plan and another, if anything does.
     pub(super) fn differences(&self, plan: &Fingerprint) -> Vec<String> {
-        let names: BTreeMap<&String, ()> =
-            self.plan.keys().chain(plan.keys()).map(|name| (name, ())).collect();
+        let names: BTreeSet<&String> = self.plan.keys().chain(plan.keys()).collect();
         let of = |plan: &Fingerprint, name: &String| match plan.get(name) {
             Some(text) if !text.is_empty() => text.clone(),
             _ => "nothing".to_owned(),
         };
-        let pairs = names.into_keys().map(|name| (name, of(&self.plan, name), of(plan, name)));
+        let pairs = names.into_iter().map(|name| (name, of(&self.plan, name), of(plan, name)));
         let differing = pairs.filter(|(_, was, is)| was != is);
         differing.map(|(name, was, is)| format!("{name} was {was} and is {is}")).collect()
     }
