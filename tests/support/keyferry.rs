@@ -185,7 +185,7 @@ impl Running {
             status,
             stdout: text(self.stdout),
             stderr: text(self.stderr),
-            report: self.report.as_deref().and_then(read_report),
+            report: self.report.as_deref().and_then(|path| read_report(path, status)),
         };
         assert!(in_time, "keyferry hangs: not done after {limit:?}{}", run.frame());
         run.check();
@@ -351,13 +351,14 @@ fn text(reader: JoinHandle<Vec<u8>>) -> String {
     String::from_utf8_lossy(&reader.join().expect("a reader does not panic")).into_owned()
 }
 
-/// The report, if one was written; half a report is a failure. An empty file is none: the place
-/// may be tried out before the work, and a killed run leaves it at that.
+/// The report, if one was written; half a report is a failure, unless the run was killed. An empty
+/// file is none: the place may be tried out before the work.
 #[track_caller]
-fn read_report(path: &std::path::Path) -> Option<Value> {
+fn read_report(path: &std::path::Path, status: ExitStatus) -> Option<Value> {
     let bytes = std::fs::read(path).ok().filter(|bytes| !bytes.is_empty())?;
     match serde_json::from_slice(&bytes) {
         Ok(report) => Some(report),
+        Err(_) if status.code().is_none() => None,
         Err(error) => panic!("the report is no JSON: {error}\n{}", String::from_utf8_lossy(&bytes)),
     }
 }
