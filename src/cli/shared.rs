@@ -86,7 +86,8 @@ pub(super) struct Speech {
     /// Write every key that differs to this file, as JSON lines: db, target_db, key, kind, what
     #[arg(long, value_name = "FILE")]
     pub(super) differences: Option<PathBuf>,
-    /// Write every key that failed to this file, as JSON lines: db, target_db, key, hex, error
+    /// Write every key that failed to this file, as JSON lines: db, target_db, key, hex, error; a copy that
+    /// is given up half-way looks for every key that differs
     #[arg(long, value_name = "FILE")]
     pub(super) failures: Option<PathBuf>,
     /// How progress is shown, on stderr

@@ -11,10 +11,11 @@ use super::again::info;
 use super::budget::Budget;
 use super::checkpoint::{Keeping, Reached};
 use super::probe::Probed;
-use super::{Run, database, expiries, functions, guard};
+use super::reckoning::{Ground, Trusted, fail_given_up, ledgers, reckon};
+use super::{Run, database, expiries, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Plan, Route, Verify};
 use crate::error::{Error, Kind, Result};
-use crate::report::Ledger;
+use crate::report::{Ahead, Ledger};
 use crate::source::window::Window;
 use crate::target::recovering::{Loss, OtherProcess};
 
@@ -41,15 +42,7 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
 
 /// Copies until the target that acknowledged every key is the one that answers.
 async fn passes(run: &Arc<Run>, probed: &Probed) -> Result<()> {
-    let ledgers: Vec<(Route, Ledger)> = probed
-        .routes
-        .iter()
-        .map(|&route| {
-            let expected = probed.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
-            let stats = run.stats.database(route.source, route.target, expected);
-            (route, Ledger::new(run.stats.clone(), stats))
-        })
-        .collect();
+    let ledgers = ledgers(run, &probed.routes, &probed.source);
     let keeping =
         run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, &ledgers)).transpose()?;
     let copied = until_unchanged(run, probed, &ledgers, keeping.as_ref()).await;
@@ -65,41 +58,68 @@ async fn until_unchanged(
     ledgers: &[(Route, Ledger)],
     keeping: Option<&Keeping>,
 ) -> Result<()> {
-    let ends = begins_anew(&run.plan).err();
-    for pass in 1.. {
-        // Trusts the process that is known now.
-        let target = run.target_link(0, probed);
-        if let Some(keeping) = keeping.filter(|_| pass > 1) {
-            keeping.begin_anew(ledgers).await;
+    let mut pass = 1;
+    loop {
+        let trusted = Trusted::now(run, Ground::of(probed));
+        let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
+        if let Err(cause) = &done {
+            reckon(run, ledgers, &trusted, cause).await;
         }
-        one_pass(run, probed, ledgers, (pass, ends), keeping).await?;
-        if run.stop.is_cancelled() {
-            return Ok(());
-        }
-        expiries::settle(run, probed).await?;
-        if run.stop.is_cancelled() || target.is_unchanged().await? {
+        if done? {
             break;
         }
-        if let Some(loss) = ends {
-            return Err(at_target(run, loss.error()));
-        }
-        if pass == PASSES {
-            let text = format!(
-                "it was restarted, or another server took its place, each of {PASSES} times that \
-                 all keys were copied"
-            );
-            return Err(at_target(run, Error::new(Kind::Server, text)).advise(
-                "see the target's log (does it have the memory for them?), then run it again with \
-                 --if-exists replace",
-            ));
-        }
-        tracing::warn!(
-            "the target was restarted, or another server took its place: what was written before \
-             may be lost, all keys are copied anew"
-        );
-        functions::carry_again(run, probed).await?;
+        pass += 1;
+    }
+    if run.stop.is_cancelled() {
+        // The operator's wish.
+        ledgers.iter().for_each(|(_, ledger)| fail_given_up(ledger));
+        return Ok(());
     }
     source_kept_its_keys(run, probed, ledgers).await
+}
+
+/// Copies all keys once; `false`: they have to be copied once more.
+async fn whole_pass(
+    run: &Arc<Run>,
+    probed: &Probed,
+    ledgers: &[(Route, Ledger)],
+    (pass, trusted): (u32, &Trusted),
+    keeping: Option<&Keeping>,
+) -> Result<bool> {
+    let ends = begins_anew(&run.plan).err();
+    if pass > 1 {
+        functions::carry_again(run, probed).await?;
+        run.stats.forget_failures().map_err(|error| unwritten(&error))?;
+        if let Some(keeping) = keeping {
+            keeping.begin_anew(ledgers).await;
+        }
+    }
+    one_pass(run, probed, ledgers, (pass, ends), keeping).await?;
+    if run.stop.is_cancelled() {
+        return Ok(true);
+    }
+    expiries::settle(run, probed).await?;
+    if run.stop.is_cancelled() || trusted.target_is_unchanged().await? {
+        return Ok(true);
+    }
+    if let Some(loss) = ends {
+        return Err(at_target(run, loss.error()));
+    }
+    if pass == PASSES {
+        let text = format!(
+            "it was restarted, or another server took its place, each of {PASSES} times that all \
+             keys were copied"
+        );
+        return Err(at_target(run, Error::new(Kind::Server, text)).advise(
+            "see the target's log (does it have the memory for them?), then run it again with \
+             --if-exists replace",
+        ));
+    }
+    tracing::warn!(
+        "the target was restarted, or another server took its place: what was written before may \
+         be lost, all keys are copied anew"
+    );
+    Ok(false)
 }
 
 /// Whether everything can be written once more after the target lost it.
@@ -175,7 +195,11 @@ async fn one_pass(
     for (route, ledger) in ledgers {
         let kept = keeping.filter(|_| pass == 1);
         let reached = kept.map_or(Reached::At(None), |kept| kept.reached(*route));
-        let Reached::At(from) = reached else { continue };
+        let Reached::At(from) = reached else {
+            ledger.begin(Ahead::Nothing);
+            continue;
+        };
+        ledger.begin(from.clone().map_or(Ahead::All, Ahead::Cursor));
         let job = database::Job {
             source: run.source_link(route.source, probed),
             target: run.target_link(route.target, probed).for_writing(),

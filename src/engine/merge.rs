@@ -68,6 +68,7 @@ pub(super) async fn merge(
             Ok(Fate::Merged) => ledger.add(Count::Merged, 1),
             Ok(Fate::Skipped) => ledger.add(Count::Skipped, 1),
             Ok(Fate::Gone) => ledger.add(Count::Expired, 1),
+            Err(error) if broken.is_err() => ledger.give_up(&key, error.message()),
             Err(error) => ledger.fail(&key, error.message()),
         }
     }

@@ -35,6 +35,7 @@ pub mod plan;
 mod probe;
 mod proof;
 mod quiet;
+mod reckoning;
 mod rights;
 mod room;
 
@@ -42,7 +43,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Plan, SourceCompression, Verify};
+use crate::config::{Limits, Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
@@ -51,11 +52,13 @@ use crate::report::{Ledger, Stats};
 use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
+use acquaint::Met;
 pub(crate) use budget::Budget;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
 use probe::Probed;
+use reckoning::reckon_unbegun;
 
 /// How a run is ended early. A plain token drains.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +84,8 @@ struct Run {
     stats: Arc<Stats>,
     /// Ends the run early: the operator's wish, or a cause that hits every key.
     stop: CancellationToken,
+    /// The operator's wish alone.
+    wish: CancellationToken,
     /// How fast it may be, if there is anything to say about that.
     pace: Option<Arc<Pace>>,
     /// Where it is kept how far it has come, if that is wanted.
@@ -88,6 +93,21 @@ struct Run {
 }
 
 impl Run {
+    /// What is left to do once the run was stopped by a cause, with connections of its own.
+    fn again(&self) -> Arc<Self> {
+        let stop = self.wish.child_token();
+        Arc::new(Self {
+            plan: self.plan.clone(),
+            source: self.source.clone(),
+            target: self.target.clone(),
+            stats: self.stats.clone(),
+            pace: pace(self.plan.limits, &stop),
+            stop,
+            wish: self.wish.clone(),
+            checkpoint: None,
+        })
+    }
+
     /// The way to a database of the source.
     fn source_link(&self, database: u32, probed: &Probed) -> Link {
         let process = probed.source_process.clone();
@@ -116,6 +136,11 @@ impl Run {
         };
         Ok((Names::new(scan, self.plan.letters.as_deref()), queue))
     }
+}
+
+/// The file of dead letters is in trouble.
+fn unwritten(error: &std::io::Error) -> Error {
+    Error::new(Kind::Local, format!("the file of failures cannot be written: {error}"))
 }
 
 /// Takes what is not part of the copy's accounts.
@@ -178,6 +203,10 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
     }
     report.error = error.as_ref().map(Error::to_string);
+    if at_end {
+        stats.dead_letters().all_are_named();
+    }
+    report.dead_letters_complete = stats.dead_letters().is_complete();
     report.outcome = match outcome(&report, error.as_ref(), cancel.is_cancelled(), proven) {
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
@@ -244,19 +273,23 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
 
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
     let checkpoint = Checkpoint::open(&plan)?;
-    let (limits, stop) = (plan.limits, cancel.child_token());
-    let pace = limits.paced().then(|| {
-        Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
-    });
+    let stop = cancel.child_token();
     Ok(Arc::new(Run {
         source: Connector::new(&plan.source, plan.timeouts)?,
         target: Connector::new(&plan.target, plan.timeouts)?,
+        pace: pace(plan.limits, &stop),
         plan,
         stats,
         stop,
-        pace,
+        wish: cancel.clone(),
         checkpoint,
     }))
+}
+
+/// How fast a run may be that ends with `stop`, if there is anything to say about that.
+fn pace(limits: Limits, stop: &CancellationToken) -> Option<Arc<Pace>> {
+    let Limits { bytes_per_second, keys_per_second, .. } = limits;
+    limits.paced().then(|| Arc::new(Pace::new(bytes_per_second, keys_per_second, stop.clone())))
 }
 
 async fn run_probed(
@@ -268,9 +301,21 @@ async fn run_probed(
     target: &mut Peer,
 ) -> Result<Verified> {
     let begin = async {
-        let probed = Arc::new(again::probed(run, source, target).await?);
-        let watch = quiet::begin(run, &probed).await?;
-        Ok((probed, watch))
+        let probed = match again::probed(run, source, target).await {
+            Ok(probed) => Arc::new(probed),
+            Err(cause) => {
+                // A wrong address, say, should cost nothing.
+                if !source.server.is_empty() && !target.server.is_empty() {
+                    reckon_unbegun(run, None, &cause).await;
+                }
+                return Err(cause);
+            }
+        };
+        let watch = quiet::begin(run, &probed).await;
+        if let Err(cause) = &watch {
+            reckon_unbegun(run, Some(&probed), cause).await;
+        }
+        Ok((probed, watch?))
     };
     let (probed, watch) = tokio::select! {
         biased;
@@ -289,14 +334,14 @@ async fn run_probed(
     Ok(verified)
 }
 
-async fn copy_and_prove(
+/// All that comes before the first key; answers what a comparison will need, if there is to be one.
+async fn begin(
     run: &Arc<Run>,
     probed: &Arc<Probed>,
-    (cancel, abort): (&CancellationToken, &CancellationToken),
     compression: &mut Compression,
     source: &mut Peer,
     target: &mut Peer,
-) -> Result<Verified> {
+) -> Result<Option<Arc<Met>>> {
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
         Verify::Full => Some(Arc::new(again::met(run, probed, source, target).await?)),
@@ -315,6 +360,22 @@ async fn copy_and_prove(
     if run.plan.source_compression == SourceCompression::Off || was_off {
         compression.turn_off(run, probed).await?;
     }
+    Ok(met)
+}
+
+async fn copy_and_prove(
+    run: &Arc<Run>,
+    probed: &Arc<Probed>,
+    (cancel, abort): (&CancellationToken, &CancellationToken),
+    compression: &mut Compression,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
+    let begun = begin(run, probed, compression, source, target).await;
+    if let Err(cause) = &begun {
+        reckon_unbegun(run, Some(probed), cause).await;
+    }
+    let met = begun?;
     let copied = copy::apart(run.clone(), probed.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;

@@ -18,20 +18,33 @@ pub struct Keys {
 
 impl Keys {
     /// Keys copied together from wire forms.
-    pub fn copied<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Self {
+    pub fn copied(keys: impl Iterator<Item = impl AsRef<[u8]>>) -> Self {
         let (mut slab, mut wires) = (Vec::new(), Vec::new());
         for wire in keys {
             let start = slab.len();
-            slab.extend_from_slice(wire);
+            slab.extend_from_slice(wire.as_ref());
             wires.extend(Span::new(start, slab.len()));
         }
         Self { slab: slab.into(), wires }
+    }
+
+    /// Each in wire form.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.wires.iter().map(|span| span.of(&self.slab))
     }
 
     /// Key `index` in wire form.
     pub fn wire(&self, index: usize) -> Option<&[u8]> {
         self.wires.get(index).map(|span| span.of(&self.slab))
     }
+}
+
+/// A name as a bulk string in wire form.
+pub fn wire_of(name: &[u8]) -> Vec<u8> {
+    let mut wire = format!("${}\r\n", name.len()).into_bytes();
+    wire.extend_from_slice(name);
+    wire.extend_from_slice(b"\r\n");
+    wire
 }
 
 /// The name inside a bulk string in wire form.
@@ -54,6 +67,13 @@ impl KeyQueue {
     pub async fn next(&self) -> Option<Keys> {
         self.receiver.lock().await.recv().await
     }
+
+    /// What is left in it, once all takers end: there will be no more.
+    pub async fn rest(&self) -> Vec<Keys> {
+        let mut receiver = self.receiver.lock().await;
+        receiver.close();
+        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+    }
 }
 
 /// A queue of keys for several takers, of so many chunks: enough to keep them busy during a SCAN.
@@ -71,5 +91,6 @@ mod tests {
         assert_eq!(name_of(b"$3\r\na\nb\r\n"), b"a\nb");
         assert_eq!(name_of(b"$0\r\n\r\n"), b"");
         assert_eq!(name_of(b""), b"");
+        assert_eq!(name_of(&wire_of(b"a\r\nb")), b"a\r\nb");
     }
 }

@@ -10,6 +10,6 @@ pub mod pace;
 
 pub use channel::Load;
 pub use entry::{Acked, Batch, Entry, Form};
-pub use keys::{KeyQueue, Keys, WAITING, key_queue, name_of};
+pub use keys::{KeyQueue, Keys, WAITING, key_queue, name_of, wire_of};
 pub use large::{Digest, Fingerprint, HandOver, HandedOver, Large, PIECES, Piece, Verdict};
 pub use pace::Pace;

@@ -103,6 +103,11 @@ impl Link {
         }
     }
 
+    /// Whether somebody met another process than the one that is trusted.
+    pub fn has_changed(&self) -> bool {
+        self.process.changes() != self.trusted
+    }
+
     /// Whether the process that is trusted still answers, and nobody met another one since. A server
     /// that is away is waited for.
     ///

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,6 +65,7 @@ impl DeadLetter {
 pub struct DeadLetters {
     lines: Lines,
     path: PathBuf,
+    complete: AtomicBool,
 }
 
 impl DeadLetters {
@@ -78,7 +80,7 @@ impl DeadLetters {
     pub fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(!goes_on).open(path)?;
-        Ok(Self { lines: Lines::of(file), path: path.to_owned() })
+        Ok(Self { lines: Lines::of(file), path: path.to_owned(), ..Self::default() })
     }
 
     /// Keeps so many of the letters of each pair of databases, the first ones, and drops the others:
@@ -92,6 +94,29 @@ impl DeadLetters {
             let left = letters.get_mut(&(letter.db, letter.target_db)).filter(|left| **left > 0);
             left.map(|left| *left -= 1).is_some()
         })
+    }
+
+    /// Drops all letters: every key will be copied, or looked at, again.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn clear(&self) -> io::Result<()> {
+        self.lines.retain(&self.path, |_| false)
+    }
+
+    /// Every key that differs is named.
+    pub fn all_are_named(&self) {
+        self.complete.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether every key that differs is named; `None`: there is no file.
+    pub fn is_complete(&self) -> Option<bool> {
+        self.are_kept().then(|| self.complete.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is a file.
+    pub fn are_kept(&self) -> bool {
+        self.lines.are_kept()
     }
 
     /// Hands what was written so far to the system.

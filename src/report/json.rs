@@ -114,6 +114,8 @@ pub struct Report {
     pub error: Option<String>,
     /// The file that the same command goes on from, if there is one.
     pub checkpoint: Option<String>,
+    /// Whether every key that differs is among the dead letters, if these are kept.
+    pub dead_letters_complete: Option<bool>,
     /// What a look ahead found, if this was one.
     pub preflight: Option<Box<Preflight>>,
     latency: Value,
@@ -143,6 +145,7 @@ impl Report {
             differences: stats.differences().named(),
             error: None,
             checkpoint: None,
+            dead_letters_complete: None,
             preflight: None,
             latency: stats.latency().to_json(),
             process: Usage::now(),
@@ -187,6 +190,10 @@ impl Report {
         });
         if let (Some(found), Some(fields)) = (&self.preflight, report.as_object_mut()) {
             fields.extend(found.to_json());
+        }
+        if let (Some(complete), Some(fields)) = (self.dead_letters_complete, report.as_object_mut())
+        {
+            fields.insert("dead_letters_complete".into(), complete.into());
         }
         let optional = [("error", &self.error), ("checkpoint", &self.checkpoint)];
         for (name, text) in optional {

@@ -31,6 +31,11 @@ impl Lines {
         Self { open: Mutex::new(Some(Open { file: BufWriter::new(file), broken: None })) }
     }
 
+    /// Whether there is a file.
+    pub(super) fn are_kept(&self) -> bool {
+        self.held().is_some()
+    }
+
     /// Writes one more, if there is a file.
     pub(super) fn write_with<T: Serialize>(&self, object: impl FnOnce() -> T) {
         if let Some(open) = self.held().as_mut().filter(|open| open.broken.is_none()) {

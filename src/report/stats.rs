@@ -1,6 +1,7 @@
 //! Counters: each key ends in exactly one of them.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::differences::Differences;
 use super::latency::{Latency, Stage};
+use super::left::{Ahead, Left, Shared};
 use crate::units::printable;
 
 /// Failed keys, and keys copied in part, that a report names; all are counted.
@@ -187,6 +189,12 @@ impl DatabaseStats {
         self.add_bytes(of(BYTES));
     }
 
+    /// Takes failed keys out of the counts: they are copied, or looked at, again.
+    fn forget_failures(&self) {
+        let failed = self.counters[Count::Failed as usize].swap(0, Ordering::AcqRel);
+        self.counters[Count::Scanned as usize].fetch_sub(failed, Ordering::AcqRel);
+    }
+
     /// Counts payload bytes that the target acknowledged.
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -332,6 +340,17 @@ impl Stats {
         held(&self.failures).clone()
     }
 
+    /// Takes all failed keys back, in the counts and in the dead letters: each is copied, or looked
+    /// at, again.
+    ///
+    /// # Errors
+    /// The dead letters cannot be written.
+    pub fn forget_failures(&self) -> io::Result<()> {
+        held(&self.databases).iter().for_each(|database| database.forget_failures());
+        held(&self.failures).clear();
+        self.dead_letters.clear()
+    }
+
     /// Names keys that failed in an earlier run; they are counted already.
     pub fn name_failures(&self, named: impl IntoIterator<Item = Failure>) {
         let mut failures = held(&self.failures);
@@ -376,12 +395,20 @@ impl Stats {
 pub struct Ledger {
     stats: Arc<Stats>,
     database: Arc<DatabaseStats>,
+    left: Option<Arc<Shared>>,
 }
 
 impl Ledger {
     /// The counters of one database of a run.
     pub fn new(stats: Arc<Stats>, database: Arc<DatabaseStats>) -> Self {
-        Self { stats, database }
+        Self { stats, database, left: None }
+    }
+
+    /// Likewise; where there is a file for dead letters, it is kept what a run leaves that is given
+    /// up: whoever made this takes it, with [`Self::take_left`].
+    pub fn keeping_left(stats: Arc<Stats>, database: Arc<DatabaseStats>) -> Self {
+        let left = stats.dead_letters.are_kept().then(Arc::default);
+        Self { stats, database, left }
     }
 
     /// Counts `keys` more.
@@ -404,6 +431,40 @@ impl Ledger {
     /// Counts a key as failed and names it.
     pub fn fail(&self, name: &[u8], error: &str) {
         self.stats.fail(&self.database, name, error);
+    }
+
+    /// The run ends before this key has its answer, which may have been lost on its way. It is counted
+    /// as failed, now or once it was looked at again.
+    pub fn give_up(&self, name: &[u8], why: &str) {
+        if !self.left.as_ref().is_some_and(|left| left.give_up(name, why)) {
+            self.fail(name, why);
+        }
+    }
+
+    /// The run ends before anybody asked for this key, which is in no count.
+    pub fn leave(&self, name: &[u8]) {
+        if let Some(left) = &self.left {
+            left.leave(name);
+        }
+    }
+
+    /// How far names have come that somebody took.
+    pub fn reach(&self, ahead: impl FnOnce() -> Ahead) {
+        if let Some(left) = &self.left {
+            left.reach(ahead());
+        }
+    }
+
+    /// All begins there: nothing is left.
+    pub fn begin(&self, ahead: Ahead) {
+        if let Some(left) = &self.left {
+            left.begin(ahead);
+        }
+    }
+
+    /// What is left, if that is kept.
+    pub fn take_left(&self) -> Option<Left> {
+        self.left.as_ref().map(|left| left.take())
     }
 
     /// Counts a key as copied in part and names it.

@@ -153,6 +153,13 @@ impl Fetch {
             self.tools.stop.cancel();
             self.fail_outstanding(error);
         }
+        let mut left = self.row.take_rest();
+        if self.tools.stop.is_cancelled() {
+            left.extend(self.tools.keys.rest().await);
+        }
+        for keys in left {
+            keys.iter().for_each(|wire| self.tools.ledger.leave(name_of(wire)));
+        }
         self.tools.ledger.add_latency(Stage::Fetch, self.waits.latency());
         result
     }
@@ -303,7 +310,7 @@ impl Fetch {
             Ok(()) => Ok(()),
             Err(batch) => {
                 for entry in &batch.entries {
-                    self.tools.ledger.fail(batch.name(entry), "the target connection is lost");
+                    self.tools.ledger.give_up(batch.name(entry), "the target connection is lost");
                 }
                 // The lane says why; more keys would only fail too.
                 self.tools.stop.cancel();
@@ -338,19 +345,19 @@ impl Fetch {
         self.tools.ledger.add(Count::Scanned, self.again.len() as u64);
         for wire in self.again.drain(..) {
             let text = "the source stayed busy, or the key kept changing";
-            self.tools.ledger.fail(name_of(&wire), text);
+            self.tools.ledger.give_up(name_of(&wire), text);
         }
     }
 
     fn fail_outstanding(&mut self, error: &Error) {
         let batch = std::mem::take(&mut self.batch);
         for entry in &batch.entries {
-            self.tools.ledger.fail(batch.name(entry), error.message());
+            self.tools.ledger.give_up(batch.name(entry), error.message());
         }
         self.tools.ledger.add(Count::Scanned, self.outstanding as u64);
         self.tools.window.give_back(self.outstanding);
         while self.outstanding > 0 {
-            self.tools.ledger.fail(name_of(self.row.awaited()), error.message());
+            self.tools.ledger.give_up(name_of(self.row.awaited()), error.message());
             self.outstanding -= 1;
             self.row.step();
         }

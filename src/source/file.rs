@@ -15,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Batch, Fingerprint, Form, Keys, Large, PIECES, Piece, Verdict, channel};
+use crate::flow::{
+    Batch, Fingerprint, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of,
+};
 use crate::net::Digest;
 use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, footer};
 use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check};
@@ -413,11 +415,6 @@ impl Laid {
         };
         self.batch.push(&wire_of(&key.name), payload, Form::Dump, key.expiry.unwrap_or(0));
     }
-}
-
-/// A name as a bulk string in wire form.
-fn wire_of(name: &[u8]) -> Vec<u8> {
-    [format!("${}\r\n", name.len()).as_bytes(), name, b"\r\n"].concat()
 }
 
 /// What TYPE would answer; a module's type is told by no file.

@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 use super::scan::CHUNK;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
-use crate::flow::Keys;
-use crate::report::{Count, DeadLetter, DeadLetters, Ledger};
+use crate::flow::{Keys, name_of, wire_of};
+use crate::report::{Ahead, Count, DeadLetter, DeadLetters, Ledger};
 use crate::units;
 
 /// The keys of one database in a file of dead letters.
@@ -22,6 +22,8 @@ pub struct Letters {
     pub database: u32,
     /// Which keys are meant, by name.
     pub filter: Filter,
+    /// So many of them were named before.
+    pub named: u64,
     /// Where the keys go.
     pub keys: mpsc::Sender<Keys>,
     /// Where filtered keys are counted.
@@ -54,33 +56,47 @@ pub fn count(file: &Path) -> Result<u64> {
 }
 
 impl Letters {
-    fn name(self) -> Result<()> {
+    fn name(mut self) -> Result<()> {
         let mut names: Vec<Vec<u8>> = Vec::with_capacity(CHUNK);
         let mut filtered = 0;
-        each(&self.file, |letter, name| {
+        let mut before = self.named;
+        let mut taken = true;
+        let file = self.file.clone();
+        each(&file, |letter, name| {
             if letter.db != self.database {
                 return true;
             }
+            if before > 0 {
+                before -= 1;
+                return true;
+            }
+            self.named += 1;
             if !self.filter.admits_name(&name) {
                 filtered += 1;
                 return true;
             }
-            names.push(wire(&name));
-            names.len() < CHUNK || self.send(&mut names)
+            names.push(wire_of(&name));
+            taken = names.len() < CHUNK || self.send(&mut names);
+            taken
         })?;
-        if !names.is_empty() {
-            self.send(&mut names);
+        if taken && self.send(&mut names) {
+            self.ledger.reach(|| Ahead::Nothing);
         }
         self.ledger.add(Count::Scanned, filtered);
         self.ledger.add(Count::Filtered, filtered);
         Ok(())
     }
 
-    /// `false`: nobody takes keys any more.
+    /// Sends names, if there are any; `false`: nobody takes keys any more.
     fn send(&self, names: &mut Vec<Vec<u8>>) -> bool {
         let keys = Keys::copied(names.iter().map(Vec::as_slice));
+        let sent = names.is_empty() || self.keys.blocking_send(keys).is_ok();
+        if !sent {
+            names.iter().for_each(|wire| self.ledger.leave(name_of(wire)));
+        }
         names.clear();
-        self.keys.blocking_send(keys).is_ok()
+        self.ledger.reach(|| Ahead::Letters(self.named));
+        sent
     }
 }
 
@@ -113,12 +129,4 @@ fn each(file: &Path, mut take: impl FnMut(DeadLetter, Vec<u8>) -> bool) -> Resul
             return Ok(());
         }
     }
-}
-
-/// A name as a bulk string.
-fn wire(name: &[u8]) -> Vec<u8> {
-    let mut wire = format!("${}\r\n", name.len()).into_bytes();
-    wire.extend_from_slice(name);
-    wire.extend_from_slice(b"\r\n");
-    wire
 }

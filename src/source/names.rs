@@ -5,6 +5,7 @@ use std::path::Path;
 use super::letters::{self, Letters};
 use super::scan::{Scan, scan};
 use crate::error::Result;
+use crate::report::Ahead;
 
 /// A task that names keys.
 pub enum Names {
@@ -20,7 +21,22 @@ impl Names {
         let Some(file) = letters else { return Self::Scan(Box::new(scan)) };
         let (file, database) = (file.to_owned(), scan.link.database());
         let Scan { filter, keys, ledger, .. } = scan;
-        Self::Letters(Letters { file, database, filter, keys, ledger })
+        Self::Letters(Letters { file, database, filter, named: 0, keys, ledger })
+    }
+
+    /// The names that are left; `None`: there are none.
+    pub fn ahead(self, ahead: Ahead) -> Option<Self> {
+        match (self, ahead) {
+            (_, Ahead::Nothing) => None,
+            (Self::Scan(mut scan), Ahead::Cursor(cursor)) => {
+                scan.course.from = Some(cursor);
+                Some(Self::Scan(scan))
+            }
+            (Self::Letters(letters), Ahead::Letters(named)) => {
+                Some(Self::Letters(Letters { named, ..letters }))
+            }
+            (from_the_beginning, _) => Some(from_the_beginning),
+        }
     }
 
     /// Names the keys until there are no more, or nobody takes them.

@@ -81,6 +81,16 @@ impl Row {
         }
     }
 
+    /// Takes out every key that was not asked for, or was and has no value.
+    pub(super) fn take_rest(&mut self) -> Vec<Keys> {
+        let mut chunks: Vec<Keys> = self.chunks.drain(..).map(|(keys, _)| keys).collect();
+        if let Some(first) = chunks.first_mut() {
+            first.wires.drain(..self.answered);
+        }
+        *self = Self::default();
+        chunks
+    }
+
     /// Goes back to the first key without a value: it will be asked for again.
     pub(super) fn rewind(&mut self) {
         self.requested = (0, self.answered);
@@ -123,7 +133,11 @@ mod tests {
         row.step();
         row.step();
         assert!(row.is_all_asked());
-        row.push(keys("f"), Way::Dump);
-        assert_eq!(taken(&mut row, 9), "Dump f");
+        row.push(keys("fgh"), Way::Dump);
+        row.push(keys("i"), Way::Dump);
+        assert_eq!(taken(&mut row, 2), "Dump fg");
+        row.step();
+        let rest: Vec<usize> = row.take_rest().iter().map(|keys| keys.wires.len()).collect();
+        assert_eq!((rest, row.is_all_asked()), (vec![2, 1], true));
     }
 }

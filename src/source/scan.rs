@@ -11,7 +11,7 @@ use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Keys, name_of};
 use crate::net::{Backoff, Connection, Link};
-use crate::report::{Count, Ledger};
+use crate::report::{Ahead, Count, Ledger};
 use crate::resp::{self, Span, Value};
 
 /// The first COUNT: large enough that a round trip names hundreds of keys, small enough that the
@@ -54,7 +54,11 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut count = FIRST_COUNT;
     let mut recent = scan.once.then(Recent::default);
     let mut progress = Instant::now();
-    while !scan.stop.is_cancelled() {
+    loop {
+        scan.ledger.reach(|| Ahead::Cursor(cursor.clone()));
+        if scan.stop.is_cancelled() {
+            return Ok(());
+        }
         let page = match scan.page(&cursor, count).await {
             Ok(page) => page,
             Err(error) => {
@@ -84,27 +88,22 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
         if starving {
             count = (count * 2).min(scan.largest_count);
         }
-        for chunk in keys.wires.chunks(CHUNK) {
-            let chunk = Keys { slab: keys.slab.clone(), wires: chunk.to_vec() };
-            tokio::select! {
-                biased;
-                () = scan.stop.cancelled() => return Ok(()),
-                sent = scan.keys.send(chunk) => if sent.is_err() { return Ok(()) },
-            }
+        let last = !anew && next == b"0";
+        cursor = if anew { b"0".to_vec() } else { next };
+        scan.ledger.reach(|| match last {
+            true => Ahead::Nothing,
+            false => Ahead::Cursor(cursor.clone()),
+        });
+        if !scan.hand_over(&keys).await || last {
+            return Ok(());
         }
         if anew {
-            cursor = b"0".to_vec();
             continue;
         }
-        if next == b"0" {
-            break;
-        }
-        cursor = next;
         if let Some(marks) = &mut scan.course.marks {
             marks.tell(&cursor, &scan.stop).await;
         }
     }
-    Ok(())
 }
 
 impl Scan {
@@ -117,6 +116,25 @@ impl Scan {
             tracing::warn!("a server was restarted; its keys are scanned anew");
         }
         Ok(!again.same_process)
+    }
+
+    /// Sends keys in chunks; `false`: it is stopped, or nobody takes them any more.
+    async fn hand_over(&self, keys: &Keys) -> bool {
+        let mut chunks = keys.wires.chunks(CHUNK);
+        while let Some(wires) = chunks.next() {
+            let chunk = Keys { slab: keys.slab.clone(), wires: wires.to_vec() };
+            let sent = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => false,
+                sent = self.keys.send(chunk) => sent.is_ok(),
+            };
+            if !sent {
+                let left = [wires].into_iter().chain(chunks).flatten();
+                left.for_each(|wire| self.ledger.leave(name_of(wire.of(&keys.slab))));
+                return false;
+            }
+        }
+        true
     }
 
     /// Asks for a page: the next cursor, and the keys in wire form.

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// Bytes that a source may be made to hold for us where its values are large: fewer of them are
 /// asked for at once, down to a single one.
@@ -136,6 +137,21 @@ impl Window {
             self.freed.notify_one();
         }
         granted
+    }
+
+    /// Likewise, for one key at least, as soon as there is room; `None`: it is stopped.
+    pub async fn claim_some(&self, most: usize, stop: &CancellationToken) -> Option<usize> {
+        while !stop.is_cancelled() {
+            match self.claim(most) {
+                0 => tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = self.freed() => {}
+                },
+                claimed => return Some(claimed),
+            }
+        }
+        None
     }
 
     /// Gives back room that was not used, or whose answers will not come.

@@ -282,7 +282,7 @@ impl Lane {
             Ok(()) => Ok(verdict),
             Err(error) => {
                 self.tools.stop.cancel();
-                self.fail(name, error.message(), verdict);
+                self.give_up(name, error.message(), verdict);
                 Err(error)
             }
         }
@@ -300,7 +300,7 @@ impl Lane {
         let why = error.message().to_owned();
         if let Err(error) = self.recover(error).await {
             self.tools.stop.cancel();
-            self.fail(name_of(&key), error.message(), verdict);
+            self.give_up(name_of(&key), error.message(), verdict);
             return Err(error);
         }
         let tries = self.tries.broken.entry(key.clone()).or_default();
@@ -372,10 +372,19 @@ impl Lane {
                 ("the target answered before it had all of the value".to_owned(), None)
             }
         };
-        self.fail(name, &why, verdict);
         if let Some(error) = fatal {
+            self.give_up(name, &why, verdict);
             let error = self.tools.connection.refused(b"RESTORE", &error);
             self.fatal.get_or_insert(error);
+        } else {
+            self.fail(name, &why, verdict);
+        }
+    }
+
+    /// As [`Self::fail`], where the run ends.
+    pub(super) fn give_up(&self, name: &[u8], why: &str, verdict: oneshot::Sender<Verdict>) {
+        if verdict.send(Verdict::Settled).is_ok() {
+            self.tools.ledger.give_up(name, why);
         }
     }
 

@@ -304,7 +304,7 @@ impl Lane {
             Outcome::Fatal(error) | Outcome::ReadOnly(error) => {
                 // First, so that nobody takes the key for settled.
                 self.tools.stop.cancel();
-                self.tools.ledger.fail(sending.batch.name(entry), &error.line);
+                self.tools.ledger.give_up(sending.batch.name(entry), &error.line);
                 error
             }
         };
@@ -409,7 +409,7 @@ impl Lane {
         if self.fatal.is_some() {
             for entry in sending.entries(&sending.refused) {
                 let text = "the target stayed busy";
-                self.tools.ledger.fail(sending.batch.name(entry), text);
+                self.tools.ledger.give_up(sending.batch.name(entry), text);
             }
             return;
         }
@@ -435,7 +435,7 @@ impl Lane {
             let others = [&sending.refused, &sending.exist, &sending.elements, &doubtful];
             for places in others.into_iter().map(Vec::as_slice).chain([open]) {
                 for entry in sending.entries(places) {
-                    self.tools.ledger.fail(sending.batch.name(entry), error.message());
+                    self.tools.ledger.give_up(sending.batch.name(entry), error.message());
                 }
             }
         }
@@ -453,11 +453,11 @@ impl Lane {
         match load {
             Load::Batch(batch) => {
                 for entry in &batch.entries {
-                    self.tools.ledger.fail(batch.name(entry), error.message());
+                    self.tools.ledger.give_up(batch.name(entry), error.message());
                 }
             }
             Load::Large(large) => {
-                self.fail(name_of(&large.key), error.message(), large.verdict);
+                self.give_up(name_of(&large.key), error.message(), large.verdict);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod breaking;
 mod failing_over;
+mod given_up;
 mod random;
 mod refusing;
 mod source_restarting;

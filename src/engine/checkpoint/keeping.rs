@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::super::Run;
+use super::super::{Run, unwritten};
 use super::{Checkpoint, Reached};
 use crate::config::Route;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::report::{FAILED, Ledger, Stats};
 use crate::source::marks::Mark;
 
@@ -100,8 +100,4 @@ async fn keep(checkpoint: Arc<Checkpoint>, mut marks: mpsc::Receiver<Mark>, stat
             return;
         }
     }
-}
-
-fn unwritten(error: &std::io::Error) -> Error {
-    Error::new(Kind::Local, format!("the file of failures cannot be written: {error}"))
 }

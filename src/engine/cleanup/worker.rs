@@ -139,17 +139,10 @@ impl Worker {
     async fn claim(&self, left: usize) -> Option<usize> {
         let most = self.tools.group.min(left);
         let most = self.tools.pace.as_ref().map_or(most, |pace| pace.scaled(most));
-        while left > 0 && !self.tools.stop.is_cancelled() {
-            match self.tools.window.claim(most) {
-                0 => tokio::select! {
-                    biased;
-                    () = self.tools.stop.cancelled() => {}
-                    () = self.tools.window.freed() => {}
-                },
-                claimed => return Some(claimed),
-            }
+        match left {
+            0 => None,
+            _ => self.tools.window.claim_some(most, &self.tools.stop).await,
         }
-        None
     }
 
     /// Looks for the last time at what differed.

@@ -126,7 +126,8 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         if let Err(error) = Box::pin(worker.copy_key(&key)).await {
             if !worker.tools.stop.is_cancelled() {
                 worker.tools.stop.cancel();
-                worker.failed(&key, &error);
+                worker.count_scanned();
+                worker.tools.ledger.give_up(&key, error.message());
             }
             broken = Err(error);
         }
@@ -139,8 +140,9 @@ impl Worker {
     /// The run ends before this key is done: it is in no count, as the keys that nobody has asked for
     /// yet, unless it was counted as scanned.
     fn leave(&self, key: &[u8]) {
-        if self.scanned {
-            self.tools.ledger.fail(key, "the run was stopped before it was copied");
+        match self.scanned {
+            true => self.tools.ledger.give_up(key, "the run was stopped before it was copied"),
+            false => self.tools.ledger.leave(key),
         }
     }
 

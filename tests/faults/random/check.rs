@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::plan::{Plan, Upheaval};
+use super::plan::{Plan, Side, Upheaval};
 use crate::support::compare::{Difference, What, compare};
 use crate::support::dataset::SAME_NUMBERS;
 use crate::support::keyferry::{Keyferry, Run};
@@ -14,16 +14,17 @@ use crate::support::server::Server;
 /// A database and a key.
 type Key = (u32, Vec<u8>);
 
-/// The keys in a file of dead letters.
-fn named(path: &Path) -> BTreeSet<Key> {
+/// The keys in a file of dead letters, and why each was not copied.
+fn letters(path: &Path) -> Vec<(Key, String)> {
     let text = std::fs::read_to_string(path).expect("the file of failures can be read");
-    let name = |line: &str| {
+    let read = |line: &str| {
         let letter: Value = serde_json::from_str(line).expect("a line of JSON");
         let db = letter["db"].as_u64().expect("a database");
-        let hex = letter["hex"].as_str().expect("the key in hexadecimal digits");
-        (u32::try_from(db).expect("small"), from_hex(hex))
+        let name = from_hex(letter["hex"].as_str().expect("the key in hexadecimal digits"));
+        let why = letter["error"].as_str().expect("a reason").to_owned();
+        ((u32::try_from(db).expect("small"), name), why)
     };
-    text.lines().map(name).collect()
+    text.lines().map(read).collect()
 }
 
 fn from_hex(text: &str) -> Vec<u8> {
@@ -31,7 +32,8 @@ fn from_hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(byte).collect()
 }
 
-/// Panics if it is not true, of a source that held so many keys in the beginning; answers in a few words how the run ended.
+/// Panics if it is not true, of a source that held so many keys in the beginning; answers in a few
+/// words how the run ended.
 #[track_caller]
 pub(crate) fn check(
     plan: &Plan,
@@ -42,10 +44,8 @@ pub(crate) fn check(
     keys: usize,
 ) -> String {
     let found = compare(source, target, &SAME_NUMBERS);
-    let (report, named) = (run.report(), named(failures));
-    // A key can fail in each of several passes.
-    let failed = usize::try_from(run.count("failed")).expect("small");
-    assert!(named.len() <= failed && named.is_empty() == (failed == 0), "{}", run.frame());
+    let (report, letters) = (run.report(), letters(failures));
+    assert_eq!(letters.len() as u64, run.count("failed"), "{}", run.frame());
     if run.code() == Some(0) {
         assert_eq!(run.outcome(), "complete", "{}", run.frame());
         assert_none("complete, but", &found, run);
@@ -56,32 +56,56 @@ pub(crate) fn check(
     // A key is there as it should be, or it is not there: never half, never another value.
     let wrong = found.iter().filter(|d| d.what != What::Missing && !is_left_behind(d, run, target));
     assert_none("not whole:", wrong, run);
-    let is_named = |d: &&Difference| named.contains(&(d.pair.0, d.key.clone()));
-    let (known, unnamed): (Vec<_>, Vec<_>) =
-        found.iter().filter(|d| d.what == What::Missing).partition(is_named);
-    match report["error"].as_str() {
-        // It came to its end, so every key was looked at.
-        None => assert_none("not named:", unnamed.iter().copied(), run),
-        Some(error) => {
-            // Nothing is tried again before both servers have said what they are.
-            let met = ["source", "target"].map(|side| report[side]["server"] != "");
-            let begun = met == [true, true];
-            assert!(!plan.is_survivable() || !begun, "given up too soon: {error}{}", run.frame());
-            // What a restarted target lost was copied once, and cannot be told any more.
-            if plan.upheaval != Upheaval::Restart {
-                let unseen = (keys as u64).saturating_sub(run.count("scanned"));
-                assert!(
-                    unnamed.len() as u64 <= unseen,
-                    "{} of {keys} keys differ and are not named, but only {unseen} were not read{}",
-                    unnamed.len(),
-                    run.frame()
-                );
-            }
+    let named: BTreeSet<&Key> = letters.iter().map(|(key, _)| key).collect();
+    let missing: BTreeSet<Key> = found
+        .iter()
+        .filter(|difference| difference.what == What::Missing)
+        .map(|difference| (difference.pair.0, difference.key.clone()))
+        .collect();
+    let unnamed: Vec<&Difference> = found
+        .iter()
+        .filter(|d| d.what == What::Missing && !named.contains(&(d.pair.0, d.key.clone())))
+        .collect();
+    if let Some(error) = report["error"].as_str() {
+        // Nothing is tried again before both servers have said what they are.
+        assert!(!plan.is_survivable() || !has_met(report), "given up: {error}{}", run.frame());
+    }
+    // Who goes away for good may never have answered at all, or lose what it had acknowledged.
+    let unknown = plan.deadly == Some(Side::Target) && plan.upheaval == Upheaval::Restart;
+    if report["dead_letters_complete"] == true {
+        if !unknown {
+            assert_none("not named:", unnamed.iter().copied(), run);
         }
+    } else {
+        assert!(plan.deadly == Some(Side::Source) || !has_met(report), "{}", run.frame());
+        let unseen = (keys as u64).saturating_sub(run.count("scanned"));
+        assert!(
+            unnamed.len() as u64 <= unseen || plan.upheaval == Upheaval::Restart,
+            "{} of {keys} keys differ and are not named, but only {unseen} were not read{}",
+            unnamed.len(),
+            run.frame()
+        );
+    }
+    // Only of a server that is gone nobody knows whether it carried out what it did not answer.
+    for (key, why) in letters.iter().filter(|(key, _)| !missing.contains(key)) {
+        let expired = !source.client(key.0).exists(&key.1);
+        let unanswered = plan.deadly.is_some() && !why.contains("before this key was copied");
+        let what = format!("{:?} is there, and was named: {why}", key.1.escape_ascii().to_string());
+        assert!(expired || unanswered, "{what}{}", run.frame());
     }
     then_the_same_again(source, target, plan, run);
-    let (copied, names) = (run.count("copied"), named.len());
-    format!("incomplete, {copied} copied, {names} named, {} of them are missing", known.len())
+    let copied = run.count("copied");
+    format!(
+        "incomplete, {copied} copied, {} missing, {} named, {} of them are there",
+        missing.len(),
+        named.len(),
+        named.iter().filter(|key| !missing.contains(**key)).count()
+    )
+}
+
+/// Whether both servers had said what they are.
+fn has_met(report: &Value) -> bool {
+    ["source", "target"].iter().all(|side| report[side]["server"] != "")
 }
 
 /// A temporary key that could not be removed any more: it is told, has an expiry, and is removed here.

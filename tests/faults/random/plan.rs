@@ -23,6 +23,13 @@ pub(crate) enum Upheaval {
     OutOfMemory,
 }
 
+/// One of the two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Source,
+    Target,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -35,8 +42,8 @@ pub(crate) struct Plan {
     pub(crate) upheaval: Upheaval,
     /// After so many bytes of requests to the target.
     pub(crate) upheaval_after: u64,
-    /// Whether a side goes away for good.
-    pub(crate) deadly: bool,
+    /// The side that goes away for good, if one does.
+    pub(crate) deadly: Option<Side>,
     /// How long the short-lived keys live, in milliseconds.
     pub(crate) short_lives: Vec<u64>,
 }
@@ -48,17 +55,19 @@ impl Plan {
         let bytes = keys as u64 * KEY_BYTES;
         let kind = |dice: &mut fastrand::Rng| Kind::ALL[dice.usize(..Kind::ALL.len())];
         let kinds = [kind(&mut dice), kind(&mut dice)];
-        let deadly = dice.u8(..6) == 0;
+        let is_deadly = dice.u8(..6) == 0;
         let steps = |dice: &mut fastrand::Rng, most| -> Vec<Step> {
             (0..dice.usize(..=most)).map(|_| step(dice, bytes)).collect()
         };
         let mut at_source = steps(&mut dice, 3);
         let mut at_target = steps(&mut dice, 3);
-        if deadly {
-            let side = if dice.bool() { &mut at_source } else { &mut at_target };
+        let deadly = is_deadly.then(|| {
+            let source = dice.bool();
             let fault = if dice.bool() { Fault::Close } else { Fault::Reset };
+            let side = if source { &mut at_source } else { &mut at_target };
             side.push(Step { fault, ..step(&mut dice, bytes) });
-        }
+            if source { Side::Source } else { Side::Target }
+        });
         let upheaval = match dice.u8(..8) {
             0 => Upheaval::Restart,
             1 => Upheaval::ReadOnly,
@@ -68,7 +77,7 @@ impl Plan {
         Self {
             seed,
             kinds,
-            options: options(&mut dice, deadly),
+            options: options(&mut dice, is_deadly),
             at_source,
             at_target,
             upheaval,
@@ -80,7 +89,7 @@ impl Plan {
 
     /// Whether nothing should keep the run from ending well.
     pub(crate) fn is_survivable(&self) -> bool {
-        !self.deadly && self.upheaval != Upheaval::OutOfMemory
+        self.deadly.is_none() && self.upheaval != Upheaval::OutOfMemory
     }
 }
 

@@ -1,0 +1,470 @@
+//! What a run that is given up leaves undone, by name: for `--failures`.
+//!
+//! ```text
+//! given up (no answer came) ──┐
+//! named, and not asked for ───┼──> what do both sides hold? ──> what differs: dead letters
+//! not named yet ──> scan ─────┘
+//! ```
+//!
+//! Where the target does not answer any more, nobody can say whether a key without an answer arrived:
+//! all of these are named. Where the source does not, what its scan had not named stays unnamed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::acquaint::{Meant, Met, acquaint};
+use super::budget::Budget;
+use super::copy::join;
+use super::probe::Probed;
+use super::{Run, unwritten};
+use crate::command::ServerInfo;
+use crate::command::info::Keyspace;
+use crate::config::{IfExists, Route};
+use crate::error::{Error, Kind, Result};
+use crate::flow::{KeyQueue, Keys, name_of, wire_of};
+use crate::net::{Connection, Link, Process, connect};
+use crate::report::json::Peer;
+use crate::report::{Count, DifferenceKind, Ledger, Left};
+use crate::source::window::{Seen, Window};
+use crate::verify::{Eyes, Finding, GROUP, HELD};
+
+/// The reason of a key that nobody came to.
+const UNREAD: &str = "the run was given up before this key was copied";
+/// How often a group is looked at whose connections break each time, or that is refused.
+const TRIES: u32 = 3;
+
+/// What is known of both servers.
+#[derive(Clone)]
+pub(super) struct Ground {
+    routes: Vec<Route>,
+    source: Process,
+    target: Process,
+    round_trips: [Duration; 2],
+}
+
+impl Ground {
+    /// What a probe found.
+    pub(super) fn of(probed: &Probed) -> Self {
+        Self {
+            routes: probed.routes.clone(),
+            source: probed.source_process.clone(),
+            target: probed.target_process.clone(),
+            round_trips: probed.round_trips,
+        }
+    }
+
+    /// What the source says, where no probe came to its end.
+    ///
+    /// # Errors
+    /// It does not answer, or has none of the databases that are meant.
+    async fn of_source(run: &Run) -> Result<Self> {
+        let mut connection = connect(&run.source, 0).await?;
+        let reply = connection.demand(&[b"INFO"]).await?;
+        let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
+        Ok(Self {
+            routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
+            source: info.run_id.into(),
+            target: Process::default(),
+            round_trips: [Duration::ZERO; 2],
+        })
+    }
+
+    fn source_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.source.clone(), database, self.source.clone(), run.stop.clone())
+    }
+
+    fn target_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.target.clone(), database, self.target.clone(), run.stop.clone())
+    }
+}
+
+/// The servers' processes that a pass began with.
+pub(super) struct Trusted {
+    ground: Ground,
+    source: Link,
+    target: Link,
+}
+
+impl Trusted {
+    /// Those that are known now.
+    pub(super) fn now(run: &Run, ground: Ground) -> Self {
+        let (source, target) = (ground.source_link(run, 0), ground.target_link(run, 0));
+        Self { ground, source, target }
+    }
+
+    /// Whether the target is the one that it was; one that is away is waited for.
+    ///
+    /// # Errors
+    /// As [`Link::is_unchanged`].
+    pub(super) async fn target_is_unchanged(&self) -> Result<bool> {
+        self.target.is_unchanged().await
+    }
+}
+
+/// The accounts of the databases, with how many keys each `held`.
+pub(super) fn ledgers(
+    run: &Run,
+    routes: &[Route],
+    held: &BTreeMap<u32, Keyspace>,
+) -> Vec<(Route, Ledger)> {
+    let ledger = |&route: &Route| {
+        let expected = held.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+        let stats = run.stats.database(route.source, route.target, expected);
+        (route, Ledger::keeping_left(run.stats.clone(), stats))
+    };
+    routes.iter().map(ledger).collect()
+}
+
+/// Likewise, of a run that is given up before its first key; `probed`: unless it ended before that.
+pub(super) async fn reckon_unbegun(run: &Arc<Run>, probed: Option<&Probed>, cause: &Error) {
+    // What an earlier run left is as it was.
+    let begun = || run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_begun());
+    let resumed = probed.map_or_else(begun, |probed| probed.resumed);
+    if resumed || !run.stats.dead_letters().are_kept() || !gives_up(run, cause) {
+        return;
+    }
+    let ground = match probed {
+        Some(probed) => Ok(Ground::of(probed)),
+        None => Ground::of_source(run).await,
+    };
+    match ground {
+        Ok(ground) => {
+            let ledgers = ledgers(run, &ground.routes, &BTreeMap::new());
+            reckon(run, &ledgers, &Trusted::now(run, ground), cause).await;
+        }
+        Err(error) => tracing::warn!("{error}; no key is named among the dead letters"),
+    }
+}
+
+/// Whether a cause ends a run that had begun, and nobody wants it to end faster.
+fn gives_up(run: &Run, cause: &Error) -> bool {
+    let begun =
+        matches!(cause.kind(), Kind::Connect | Kind::Transport | Kind::Protocol | Kind::Server);
+    begun && !run.wish.is_cancelled()
+}
+
+/// Names every key that differs because the run is given up for `cause`, as far as anybody can tell.
+pub(super) async fn reckon(
+    run: &Arc<Run>,
+    ledgers: &[(Route, Ledger)],
+    trusted: &Trusted,
+    cause: &Error,
+) {
+    // From here on connections that break are not made again for what was before.
+    run.stop.cancel();
+    let left: Vec<(Route, Ledger, Left)> = ledgers
+        .iter()
+        .filter_map(|(route, ledger)| Some((*route, ledger.clone(), ledger.take_left()?)))
+        .collect();
+    if left.is_empty() || !gives_up(run, cause) {
+        left.iter().for_each(|(_, ledger, left)| fail_all(ledger, left));
+        return;
+    }
+    tracing::warn!("{cause}; given up: looking for the keys that differ, for the dead letters");
+    match name_all(run, left, trusted).await {
+        Ok(()) => run.stats.dead_letters().all_are_named(),
+        Err(error) => tracing::warn!(
+            "{error}; keys that were not read before are missing among the dead letters"
+        ),
+    }
+}
+
+/// Counts the keys as failed that a run gave up.
+pub(super) fn fail_given_up(ledger: &Ledger) {
+    if let Some(left) = ledger.take_left() {
+        fail_all(ledger, &left);
+    }
+}
+
+fn fail_all(ledger: &Ledger, left: &Left) {
+    left.given_up.iter().for_each(|(name, why)| ledger.fail(name, why));
+}
+
+async fn name_all(
+    run: &Arc<Run>,
+    mut left: Vec<(Route, Ledger, Left)>,
+    trusted: &Trusted,
+) -> Result<()> {
+    let again = run.again();
+    // One attempt each: the patience of the run is used up.
+    let (source, target) =
+        tokio::join!(trusted.source.is_unchanged(), trusted.target.is_unchanged());
+    let mut met = None;
+    if let (Ok(_), Ok(_)) = (&source, &target) {
+        let [mut from, mut into] = [Peer::default(), Peer::default()];
+        let meant = Meant::These(&trusted.ground.routes);
+        let known = acquaint(&again, meant, &mut from, &mut into).await;
+        met = known.inspect_err(|error| tracing::debug!("not compared: {error}")).ok();
+    }
+    let same_source = match source {
+        Ok(same) => same,
+        Err(error) => {
+            left.iter().for_each(|(_, ledger, left)| fail_all(ledger, left));
+            return Err(error);
+        }
+    };
+    let same_target = target.unwrap_or(true) && !trusted.target.has_changed();
+    if !same_source || !same_target {
+        // Cursors mean nothing any more, or what was acknowledged may be lost: all of it once more.
+        for (_, ledger, left) in &mut left {
+            fail_all(ledger, left);
+            *left = Left::default();
+        }
+        run.stats.forget_failures().map_err(|error| unwritten(&error))?;
+    }
+    let shared = Arc::new(Shared::new(again, trusted.ground.clone(), met));
+    let mut away = Ok(());
+    for (route, ledger, left) in &left {
+        // These are counted already, so each of them has to come to an end.
+        let mut worker = Worker::new(&shared, *route, ledger);
+        let wires: Vec<Vec<u8>> = left.given_up.iter().map(|(name, _)| wire_of(name)).collect();
+        let keys: Vec<Key<'_>> = wires
+            .iter()
+            .zip(&left.given_up)
+            .map(|(wire, (_, why))| Key { wire, why, scanned: true })
+            .collect();
+        let looked = match &away {
+            Ok(()) => worker.look_at(&keys).await,
+            Err(_) => Err(0),
+        };
+        if let Err(done) = looked {
+            let rest = keys.get(done..).unwrap_or_default();
+            rest.iter().for_each(|key| ledger.fail(name_of(key.wire), key.why));
+            away = away.and_then(|()| Err(worker.broken()));
+        }
+    }
+    away?;
+    for (route, ledger, left) in left {
+        name_unread(&shared, route, &ledger, left).await?;
+    }
+    Ok(())
+}
+
+/// Names what nobody has asked for of one database.
+async fn name_unread(
+    shared: &Arc<Shared>,
+    route: Route,
+    ledger: &Ledger,
+    left: Left,
+) -> Result<()> {
+    let run = &shared.run;
+    let keys = Keys::copied(left.unread.iter().map(|name| wire_of(name)));
+    Worker::new(shared, route, ledger).look_at_unread(&keys).await?;
+    let from = shared.ground.source_link(run, route.source);
+    let (names, queue) = run.names_of(&from, true, super::uncounted()).await?;
+    let Some(names) = names.ahead(left.ahead) else { return Ok(()) };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(names.run());
+    for _ in 0..shared.connections {
+        let worker = Worker::new(shared, route, ledger);
+        tasks.spawn(worker.look_at_all(queue.clone()));
+    }
+    drop(queue);
+    join(tasks, run).await?;
+    match run.stop.is_cancelled() {
+        true => Err(stopped()),
+        false => Ok(()),
+    }
+}
+
+fn stopped() -> Error {
+    Error::new(Kind::Cancelled, "stopped before all keys were looked at")
+}
+
+/// What all databases share.
+struct Shared {
+    /// The run, which this goes on for.
+    run: Arc<Run>,
+    ground: Ground,
+    /// How both sides are compared; `None`: the target does not answer.
+    met: Option<Met>,
+    /// The target answers no more.
+    gone: AtomicBool,
+    connections: usize,
+    window: Window,
+    whole: Semaphore,
+    /// Keys in one look.
+    group: usize,
+}
+
+impl Shared {
+    /// Whether both sides are compared.
+    fn compares(&self) -> bool {
+        self.met.is_some() && !self.gone.load(Ordering::Relaxed)
+    }
+
+    fn new(run: Arc<Run>, ground: Ground, met: Option<Met>) -> Self {
+        let connections = run.plan.limits.connections_for(1);
+        let [source_far, target_far] = ground.round_trips;
+        let memory = run.plan.limits.memory;
+        let budget = Budget::new(memory, connections, source_far, target_far);
+        let keys = (Budget::NEAR_KEYS, budget.source_keys);
+        Self {
+            run,
+            ground,
+            met,
+            gone: AtomicBool::new(false),
+            connections,
+            window: Window::new(budget.source_window, keys, connections, source_far),
+            whole: Semaphore::new(1),
+            // Of a group both sides' payloads are held.
+            group: (budget.channel / HELD).clamp(1, GROUP),
+        }
+    }
+}
+
+/// A key without an end.
+#[derive(Clone, Copy)]
+struct Key<'a> {
+    /// In wire form.
+    wire: &'a [u8],
+    /// Why it has none.
+    why: &'a str,
+    /// It is counted as scanned.
+    scanned: bool,
+}
+
+/// Looks at the keys of one database, with connections of its own to both sides.
+struct Worker {
+    shared: Arc<Shared>,
+    source: Link,
+    target: Link,
+    ledger: Ledger,
+    open: Option<(Connection, Connection)>,
+    seen: Seen,
+    /// Why the source cannot be asked.
+    away: Option<Error>,
+}
+
+impl Worker {
+    fn new(shared: &Arc<Shared>, route: Route, ledger: &Ledger) -> Self {
+        Self {
+            shared: shared.clone(),
+            source: shared.ground.source_link(&shared.run, route.source),
+            target: shared.ground.target_link(&shared.run, route.target),
+            ledger: ledger.clone(),
+            open: None,
+            seen: Seen::default(),
+            away: None,
+        }
+    }
+
+    /// Looks at all keys of a queue, which nobody has asked for.
+    async fn look_at_all(mut self, queue: KeyQueue) -> Result<()> {
+        while let Some(chunk) = queue.next().await {
+            self.look_at_unread(&chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at_unread(&mut self, keys: &Keys) -> Result<()> {
+        let unread = |wire| Key { wire, why: UNREAD, scanned: false };
+        let keys: Vec<Key<'_>> = keys.iter().map(unread).collect();
+        self.look_at(&keys).await.map_err(|_| self.broken())
+    }
+
+    /// Counts and names keys; an error is how many of them were looked at before it came to nothing.
+    async fn look_at(&mut self, keys: &[Key<'_>]) -> std::result::Result<(), usize> {
+        let mut done = 0;
+        while done < keys.len() {
+            let shared = self.shared.clone();
+            let Run { stop, pace, .. } = &*shared.run;
+            let most = shared.group.min(keys.len() - done);
+            let most = pace.as_ref().map_or(most, |pace| pace.scaled(most));
+            let Some(claimed) = shared.window.claim_some(most, stop).await else {
+                return Err(done);
+            };
+            let group = keys.get(done..done + claimed).unwrap_or_default();
+            let found = self.findings(group).await;
+            let seen = std::mem::take(&mut self.seen);
+            shared.window.release(claimed, seen);
+            if let Some(pace) = pace.as_ref().filter(|_| shared.compares()) {
+                pace.pass(claimed as u64, seen.bytes()).await;
+            }
+            match found {
+                Ok(found) => {
+                    group.iter().zip(found).for_each(|(key, finding)| self.settle(*key, finding));
+                }
+                Err(error) => {
+                    self.away = Some(error);
+                    return Err(done);
+                }
+            }
+            done += claimed;
+        }
+        Ok(())
+    }
+
+    /// What both sides hold; as if the target held nothing, where it does not tell.
+    async fn findings(&mut self, keys: &[Key<'_>]) -> Result<Vec<Finding>> {
+        let shared = self.shared.clone();
+        let wires: Vec<&[u8]> = keys.iter().map(|key| key.wire).collect();
+        let mut tries = 0;
+        while let Some(met) = shared.met.as_ref().filter(|_| shared.compares()) {
+            let (source, target) = match &mut self.open {
+                Some(open) => (&mut open.0, &mut open.1),
+                none => {
+                    let source = self.source.connect().await?;
+                    let Ok(target) = self.target.connect().await else { break };
+                    let open = none.insert((source, target));
+                    (&mut open.0, &mut open.1)
+                }
+            };
+            let mut eyes = Eyes {
+                source,
+                target,
+                judge: met.judge,
+                whole: &shared.whole,
+                stop: &shared.run.stop,
+                seen: &mut self.seen,
+            };
+            match eyes.look(&wires).await {
+                Ok(findings) => return Ok(findings),
+                Err(error) => tracing::debug!("not compared: {error}"),
+            }
+            self.open = None;
+            tries += 1;
+            if tries == TRIES {
+                break;
+            }
+        }
+        shared.gone.store(true, Ordering::Relaxed);
+        let missing = Finding::Differs(DifferenceKind::Missing, String::new());
+        Ok(vec![missing; keys.len()])
+    }
+
+    /// Counts a key where it belongs, and names it if it differs.
+    fn settle(&self, key: Key<'_>, finding: Finding) {
+        let keeps_own = self.shared.run.plan.if_exists == Some(IfExists::Skip);
+        let end = match finding {
+            Finding::Same => Count::Copied,
+            Finding::Gone | Finding::Differs(DifferenceKind::Extra, _) => Count::Expired,
+            Finding::Differs(DifferenceKind::Different | DifferenceKind::Expiry, _)
+                if keeps_own =>
+            {
+                Count::Skipped
+            }
+            Finding::Differs(..) | Finding::Refused(_) => {
+                self.ledger.add(Count::Scanned, u64::from(!key.scanned));
+                self.ledger.fail(name_of(key.wire), key.why);
+                return;
+            }
+        };
+        // What nobody asked for, and what needs no more, is in no count.
+        if key.scanned {
+            self.ledger.add(end, 1);
+            let keeps = end == Count::Copied && self.shared.run.plan.delete_source;
+            self.ledger.add(Count::KeptOnSource, u64::from(keeps));
+        }
+    }
+
+    /// Why the keys were not all looked at.
+    fn broken(&mut self) -> Error {
+        self.away.take().unwrap_or_else(stopped)
+    }
+}

@@ -1,0 +1,203 @@
+//! A run that is given up names every key that differs, and no other, with `--failures`.
+
+use std::collections::BTreeSet;
+
+use redis::cmd;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{ALL, KEYS, PAIRS, SLOW, half_way, source};
+use crate::support::client::fill_strings;
+use crate::support::compare::{What, assert_equal, compare};
+use crate::support::fault_proxy::FaultProxy;
+use crate::support::keyferry::{Keyferry, Run};
+use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
+
+/// Source, target, and where the files of failures go.
+struct Journey {
+    source: Server,
+    target: Server,
+    directory: TempDir,
+}
+
+impl Journey {
+    #[track_caller]
+    fn new() -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        Self { source: source(), target: Server::start(Kind::Redis70), directory }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Copies half-way, until something is done to the target's memory.
+    #[track_caller]
+    fn out_of_memory(&self, options: &[&str]) -> Run {
+        let failures = self.file("failures");
+        let options = [&["--failures", &failures], options].concat();
+        let (from, into) = (self.source.url(), self.target.url());
+        let running = half_way(&from, &into, &self.target, &options);
+        self.limit_memory(1);
+        let run = running.finish();
+        run.assert_code(&[1]);
+        run.assert_says(&["OOM", "given up"]);
+        assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
+        run
+    }
+
+    fn limit_memory(&self, bytes: u32) {
+        self.target.client(0).run(cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes));
+    }
+
+    /// The keys that really differ.
+    #[track_caller]
+    fn differing(&self) -> BTreeSet<(u32, String)> {
+        let found = compare(&self.source, &self.target, &PAIRS);
+        found.iter().map(|d| (d.pair.0, String::from_utf8_lossy(&d.key).into_owned())).collect()
+    }
+
+    /// The keys in a file of failures, each there once.
+    #[track_caller]
+    fn named(&self, file: &str) -> BTreeSet<(u32, String)> {
+        let letters = self.letters(file);
+        let name = |letter: &Value| {
+            let db = letter["db"].as_u64().and_then(|db| u32::try_from(db).ok());
+            (db.expect("a number"), letter["key"].as_str().expect("a name").to_owned())
+        };
+        let named: BTreeSet<(u32, String)> = letters.iter().map(name).collect();
+        assert_eq!(named.len(), letters.len(), "none is named twice");
+        named
+    }
+
+    #[track_caller]
+    fn letters(&self, file: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.file(file)).expect("the file of failures");
+        text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+    }
+
+    /// Copies the keys of a file of failures.
+    fn retry(&self, file: &str) -> Keyferry {
+        let copy = Keyferry::copy(self.source.url(), self.target.url());
+        copy.arg("--retry-failures").arg(self.file(file))
+    }
+}
+
+#[test]
+fn what_a_full_target_lacks_is_named_and_copied_later() {
+    let journey = Journey::new();
+    let run = journey.out_of_memory(&[]);
+    assert_eq!(journey.named("failures"), journey.differing());
+    let failed = run.count("failed");
+    run.assert_counts(&[("copied", ALL - failed), ("failed", failed)]);
+    journey.limit_memory(0);
+    journey.retry("failures").expect(0).assert_counts(&[("copied", failed)]);
+    assert_equal(&journey.source, &journey.target, &PAIRS);
+}
+
+#[test]
+fn what_is_the_same_already_is_not_named() {
+    let journey = Journey::new();
+    // As an earlier copy left it.
+    fill_strings(&mut journey.target.client(0), "key", KEYS / 2, 100);
+    let run = journey.out_of_memory(&["--if-exists", "replace"]);
+    let differing = journey.differing();
+    assert!(differing.len() <= ALL as usize - KEYS / 2, "{}", run.frame());
+    assert_eq!(journey.named("failures"), differing);
+}
+
+#[test]
+fn what_was_to_be_kept_is_not_named() {
+    let journey = Journey::new();
+    fill_strings(&mut journey.target.client(0), "key", KEYS / 2, 7);
+    journey.out_of_memory(&["--if-exists", "skip"]);
+    let theirs = compare(&journey.source, &journey.target, &PAIRS);
+    let theirs = theirs.iter().filter(|difference| difference.what == What::Value).count();
+    assert_eq!(theirs, KEYS / 2);
+    let (named, differing) = (journey.named("failures"), journey.differing());
+    assert!(named.is_subset(&differing));
+    assert_eq!(named.len(), differing.len() - theirs);
+}
+
+#[test]
+fn what_a_lost_target_lacks_is_named() {
+    let journey = Journey::new();
+    let proxy = FaultProxy::start(journey.target.port, Default::default());
+    let failures = journey.file("failures");
+    let options = ["--failures", &failures, "--retry-budget", "2s"];
+    let running = half_way(&journey.source.url(), &proxy.url(), &journey.target, &options);
+    drop(proxy);
+    let run = running.finish();
+    run.assert_code(&[1]);
+    assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
+    let (named, differing) = (journey.named("failures"), journey.differing());
+    assert!(named.is_superset(&differing), "{:?}", differing.difference(&named));
+    // Some may have arrived, and the answer did not; no key that nobody had asked for has.
+    let unread =
+        |letter: &&Value| letter["error"].as_str().is_some_and(|why| why.contains("before"));
+    let letters = journey.letters("failures");
+    let unread: Vec<&Value> = letters.iter().filter(unread).collect();
+    assert!(unread.len() > KEYS / 10, "{} of {KEYS}", unread.len());
+    for letter in unread {
+        let key = (0, letter["key"].as_str().unwrap().to_owned());
+        assert!(differing.contains(&key), "{key:?} is there");
+    }
+    let failed = named.len() as u64;
+    run.assert_counts(&[("copied", ALL - failed), ("failed", failed)]);
+}
+
+#[test]
+fn what_a_lost_source_had_left_is_not_known_and_that_is_said() {
+    let journey = Journey::new();
+    let proxy = FaultProxy::start(journey.source.port, Default::default());
+    let failures = journey.file("failures");
+    let options = ["--failures", &failures, "--retry-budget", "2s"];
+    let running = half_way(&proxy.url(), &journey.target.url(), &journey.target, &options);
+    drop(proxy);
+    let run = running.finish();
+    run.assert_code(&[1]);
+    assert_eq!(run.report()["dead_letters_complete"], false, "{}", run.frame());
+    run.assert_says(&["keys that were not read before are missing among the dead letters"]);
+    assert!(journey.named("failures").is_subset(&journey.differing()));
+}
+
+#[test]
+fn what_a_restarted_target_lost_is_named() {
+    let mut journey = Journey::new();
+    let failures = journey.file("failures");
+    let options = ["--failures", &failures, "--if-exists", "skip"];
+    let (from, into) = (journey.source.url(), journey.target.url());
+    let running = half_way(&from, &into, &journey.target, &options);
+    journey.target.kill();
+    journey.target.start_again();
+    let run = running.finish();
+    run.assert_code(&[1]);
+    run.assert_says(&["restarted"]);
+    assert_eq!(journey.named("failures"), journey.differing());
+    let run = journey.retry("failures").expect(0);
+    run.assert_counts(&[("copied", journey.named("failures").len() as u64)]);
+    assert_equal(&journey.source, &journey.target, &PAIRS);
+}
+
+#[test]
+fn letters_that_were_not_tried_again_are_written_again() {
+    let journey = Journey::new();
+    journey.out_of_memory(&[]);
+    let first = journey.named("failures");
+    journey.limit_memory(0);
+    let copy = journey.retry("failures").args(SLOW).args(["--failures", &journey.file("rest")]);
+    let mut running = copy.start();
+    let mut client = journey.target.client(0);
+    let held = client.dbsize();
+    wait_until("some have arrived", || client.dbsize() > held + 300 || running.is_over());
+    journey.limit_memory(1);
+    let run = running.finish();
+    run.assert_code(&[1]);
+    let rest = journey.named("rest");
+    assert!(rest.len() < first.len() && !rest.is_empty(), "{} of {}", rest.len(), first.len());
+    assert_eq!(rest, journey.differing());
+    journey.limit_memory(0);
+    journey.retry("rest").expect(0);
+    assert_equal(&journey.source, &journey.target, &PAIRS);
+}
