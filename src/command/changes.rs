@@ -9,8 +9,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Changes {
     since_save: u64,
-    /// When the last save ended, in Unix seconds, and how many there were, where that is told.
-    save: (Option<u64>, Option<u64>),
+    /// When the last save ended well, in Unix seconds.
+    saved: Option<u64>,
+    /// How many saves have ended, unless the last one failed, where that is told.
+    saves: Option<u64>,
     /// A save is under way: nobody knows how much will be taken off.
     saving: bool,
 }
@@ -18,14 +20,21 @@ pub struct Changes {
 impl Changes {
     /// Reads the section `persistence` of INFO; `None`: it does not tell.
     pub fn parse(text: &str) -> Option<Self> {
-        let field = |wanted: &str| -> Option<u64> {
+        let told = |wanted: &str| {
             let mut fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
-            fields.find(|(name, _)| *name == wanted)?.1.parse().ok()
+            fields.find(|(name, _)| *name == wanted).map(|(_, value)| value)
         };
+        let field = |wanted: &str| -> Option<u64> { told(wanted)?.parse().ok() };
+        let saving = field("rdb_bgsave_in_progress") == Some(1);
+        let failed = told("rdb_last_bgsave_status").is_some_and(|status| status != "ok");
         Some(Self {
             since_save: field("rdb_changes_since_last_save")?,
-            save: (field("rdb_last_save_time"), field("rdb_saves")),
-            saving: field("rdb_bgsave_in_progress") == Some(1),
+            saved: field("rdb_last_save_time"),
+            // Counted when they begin.
+            saves: field("rdb_saves")
+                .filter(|_| !failed)
+                .map(|begun| begun.saturating_sub(u64::from(saving))),
+            saving,
         })
     }
 
@@ -44,7 +53,8 @@ impl Changes {
 
     /// Whether a save ended since `earlier`, which may hide changes.
     pub fn saved_since(self, earlier: Self) -> bool {
-        self.save != earlier.save || self.since_save < earlier.since_save
+        let counted = self.saves.zip(earlier.saves).is_some_and(|(now, then)| now != then);
+        self.saved != earlier.saved || counted || self.since_save < earlier.since_save
     }
 }
 
@@ -72,5 +82,22 @@ mod tests {
         assert_eq!(at(3, 2, 0).since(at(5, 1, 1)), 0);
         assert!(at(3, 2, 0).saved_since(at(3, 1, 0)) && !at(3, 1, 0).saved_since(at(3, 1, 1)));
         assert_eq!(Changes::parse("# Persistence\r\nloading:0\r\n"), None);
+    }
+
+    fn counted(changes: u64, saves: u64, saving: u8, status: &str) -> Changes {
+        Changes::parse(&format!(
+            "rdb_changes_since_last_save:{changes}\r\nrdb_bgsave_in_progress:{saving}\r\n\
+             rdb_last_save_time:1\r\nrdb_last_bgsave_status:{status}\r\nrdb_saves:{saves}\r\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_save_counts_once_it_has_ended_well() {
+        let before = counted(5, 1, 0, "ok");
+        assert_eq!(counted(5, 2, 1, "ok").since(before), 0, "it began in between");
+        assert_eq!(counted(5, 2, 0, "err").since(before), 0, "it failed");
+        assert_eq!(counted(5, 2, 0, "ok").since(before), 5, "all of them are new");
+        assert_eq!(counted(5, 2, 0, "ok").since(counted(5, 2, 1, "ok")), 0);
     }
 }
