@@ -312,13 +312,14 @@ impl Stats {
 
     /// Counts a key as failed, names it, and writes it to the dead letters.
     pub fn fail(&self, database: &DatabaseStats, name: &[u8], error: &str) {
-        database.add(Count::Failed, 1);
         let (db, target_db) = (database.source_db, database.target_db);
         self.dead_letters.tell(|| DeadLetter::new(db, target_db, name, error));
         let mut failures = held(&self.failures);
         if failures.len() < FAILURES_NAMED {
             failures.push(Failure { db, key: printable(name), error: error.to_owned() });
         }
+        // Last: a count that is kept for a later run has its letter and its name.
+        database.add(Count::Failed, 1);
     }
 
     /// Counts a key as copied in part and names it.

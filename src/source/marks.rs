@@ -94,7 +94,8 @@ impl Marks {
             if stop.is_cancelled() {
                 return false;
             }
-            let copied = counts.settled() >= self.named;
+            // Of a large value the target's side may be counted before the source's.
+            let copied = counts.settled() >= self.named && counts.scanned >= counts.settled();
             let erased = counts.deleted_from_source + counts.kept_on_source >= counts.copied;
             if copied && (erased || !self.erases) {
                 return true;
@@ -104,5 +105,35 @@ impl Marks {
             }
             sleep(LOOK).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::report::{Count, Stats};
+
+    #[tokio::test]
+    async fn a_mark_waits_until_every_account_is_closed() {
+        let stats = Arc::new(Stats::default());
+        let ledger = Ledger::new(stats.clone(), stats.database(0, 0, 1));
+        let (told, mut marks) = mpsc::channel(1);
+        let route = Route { source: 0, target: 0 };
+        let mut scan = Marks::new(route, told, ledger.clone(), false);
+        scan.name(1);
+        scan.due = Instant::now();
+        // The lane has a large value's ack, and its reader has not counted the key yet.
+        ledger.add(Count::Copied, 1);
+        let stop = CancellationToken::new();
+        let telling = tokio::spawn(async move { scan.tell(b"7", &stop).await });
+        sleep(LOOK * 20).await;
+        assert!(marks.try_recv().is_err(), "it is not counted as scanned");
+        ledger.add(Count::Scanned, 1);
+        telling.await.unwrap();
+        let mark = marks.recv().await.unwrap();
+        let of = |count| mark.counters.get(count).copied();
+        assert_eq!((of("scanned"), of("copied")), (Some(1), Some(1)), "{mark:?}");
     }
 }

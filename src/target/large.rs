@@ -145,10 +145,10 @@ impl Lane {
                 self.last_taken = Instant::now();
                 self.tries = Tries::default();
                 let ledger = &self.tools.ledger;
-                ledger.add(Count::Copied, 1);
                 ledger.add(Count::ByCommands, u64::from(form == Form::Value));
                 ledger.add(Count::ByFooter, u64::from(road == Road::Footer));
                 ledger.add_bytes(bytes as u64);
+                ledger.add(Count::Copied, 1);
                 self.latency.record(Stage::Restore, began.elapsed(), 1);
                 if let (Some(acked), Some(was)) = (&self.tools.hooks.acked, fingerprint) {
                     // Gone when the source connection is lost: then the key stays, which is safe.

@@ -322,12 +322,13 @@ impl Lane {
             self.find_ours(&mut sending).await;
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
             let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
-            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.tools.ledger.add(Count::ByCommands, values as u64);
             self.tools.ledger.add(Count::ByFooter, sending.footers);
             self.tools.ledger.add(Count::Reencoded, sending.reencoded);
             self.tell_losses(&sending);
             self.tools.ledger.add_bytes(bytes);
+            // Last: whoever sees that they are settled sees the rest, too.
+            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
             self.settle_existing(&sending).await;
             for entry in sending.entries(&sending.elements) {
@@ -428,8 +429,8 @@ impl Lane {
         let unsettled: Vec<Sending> = self.row.drain(..).chain(again).collect();
         for sending in &unsettled {
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
-            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.tools.ledger.add_bytes(bytes);
+            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
             let doubtful: Vec<u32> = sending.maybe_ours.iter().map(|(at, _)| *at).collect();
             let others = [&sending.refused, &sending.exist, &sending.elements, &doubtful];

@@ -212,12 +212,12 @@ impl Worker {
         self.count_scanned();
         match (fate, self.tools.policy, &self.tools.merge) {
             (Fate::Copied(bytes, at_source), ..) => {
-                ledger.add(Count::Copied, 1);
                 ledger.add(Count::ByCommands, 1);
                 ledger.add_bytes(bytes);
                 if let Some(count) = at_source {
                     ledger.add(count, 1);
                 }
+                ledger.add(Count::Copied, 1);
             }
             (Fate::Gone, ..) => ledger.add(Count::Expired, 1),
             (Fate::Exists, IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
