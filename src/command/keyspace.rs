@@ -93,6 +93,15 @@ pub fn exists(output: &mut Output, key: &[u8]) {
     output.copy(key);
 }
 
+/// Writes `EXISTS key …`; each key is a bulk string in wire form. The answer is how many there are.
+pub fn exist<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
+    output.begin(1 + keys.len());
+    output.copy(b"$6\r\nEXISTS\r\n");
+    for key in keys {
+        output.copy(key);
+    }
+}
+
 /// Writes `TIME`.
 pub fn time(output: &mut Output) {
     output.copy(b"*1\r\n$4\r\nTIME\r\n");

@@ -68,6 +68,11 @@ impl KeyQueue {
         self.receiver.lock().await.recv().await
     }
 
+    /// Keys that wait already, if there are any.
+    pub async fn waiting(&self) -> Option<Keys> {
+        self.receiver.lock().await.try_recv().ok()
+    }
+
     /// What is left in it, once all takers end: there will be no more.
     pub async fn rest(&self) -> Vec<Keys> {
         let mut receiver = self.receiver.lock().await;

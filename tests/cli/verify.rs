@@ -19,6 +19,38 @@ fn counting_is_the_default() {
     assert_eq!(run.report()["verify"]["missing"], 0, "{}", run.frame());
 }
 
+/// A copy of keys that will expire, some of them soon.
+fn expiring(soon: bool) -> (Server, Server) {
+    let (source, target) = servers();
+    let mut batch = redis::pipe();
+    for number in 0..50 {
+        let life = if soon && number < 5 { 300 } else { 3_600_000 };
+        batch.cmd("PEXPIRE").arg(format!("key:{number}")).arg(life);
+    }
+    source.client(0).run_all(&batch);
+    (source, target)
+}
+
+#[test]
+fn counts_are_enough_while_no_key_expires() {
+    let (source, target) = expiring(false);
+    target.reset_commands();
+    Keyferry::copy(source.url(), target.url()).expect(0);
+    assert_eq!(target.calls("exists"), 0);
+}
+
+#[test]
+fn once_a_key_has_expired_the_others_are_looked_for() {
+    let (source, target) = expiring(true);
+    target.reset_commands();
+    let running =
+        Keyferry::copy(source.url(), target.url()).args(["--max-keys-rate", "100"]).start();
+    let run = running.finish();
+    run.assert_code(&[0]);
+    assert!(target.calls("exists") > 0, "{}", run.frame());
+    assert_eq!(run.report()["verify"]["missing"], 0, "{}", run.frame());
+}
+
 #[test]
 fn it_can_be_left_out() {
     let (source, target) = servers();
