@@ -57,7 +57,7 @@ pub(crate) fn check(
     let wrong = found.iter().filter(|d| d.what != What::Missing && !is_left_behind(d, run, target));
     assert_none("not whole:", wrong, run);
     let named: BTreeSet<&Key> = letters.iter().map(|(key, _)| key).collect();
-    let missing: BTreeSet<Key> = found
+    let lacking: BTreeSet<Key> = found
         .iter()
         .filter(|difference| difference.what == What::Missing)
         .map(|difference| (difference.pair.0, difference.key.clone()))
@@ -87,7 +87,7 @@ pub(crate) fn check(
         );
     }
     // Only of a server that is gone nobody knows whether it carried out what it did not answer.
-    for (key, why) in letters.iter().filter(|(key, _)| !missing.contains(key)) {
+    for (key, why) in letters.iter().filter(|(key, _)| !lacking.contains(key)) {
         let expired = !source.client(key.0).exists(&key.1);
         let unanswered = plan.deadly.is_some() && !why.contains("before this key was copied");
         let what = format!("{:?} is there, and was named: {why}", key.1.escape_ascii().to_string());
@@ -95,11 +95,12 @@ pub(crate) fn check(
     }
     then_the_same_again(source, target, plan, run);
     let copied = run.count("copied");
+    let (missing, named) = (lacking.len(), named.len());
+    let there = letters.iter().filter(|(key, _)| !lacking.contains(key)).count();
+    let unnamed = unnamed.len();
     format!(
-        "incomplete, {copied} copied, {} missing, {} named, {} of them are there",
-        missing.len(),
-        named.len(),
-        named.iter().filter(|key| !missing.contains(**key)).count()
+        "incomplete, {copied} copied, {missing} missing, {named} named, {there} of them are there or \
+         have expired, {unnamed} not named"
     )
 }
 
