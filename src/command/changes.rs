@@ -53,7 +53,8 @@ impl Changes {
 
     /// Whether a save ended since `earlier`, which may hide changes.
     pub fn saved_since(self, earlier: Self) -> bool {
-        let counted = self.saves.zip(earlier.saves).is_some_and(|(now, then)| now != then);
+        // Fewer: a replica is being given a copy, which is a save that is not counted.
+        let counted = self.saves.zip(earlier.saves).is_some_and(|(now, then)| now > then);
         self.saved != earlier.saved || counted || self.since_save < earlier.since_save
     }
 }
@@ -97,6 +98,8 @@ mod tests {
         let before = counted(5, 1, 0, "ok");
         assert_eq!(counted(5, 2, 1, "ok").since(before), 0, "it began in between");
         assert_eq!(counted(5, 2, 0, "err").since(before), 0, "it failed");
+        assert_eq!(counted(5, 1, 1, "ok").since(before), 0, "a replica is being given a copy");
+        assert_eq!(counted(5, 1, 0, "ok").since(counted(5, 1, 1, "ok")), 0, "and has it");
         assert_eq!(counted(5, 2, 0, "ok").since(before), 5, "all of them are new");
         assert_eq!(counted(5, 2, 0, "ok").since(counted(5, 2, 1, "ok")), 0);
     }
