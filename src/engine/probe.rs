@@ -36,6 +36,8 @@ pub(super) struct Probed {
     pub(super) target: BTreeMap<u32, Keyspace>,
     /// The source's process.
     pub(super) source_process: Process,
+    /// Whether it was a replica in the beginning.
+    pub(super) source_was_replica: bool,
     /// The target's process, with what it holds.
     pub(super) target_process: Process,
     /// Whether strings can go by value: both users may, and the target can set an expiry with them.
@@ -155,6 +157,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             .into_iter()
             .filter(|&(target, _)| !resumed.is_some_and(|earlier| earlier.was_empty(target)))
             .collect(),
+        source_was_replica: source_info.replica,
         source_process: source_info.run_id.into(),
         by_value,
         may_expire: can_write.may_expire,

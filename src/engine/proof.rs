@@ -52,6 +52,8 @@ pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Resul
     let (source, target) = tokio::try_join!(info(run, &from), info(run, &into))?;
     // A replica's keys go by its primary's deletions, which it does not count.
     let expired = source.replica
+        || probed.source_was_replica
+        || probed.source_process.changes() > 0
         || probed.expired_keys.is_none()
         || source.expired_keys != probed.expired_keys;
     let (source, target) = (source.keyspace, target.keyspace);

@@ -161,6 +161,10 @@ impl Record {
         if restarted.is_some() {
             self.databases.iter_mut().for_each(Database::begin_anew);
             self.functions &= self.target.is_same(&target);
+            if !self.source.is_same(&source) {
+                // Another process counts from 0.
+                self.expired_keys = None;
+            }
         }
         (self.source, self.target) = (source, target);
         Ok(restarted)
