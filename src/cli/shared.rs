@@ -87,7 +87,7 @@ pub(super) struct Speech {
     #[arg(long, value_name = "FILE")]
     pub(super) differences: Option<PathBuf>,
     /// Write every key that failed to this file, as JSON lines: db, target_db, key, hex, error; a copy that
-    /// is given up half-way looks for every key that differs
+    /// is given up half-way names every key that differs
     #[arg(long, value_name = "FILE")]
     pub(super) failures: Option<PathBuf>,
     /// How progress is shown, on stderr

@@ -60,7 +60,7 @@ async fn until_unchanged(
 ) -> Result<()> {
     let mut pass = 1;
     loop {
-        let trusted = Trusted::now(run, Ground::of(probed));
+        let trusted = Trusted::now(run, Ground::of(run, probed));
         let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
         if let Err(cause) = &done {
             reckon(run, ledgers, &trusted, cause).await;
@@ -70,9 +70,14 @@ async fn until_unchanged(
         }
         pass += 1;
     }
-    if run.stop.is_cancelled() {
-        // The operator's wish.
+    if run.wish.is_cancelled() {
         ledgers.iter().for_each(|(_, ledger)| fail_given_up(ledger));
+        return Ok(());
+    }
+    if run.stop.is_cancelled() {
+        // The guard tells the cause itself.
+        let cause = Error::new(Kind::Transport, "the source's latency cannot be watched any more");
+        reckon(run, ledgers, &Trusted::now(run, Ground::of(run, probed)), &cause).await;
         return Ok(());
     }
     source_kept_its_keys(run, probed, ledgers).await
@@ -88,8 +93,9 @@ async fn whole_pass(
 ) -> Result<bool> {
     let ends = begins_anew(&run.plan).err();
     if pass > 1 {
-        functions::carry_again(run, probed).await?;
+        ledgers.iter().for_each(|(_, ledger)| ledger.begin(Ahead::All));
         run.stats.forget_failures().map_err(|error| unwritten(&error))?;
+        functions::carry_again(run, probed).await?;
         if let Some(keeping) = keeping {
             keeping.begin_anew(ledgers).await;
         }

@@ -25,9 +25,7 @@ const TRIES: u32 = 5;
 
 /// Looks at the databases whose expiries were not asked for.
 pub(super) async fn settle(run: &Run, probed: &Probed) -> Result<()> {
-    let earlier = |route| run.checkpoint.as_ref().is_some_and(|earlier| earlier.spared(route));
-    let spared = |&route: &Route| probed.spares_expiries(run, route) || earlier(route);
-    let spared: Vec<Route> = probed.routes.iter().copied().filter(spared).collect();
+    let spared = spared(run, probed);
     if spared.is_empty() || run.stop.is_cancelled() {
         return Ok(());
     }
@@ -41,6 +39,13 @@ pub(super) async fn settle(run: &Run, probed: &Probed) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The databases whose expiries were not asked for, by this run or an earlier one.
+pub(super) fn spared(run: &Run, probed: &Probed) -> Vec<Route> {
+    let earlier = |route| run.checkpoint.as_ref().is_some_and(|earlier| earlier.spared(route));
+    let spared = |&route: &Route| probed.spares_expiries(run, route) || earlier(route);
+    probed.routes.iter().copied().filter(spared).collect()
 }
 
 /// Gives every key of a database its expiry; begun again when a connection breaks.

@@ -203,7 +203,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
     }
     report.error = error.as_ref().map(Error::to_string);
-    if at_end {
+    if at_end && error.is_none() && proven && !dry_run {
         stats.dead_letters().all_are_named();
     }
     report.dead_letters_complete = stats.dead_letters().is_complete();

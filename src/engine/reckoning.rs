@@ -18,10 +18,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::acquaint::{Meant, Met, acquaint};
+use super::again::info;
 use super::budget::Budget;
 use super::copy::join;
 use super::probe::Probed;
-use super::{Run, unwritten};
+use super::{Run, expiries, guard, unwritten};
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
@@ -45,12 +46,15 @@ pub(super) struct Ground {
     source: Process,
     target: Process,
     round_trips: [Duration; 2],
+    /// Databases whose expiries were not asked for, and how many keys had expired before.
+    spared: (Vec<Route>, Option<u64>),
 }
 
 impl Ground {
     /// What a probe found.
-    pub(super) fn of(probed: &Probed) -> Self {
+    pub(super) fn of(run: &Run, probed: &Probed) -> Self {
         Self {
+            spared: (expiries::spared(run, probed), probed.expired_keys),
             routes: probed.routes.clone(),
             source: probed.source_process.clone(),
             target: probed.target_process.clone(),
@@ -71,7 +75,19 @@ impl Ground {
             source: info.run_id.into(),
             target: Process::default(),
             round_trips: [Duration::ZERO; 2],
+            spared: (Vec::new(), None),
         })
+    }
+
+    /// Whether keys may have come without an expiry that they have now.
+    async fn lacks_expiries(&self, run: &Run) -> Result<bool> {
+        let (routes, expired) = &self.spared;
+        if routes.is_empty() {
+            return Ok(false);
+        }
+        let now = info(run, &self.source_link(run, 0)).await?;
+        let expires = |route: &Route| now.keyspace.get(&route.source).map_or(0, |k| k.expires);
+        Ok(now.expired_keys != *expired || routes.iter().any(|route| expires(route) > 0))
     }
 
     fn source_link(&self, run: &Run, database: u32) -> Link {
@@ -125,11 +141,12 @@ pub(super) async fn reckon_unbegun(run: &Arc<Run>, probed: Option<&Probed>, caus
     // What an earlier run left is as it was.
     let begun = || run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_begun());
     let resumed = probed.map_or_else(begun, |probed| probed.resumed);
-    if resumed || !run.stats.dead_letters().are_kept() || !gives_up(run, cause) {
+    let refused = cause.kind() == Kind::Server || run.plan.dry_run;
+    if resumed || refused || !run.stats.dead_letters().are_kept() || !gives_up(run, cause) {
         return;
     }
     let ground = match probed {
-        Some(probed) => Ok(Ground::of(probed)),
+        Some(probed) => Ok(Ground::of(run, probed)),
         None => Ground::of_source(run).await,
     };
     match ground {
@@ -199,7 +216,12 @@ async fn name_all(
         let [mut from, mut into] = [Peer::default(), Peer::default()];
         let meant = Meant::These(&trusted.ground.routes);
         let known = acquaint(&again, meant, &mut from, &mut into).await;
-        met = known.inspect_err(|error| tracing::debug!("not compared: {error}")).ok();
+        let told = |error: &Error| {
+            tracing::warn!(
+                "{error}: what the target holds already is named among the dead letters"
+            );
+        };
+        met = known.inspect_err(told).ok();
     }
     let same_source = match source {
         Ok(same) => same,
@@ -209,19 +231,37 @@ async fn name_all(
         }
     };
     let same_target = target.unwrap_or(true) && !trusted.target.has_changed();
-    if !same_source || !same_target {
-        // Cursors mean nothing any more, or what was acknowledged may be lost: all of it once more.
+    let expiries = trusted.ground.lacks_expiries(&again).await;
+    if !same_source || !same_target || !matches!(expiries, Ok(false)) {
+        // Cursors mean nothing any more, or what was acknowledged may be lost or not all that it
+        // should be: all of it once more.
         for (_, ledger, left) in &mut left {
             fail_all(ledger, left);
             *left = Left::default();
         }
         run.stats.forget_failures().map_err(|error| unwritten(&error))?;
     }
+    let guard = guard::start(&again, trusted.ground.source_link(&again, 0)).await?;
     let shared = Arc::new(Shared::new(again, trusted.ground.clone(), met));
+    let named = name_left(&shared, &left).await;
+    match guard {
+        Some(guard) => named.and(guard.end().await)?,
+        None => named?,
+    }
+    if run.plan.delete_source && !same_target {
+        let text = "keys that were deleted from the source, and that the target may have lost since, \
+                    cannot be named";
+        return Err(Error::new(Kind::Server, text));
+    }
+    Ok(())
+}
+
+/// Names what differs of what is left.
+async fn name_left(shared: &Arc<Shared>, left: &[(Route, Ledger, Left)]) -> Result<()> {
     let mut away = Ok(());
-    for (route, ledger, left) in &left {
+    for (route, ledger, left) in left {
         // These are counted already, so each of them has to come to an end.
-        let mut worker = Worker::new(&shared, *route, ledger);
+        let mut worker = Worker::new(shared, *route, ledger);
         let wires: Vec<Vec<u8>> = left.given_up.iter().map(|(name, _)| wire_of(name)).collect();
         let keys: Vec<Key<'_>> = wires
             .iter()
@@ -240,7 +280,10 @@ async fn name_all(
     }
     away?;
     for (route, ledger, left) in left {
-        name_unread(&shared, route, &ledger, left).await?;
+        name_unread(shared, *route, ledger, left).await?;
+    }
+    if shared.source.has_changed() || shared.target.has_changed() {
+        return Err(Error::new(Kind::Server, "a server was restarted while keys were looked for"));
     }
     Ok(())
 }
@@ -250,14 +293,14 @@ async fn name_unread(
     shared: &Arc<Shared>,
     route: Route,
     ledger: &Ledger,
-    left: Left,
+    left: &Left,
 ) -> Result<()> {
     let run = &shared.run;
     let keys = Keys::copied(left.unread.iter().map(|name| wire_of(name)));
     Worker::new(shared, route, ledger).look_at_unread(&keys).await?;
     let from = shared.ground.source_link(run, route.source);
     let (names, queue) = run.names_of(&from, true, super::uncounted()).await?;
-    let Some(names) = names.ahead(left.ahead) else { return Ok(()) };
+    let Some(names) = names.ahead(left.ahead.clone()) else { return Ok(()) };
     let mut tasks = JoinSet::new();
     tasks.spawn(names.run());
     for _ in 0..shared.connections {
@@ -281,6 +324,9 @@ struct Shared {
     /// The run, which this goes on for.
     run: Arc<Run>,
     ground: Ground,
+    /// To the processes that are known from the beginning.
+    source: Link,
+    target: Link,
     /// How both sides are compared; `None`: the target does not answer.
     met: Option<Met>,
     /// The target answers no more.
@@ -305,6 +351,8 @@ impl Shared {
         let budget = Budget::new(memory, connections, source_far, target_far);
         let keys = (Budget::NEAR_KEYS, budget.source_keys);
         Self {
+            source: ground.source_link(&run, 0),
+            target: ground.target_link(&run, 0),
             run,
             ground,
             met,
@@ -423,14 +471,15 @@ impl Worker {
                 stop: &shared.run.stop,
                 seen: &mut self.seen,
             };
-            match eyes.look(&wires).await {
+            let error = match eyes.look(&wires).await {
                 Ok(findings) => return Ok(findings),
-                Err(error) => tracing::debug!("not compared: {error}"),
-            }
+                Err(error) => error,
+            };
+            tracing::debug!("not compared: {error}");
             self.open = None;
             tries += 1;
             if tries == TRIES {
-                break;
+                return Err(error);
             }
         }
         shared.gone.store(true, Ordering::Relaxed);
@@ -440,15 +489,13 @@ impl Worker {
 
     /// Counts a key where it belongs, and names it if it differs.
     fn settle(&self, key: Key<'_>, finding: Finding) {
-        let keeps_own = self.shared.run.plan.if_exists == Some(IfExists::Skip);
+        let policy = self.shared.run.plan.if_exists;
+        let (skips, merges) = (policy == Some(IfExists::Skip), policy == Some(IfExists::Merge));
         let end = match finding {
             Finding::Same => Count::Copied,
             Finding::Gone | Finding::Differs(DifferenceKind::Extra, _) => Count::Expired,
-            Finding::Differs(DifferenceKind::Different | DifferenceKind::Expiry, _)
-                if keeps_own =>
-            {
-                Count::Skipped
-            }
+            Finding::Differs(DifferenceKind::Different, _) if skips => Count::Skipped,
+            Finding::Differs(DifferenceKind::Expiry, _) if skips || merges => Count::Skipped,
             Finding::Differs(..) | Finding::Refused(_) => {
                 self.ledger.add(Count::Scanned, u64::from(!key.scanned));
                 self.ledger.fail(name_of(key.wire), key.why);

@@ -77,7 +77,12 @@ impl KeyQueue {
     pub async fn rest(&self) -> Vec<Keys> {
         let mut receiver = self.receiver.lock().await;
         receiver.close();
-        std::iter::from_fn(|| receiver.try_recv().ok()).collect()
+        let mut rest = Vec::new();
+        // Also what a sender is just putting in.
+        while let Some(keys) = receiver.recv().await {
+            rest.push(keys);
+        }
+        rest
     }
 }
 

@@ -111,7 +111,7 @@ impl DeadLetters {
 
     /// Whether every key that differs is named; `None`: there is no file.
     pub fn is_complete(&self) -> Option<bool> {
-        self.are_kept().then(|| self.complete.load(Ordering::Relaxed))
+        self.are_kept().then(|| self.complete.load(Ordering::Relaxed) && self.flush().is_ok())
     }
 
     /// Whether there is a file.

@@ -3,17 +3,18 @@
 //! Kept only where `--failures` wants every key named, so that it can be said at the end which of them
 //! really differ.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most bytes of names and reasons that are kept of one database; keys beyond that count as failed
-/// at once. What is on its way in a run is bounded by `--memory`, and is far less.
-const MOST_BYTES: usize = 16 << 20;
+/// The most bytes of names that are kept of the keys given up of one database; keys beyond that count
+/// as failed at once. What is on its way in a run is bounded by `--memory`, and is far less. The names
+/// that nobody asked for are those of a page of SCAN and of the queue behind it.
+const MOST_BYTES: usize = 4 << 20;
 
 /// What is left of a database.
 #[derive(Debug, Default)]
 pub struct Left {
     /// Keys that were taken up, and are counted as scanned, but have no answer; and why.
-    pub given_up: Vec<(Vec<u8>, String)>,
+    pub given_up: Vec<(Vec<u8>, Arc<str>)>,
     /// Names that nobody has asked the source for.
     pub unread: Vec<Vec<u8>>,
     /// What was not named yet.
@@ -48,12 +49,17 @@ impl Shared {
     /// Takes a key up that is given up; `false`: there is no room for it.
     pub(super) fn give_up(&self, name: &[u8], why: &str) -> bool {
         let mut left = self.held();
-        let bytes = left.bytes + name.len() + why.len();
+        let bytes = left.bytes + name.len();
         if bytes > MOST_BYTES {
             return false;
         }
         left.bytes = bytes;
-        left.given_up.push((name.to_vec(), why.to_owned()));
+        // A connection that is lost gives many keys up for one reason.
+        let why = match left.given_up.last() {
+            Some((_, last)) if **last == *why => last.clone(),
+            _ => why.into(),
+        };
+        left.given_up.push((name.to_vec(), why));
         true
     }
 
@@ -84,7 +90,7 @@ mod tests {
     #[test]
     fn names_are_bounded_and_taken_once() {
         let shared = Shared::default();
-        let long = vec![b'x'; MOST_BYTES / 2];
+        let long = vec![b'x'; MOST_BYTES / 2 + 1];
         assert!(shared.give_up(&long, "why"));
         assert!(!shared.give_up(&long, "why"));
         shared.leave(b"unread");

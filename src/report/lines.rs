@@ -48,7 +48,10 @@ impl Lines {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn flush(&self) -> io::Result<()> {
-        self.held().as_mut().map_or(Ok(()), |open| open.file.flush())
+        self.held().as_mut().map_or(Ok(()), |open| match &open.broken {
+            Some(broken) => Err(io::Error::new(broken.kind(), broken.to_string())),
+            None => open.file.flush(),
+        })
     }
 
     /// Keeps only the lines of the file at `path`, the same one, that are `wanted`, each in its place;

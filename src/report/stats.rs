@@ -347,6 +347,9 @@ impl Stats {
     /// # Errors
     /// The dead letters cannot be written.
     pub fn forget_failures(&self) -> io::Result<()> {
+        if self.totals().0.failed == 0 {
+            return Ok(());
+        }
         held(&self.databases).iter().for_each(|database| database.forget_failures());
         held(&self.failures).clear();
         self.dead_letters.clear()

@@ -55,14 +55,18 @@ pub struct Marks {
     ledger: Ledger,
     erases: bool,
     named: u64,
+    /// Keys that an earlier run counted as settled and not as scanned: none, but for its mistakes.
+    unscanned: u64,
     due: Instant,
 }
 
 impl Marks {
     /// Marks of a scan that begins now, told to `told`; `erases`: keys are done once they are deleted.
     pub fn new(route: Route, told: mpsc::Sender<Mark>, ledger: Ledger, erases: bool) -> Self {
-        let named = ledger.counts().settled();
-        Self { route, told, ledger, erases, named, due: Instant::now() + LEAST }
+        let counts = ledger.counts();
+        let named = counts.settled();
+        let unscanned = named.saturating_sub(counts.scanned);
+        Self { route, told, ledger, erases, named, unscanned, due: Instant::now() + LEAST }
     }
 
     /// So many keys were named.
@@ -95,7 +99,8 @@ impl Marks {
                 return false;
             }
             // Of a large value the target's side may be counted before the source's.
-            let copied = counts.settled() >= self.named && counts.scanned >= counts.settled();
+            let copied = counts.settled() >= self.named
+                && counts.scanned + self.unscanned >= counts.settled();
             let erased = counts.deleted_from_source + counts.kept_on_source >= counts.copied;
             if copied && (erased || !self.erases) {
                 return true;

@@ -396,7 +396,8 @@ impl Lane {
             (IfExists::Skip, _) => self.tools.ledger.add(Count::Skipped, 1),
             (IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
-                    self.tools.ledger.fail(key, "the merge has ended");
+                    self.tools.stop.cancel();
+                    self.tools.ledger.give_up(key, "the merge has ended");
                 }
             }
             _ => self.tools.ledger.fail(key, "exists on the target"),

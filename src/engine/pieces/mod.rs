@@ -124,7 +124,9 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
             continue;
         }
         if let Err(error) = Box::pin(worker.copy_key(&key)).await {
-            if !worker.tools.stop.is_cancelled() {
+            if worker.tools.stop.is_cancelled() {
+                worker.leave(&key);
+            } else {
                 worker.tools.stop.cancel();
                 worker.count_scanned();
                 worker.tools.ledger.give_up(&key, error.message());
@@ -223,7 +225,8 @@ impl Worker {
             (Fate::Exists, IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
             (Fate::Exists, IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
-                    ledger.fail(key, "the merge has ended");
+                    self.tools.stop.cancel();
+                    ledger.give_up(key, "the merge has ended");
                 }
             }
             (Fate::Exists, ..) => ledger.fail(key, "exists on the target"),
