@@ -182,7 +182,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     {
         tracing::warn!("{unwritable}");
     }
-    let mut proven = true;
+    let (mut proven, noisy) = (true, noise.is_err());
     // What came to its end has nothing to go on with, however it ended.
     let at_end = result.is_ok() && error.is_none() && !cancel.is_cancelled();
     match result {
@@ -203,8 +203,9 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
     }
     report.error = error.as_ref().map(Error::to_string);
-    if at_end && error.is_none() && proven && !dry_run {
-        stats.dead_letters().all_are_named();
+    if !proven || noisy {
+        // It found, or may have missed, what was written beside the copy.
+        stats.dead_letters().are_complete(false);
     }
     report.dead_letters_complete = stats.dead_letters().is_complete();
     report.outcome = match outcome(&report, error.as_ref(), cancel.is_cancelled(), proven) {
@@ -380,6 +381,7 @@ async fn copy_and_prove(
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
+    run.stats.dead_letters().are_complete(!cancel.is_cancelled());
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, probed).await
     {

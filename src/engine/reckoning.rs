@@ -26,7 +26,7 @@ use super::{Run, expiries, guard, unwritten};
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Keys, name_of, wire_of};
 use crate::net::{Connection, Link, Process, connect};
 use crate::report::json::Peer;
@@ -183,8 +183,8 @@ pub(super) async fn reckon(
         return;
     }
     tracing::warn!("{cause}; given up: looking for the keys that differ, for the dead letters");
-    match name_all(run, left, trusted).await {
-        Ok(()) => run.stats.dead_letters().all_are_named(),
+    match name_all(run, left, trusted, cause).await {
+        Ok(()) => run.stats.dead_letters().are_complete(true),
         Err(error) => tracing::warn!(
             "{error}; keys that were not read before are missing among the dead letters"
         ),
@@ -206,11 +206,19 @@ async fn name_all(
     run: &Arc<Run>,
     mut left: Vec<(Route, Ledger, Left)>,
     trusted: &Trusted,
+    cause: &Error,
 ) -> Result<()> {
     let again = run.again();
-    // One attempt each: the patience of the run is used up.
+    // One attempt where the patience of the run was used up; the other side may be away for a while.
+    let link = |side: Side, link: &Link| match cause.side() {
+        Some(gone) if gone != side || cause.kind() == Kind::Server => {
+            link.clone().until(again.stop.clone())
+        }
+        _ => link.clone(),
+    };
     let (source, target) =
-        tokio::join!(trusted.source.is_unchanged(), trusted.target.is_unchanged());
+        (link(Side::Source, &trusted.source), link(Side::Target, &trusted.target));
+    let (source, target) = tokio::join!(source.is_unchanged(), target.is_unchanged());
     let mut met = None;
     if let (Ok(_), Ok(_)) = (&source, &target) {
         let [mut from, mut into] = [Peer::default(), Peer::default()];

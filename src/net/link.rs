@@ -58,6 +58,12 @@ impl Link {
         Self { writes: true, ..self }
     }
 
+    /// The same; this ends the waiting.
+    #[must_use]
+    pub fn until(self, stop: CancellationToken) -> Self {
+        Self { stop, ..self }
+    }
+
     /// From now on the process of this connection is the one that is trusted.
     pub fn trust(&mut self, again: &Again) {
         self.trusted = again.changes;
@@ -133,6 +139,9 @@ impl Link {
     /// (another password, say).
     pub async fn reconnect(&self, cause: Error, progress: Instant) -> Result<Again> {
         if cause.kind() != Kind::Transport {
+            return Err(cause);
+        }
+        if self.stop.is_cancelled() {
             return Err(cause);
         }
         let patience = self.connector.timeouts().retry;

@@ -104,9 +104,9 @@ impl DeadLetters {
         self.lines.retain(&self.path, |_| false)
     }
 
-    /// Every key that differs is named.
-    pub fn all_are_named(&self) {
-        self.complete.store(true, Ordering::Relaxed);
+    /// Says whether every key that differs is named, as far as anybody knows.
+    pub fn are_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Relaxed);
     }
 
     /// Whether every key that differs is named; `None`: there is no file.

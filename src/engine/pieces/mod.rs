@@ -124,13 +124,8 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
             continue;
         }
         if let Err(error) = Box::pin(worker.copy_key(&key)).await {
-            if worker.tools.stop.is_cancelled() {
-                worker.leave(&key);
-            } else {
-                worker.tools.stop.cancel();
-                worker.count_scanned();
-                worker.tools.ledger.give_up(&key, error.message());
-            }
+            worker.tools.stop.cancel();
+            worker.give_up(&key, &error);
             broken = Err(error);
         }
     }
@@ -146,6 +141,11 @@ impl Worker {
             true => self.tools.ledger.give_up(key, "the run was stopped before it was copied"),
             false => self.tools.ledger.leave(key),
         }
+    }
+
+    fn give_up(&self, key: &[u8], error: &Error) {
+        self.count_scanned();
+        self.tools.ledger.give_up(key, error.message());
     }
 
     fn count_scanned(&self) {
@@ -183,8 +183,12 @@ impl Worker {
             };
             self.clear_up().await;
             if self.tools.stop.is_cancelled() {
-                // Nothing of it is left on the target.
-                self.leave(key);
+                match error.kind() {
+                    // It may be done, and the answer lost.
+                    Kind::Transport | Kind::Connect => self.give_up(key, &error),
+                    // Nothing of it is left on the target.
+                    _ => self.leave(key),
+                }
                 return Ok(());
             }
             if error.message().contains(STRING_TOO_LONG) && !self.by_script {
