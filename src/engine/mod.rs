@@ -26,6 +26,7 @@ mod expiries;
 pub mod file;
 mod functions;
 mod governor;
+mod ground;
 mod guard;
 mod knowledge;
 mod merge;

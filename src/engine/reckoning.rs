@@ -12,23 +12,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::acquaint::{Meant, Met, acquaint};
-use super::again::info;
 use super::budget::Budget;
 use super::copy::join;
+use super::ground::{Ground, Trusted};
 use super::probe::Probed;
-use super::{Run, expiries, guard, unwritten};
-use crate::command::ServerInfo;
+use super::{Run, guard, unwritten};
 use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Keys, name_of, wire_of};
-use crate::net::{Connection, Link, Process, connect};
+use crate::net::{Connection, Link};
 use crate::report::json::Peer;
 use crate::report::{Count, DifferenceKind, Ledger, Left};
 use crate::source::window::{Seen, Window};
@@ -38,89 +36,6 @@ use crate::verify::{Eyes, Finding, GROUP, HELD};
 const UNREAD: &str = "the run was given up before this key was copied";
 /// How often a group is looked at whose connections break each time, or that is refused.
 const TRIES: u32 = 3;
-
-/// What is known of both servers.
-#[derive(Clone)]
-pub(super) struct Ground {
-    routes: Vec<Route>,
-    source: Process,
-    target: Process,
-    round_trips: [Duration; 2],
-    /// Databases whose expiries were not asked for, and how many keys had expired before.
-    spared: (Vec<Route>, Option<u64>),
-}
-
-impl Ground {
-    /// What a probe found.
-    pub(super) fn of(run: &Run, probed: &Probed) -> Self {
-        Self {
-            spared: (expiries::spared(run, probed), probed.expired_keys),
-            routes: probed.routes.clone(),
-            source: probed.source_process.clone(),
-            target: probed.target_process.clone(),
-            round_trips: probed.round_trips,
-        }
-    }
-
-    /// What the source says, where no probe came to its end.
-    ///
-    /// # Errors
-    /// It does not answer, or has none of the databases that are meant.
-    async fn of_source(run: &Run) -> Result<Self> {
-        let mut connection = connect(&run.source, 0).await?;
-        let reply = connection.demand(&[b"INFO"]).await?;
-        let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
-        Ok(Self {
-            routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
-            source: info.run_id.into(),
-            target: Process::default(),
-            round_trips: [Duration::ZERO; 2],
-            spared: (Vec::new(), None),
-        })
-    }
-
-    /// Whether keys may have come without an expiry that they have now.
-    async fn lacks_expiries(&self, run: &Run) -> Result<bool> {
-        let (routes, expired) = &self.spared;
-        if routes.is_empty() {
-            return Ok(false);
-        }
-        let now = info(run, &self.source_link(run, 0)).await?;
-        let expires = |route: &Route| now.keyspace.get(&route.source).map_or(0, |k| k.expires);
-        Ok(now.expired_keys != *expired || routes.iter().any(|route| expires(route) > 0))
-    }
-
-    fn source_link(&self, run: &Run, database: u32) -> Link {
-        Link::new(run.source.clone(), database, self.source.clone(), run.stop.clone())
-    }
-
-    fn target_link(&self, run: &Run, database: u32) -> Link {
-        Link::new(run.target.clone(), database, self.target.clone(), run.stop.clone())
-    }
-}
-
-/// The servers' processes that a pass began with.
-pub(super) struct Trusted {
-    ground: Ground,
-    source: Link,
-    target: Link,
-}
-
-impl Trusted {
-    /// Those that are known now.
-    pub(super) fn now(run: &Run, ground: Ground) -> Self {
-        let (source, target) = (ground.source_link(run, 0), ground.target_link(run, 0));
-        Self { ground, source, target }
-    }
-
-    /// Whether the target is the one that it was; one that is away is waited for.
-    ///
-    /// # Errors
-    /// As [`Link::is_unchanged`].
-    pub(super) async fn target_is_unchanged(&self) -> Result<bool> {
-        self.target.is_unchanged().await
-    }
-}
 
 /// The accounts of the databases, with how many keys each `held`.
 pub(super) fn ledgers(

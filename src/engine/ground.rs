@@ -1,0 +1,99 @@
+//! What a reckoning stands on: both servers, as far as they are known, and the processes that a pass
+//! began with.
+
+use std::time::Duration;
+
+use super::again::info;
+use super::probe::Probed;
+use super::{Run, expiries};
+use crate::command::ServerInfo;
+use crate::config::Route;
+use crate::error::Result;
+use crate::net::{Link, Process, connect};
+
+/// What is known of both servers.
+#[derive(Clone)]
+pub(super) struct Ground {
+    /// Which database goes where.
+    pub(super) routes: Vec<Route>,
+    source: Process,
+    target: Process,
+    /// How long source and target take to answer a PING.
+    pub(super) round_trips: [Duration; 2],
+    /// Databases whose expiries were not asked for, and how many keys had expired before.
+    spared: (Vec<Route>, Option<u64>),
+}
+
+impl Ground {
+    /// What a probe found.
+    pub(super) fn of(run: &Run, probed: &Probed) -> Self {
+        Self {
+            spared: (expiries::spared(run, probed), probed.expired_keys),
+            routes: probed.routes.clone(),
+            source: probed.source_process.clone(),
+            target: probed.target_process.clone(),
+            round_trips: probed.round_trips,
+        }
+    }
+
+    /// What the source says, where no probe came to its end.
+    ///
+    /// # Errors
+    /// It does not answer, or has none of the databases that are meant.
+    pub(super) async fn of_source(run: &Run) -> Result<Self> {
+        let mut connection = connect(&run.source, 0).await?;
+        let reply = connection.demand(&[b"INFO"]).await?;
+        let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
+        Ok(Self {
+            routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
+            source: info.run_id.into(),
+            target: Process::default(),
+            round_trips: [Duration::ZERO; 2],
+            spared: (Vec::new(), None),
+        })
+    }
+
+    /// Whether keys may have come without an expiry that they have now.
+    pub(super) async fn lacks_expiries(&self, run: &Run) -> Result<bool> {
+        let (routes, expired) = &self.spared;
+        if routes.is_empty() {
+            return Ok(false);
+        }
+        let now = info(run, &self.source_link(run, 0)).await?;
+        let expires = |route: &Route| now.keyspace.get(&route.source).map_or(0, |k| k.expires);
+        Ok(now.expired_keys != *expired || routes.iter().any(|route| expires(route) > 0))
+    }
+
+    /// The way to a database of the source.
+    pub(super) fn source_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.source.clone(), database, self.source.clone(), run.stop.clone())
+    }
+
+    /// The way to a database of the target.
+    pub(super) fn target_link(&self, run: &Run, database: u32) -> Link {
+        Link::new(run.target.clone(), database, self.target.clone(), run.stop.clone())
+    }
+}
+
+/// The servers' processes that a pass began with.
+pub(super) struct Trusted {
+    pub(super) ground: Ground,
+    pub(super) source: Link,
+    pub(super) target: Link,
+}
+
+impl Trusted {
+    /// Those that are known now.
+    pub(super) fn now(run: &Run, ground: Ground) -> Self {
+        let (source, target) = (ground.source_link(run, 0), ground.target_link(run, 0));
+        Self { ground, source, target }
+    }
+
+    /// Whether the target is the one that it was; one that is away is waited for.
+    ///
+    /// # Errors
+    /// As [`Link::is_unchanged`].
+    pub(super) async fn target_is_unchanged(&self) -> Result<bool> {
+        self.target.is_unchanged().await
+    }
+}
