@@ -94,7 +94,7 @@ pub fn exists(output: &mut Output, key: &[u8]) {
 }
 
 /// Writes `EXISTS key …`; each key is a bulk string in wire form. The answer is how many there are.
-pub fn exist<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
+pub fn count_existing<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item = &'a [u8]>) {
     output.begin(1 + keys.len());
     output.copy(b"$6\r\nEXISTS\r\n");
     for key in keys {

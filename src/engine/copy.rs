@@ -106,7 +106,7 @@ async fn whole_pass(
         return Ok(true);
     }
     expiries::settle(run, probed).await?;
-    if run.stop.is_cancelled() || trusted.target_is_unchanged().await? {
+    if run.stop.is_cancelled() || trusted.target.is_unchanged().await? {
         return Ok(true);
     }
     if let Some(loss) = ends {

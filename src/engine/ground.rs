@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use super::again::info;
-use super::probe::Probed;
+use super::probe::{self, Probed};
 use super::{Run, expiries};
-use crate::command::ServerInfo;
 use crate::config::Route;
 use crate::error::Result;
 use crate::net::{Link, Process, connect};
@@ -42,8 +41,7 @@ impl Ground {
     /// It does not answer, or has none of the databases that are meant.
     pub(super) async fn of_source(run: &Run) -> Result<Self> {
         let mut connection = connect(&run.source, 0).await?;
-        let reply = connection.demand(&[b"INFO"]).await?;
-        let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
+        let info = probe::info(&mut connection).await?;
         Ok(Self {
             routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
             source: info.run_id.into(),
@@ -87,13 +85,5 @@ impl Trusted {
     pub(super) fn now(run: &Run, ground: Ground) -> Self {
         let (source, target) = (ground.source_link(run, 0), ground.target_link(run, 0));
         Self { ground, source, target }
-    }
-
-    /// Whether the target is the one that it was; one that is away is waited for.
-    ///
-    /// # Errors
-    /// As [`Link::is_unchanged`].
-    pub(super) async fn target_is_unchanged(&self) -> Result<bool> {
-        self.target.is_unchanged().await
     }
 }

@@ -51,7 +51,8 @@ pub(super) fn ledgers(
     routes.iter().map(ledger).collect()
 }
 
-/// Likewise, of a run that is given up before its first key; `probed`: unless it ended before that.
+/// As [`reckon`], of a run that ends before its first key; `probed`: what the probe found, if it came to
+/// its end.
 pub(super) async fn reckon_unbegun(run: &Arc<Run>, probed: Option<&Probed>, cause: &Error) {
     // What an earlier run left is as it was.
     let begun = || run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.is_begun());

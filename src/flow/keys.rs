@@ -29,7 +29,7 @@ impl Keys {
     }
 
     /// Each in wire form.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.wires.iter().map(|span| span.of(&self.slab))
     }
 

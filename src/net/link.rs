@@ -138,10 +138,7 @@ impl Link {
     /// `cause`, if it does not pass by waiting or did not pass in time; or what the server says now
     /// (another password, say).
     pub async fn reconnect(&self, cause: Error, progress: Instant) -> Result<Again> {
-        if cause.kind() != Kind::Transport {
-            return Err(cause);
-        }
-        if self.stop.is_cancelled() {
+        if cause.kind() != Kind::Transport || self.stop.is_cancelled() {
             return Err(cause);
         }
         let patience = self.connector.timeouts().retry;

@@ -85,8 +85,8 @@ pub async fn count(
 
 /// The chunks of which the target does not hold every key: one command each, all of them at once.
 async fn incomplete(target: &mut Connection, chunks: Vec<Keys>) -> Result<Vec<Keys>> {
-    for Keys { slab, wires } in &chunks {
-        keyspace::exist(target.output(), wires.iter().map(|wire| wire.of(slab)));
+    for chunk in &chunks {
+        keyspace::count_existing(target.output(), chunk.iter());
     }
     let mut incomplete = Vec::new();
     for (reply, chunk) in target.receive(chunks.len()).await?.into_iter().zip(chunks) {

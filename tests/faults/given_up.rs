@@ -47,6 +47,18 @@ impl Journey {
         run
     }
 
+    /// Copies half-way, until the server behind this proxy is gone for good.
+    #[track_caller]
+    fn lose(&self, from: &str, into: &str, proxy: FaultProxy) -> Run {
+        let failures = self.file("failures");
+        let options = ["--failures", &failures, "--retry-budget", "2s"];
+        let running = half_way(from, into, &self.target, &options);
+        drop(proxy);
+        let run = running.finish();
+        run.assert_code(&[1]);
+        run
+    }
+
     fn limit_memory(&self, bytes: u32) {
         self.target.client(0).run(cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes));
     }
@@ -147,12 +159,7 @@ fn what_arrived_without_its_expiry_is_named() {
 fn what_a_lost_target_lacks_is_named() {
     let journey = Journey::new();
     let proxy = FaultProxy::start(journey.target.port, Default::default());
-    let failures = journey.file("failures");
-    let options = ["--failures", &failures, "--retry-budget", "2s"];
-    let running = half_way(&journey.source.url(), &proxy.url(), &journey.target, &options);
-    drop(proxy);
-    let run = running.finish();
-    run.assert_code(&[1]);
+    let run = journey.lose(&journey.source.url(), &proxy.url(), proxy);
     assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
     let (named, differing) = (journey.named("failures"), journey.differing());
     assert!(named.is_superset(&differing), "{:?}", differing.difference(&named));
@@ -174,12 +181,7 @@ fn what_a_lost_target_lacks_is_named() {
 fn what_a_lost_source_had_left_is_not_known_and_that_is_said() {
     let journey = Journey::new();
     let proxy = FaultProxy::start(journey.source.port, Default::default());
-    let failures = journey.file("failures");
-    let options = ["--failures", &failures, "--retry-budget", "2s"];
-    let running = half_way(&proxy.url(), &journey.target.url(), &journey.target, &options);
-    drop(proxy);
-    let run = running.finish();
-    run.assert_code(&[1]);
+    let run = journey.lose(&proxy.url(), &journey.target.url(), proxy);
     assert_eq!(run.report()["dead_letters_complete"], false, "{}", run.frame());
     run.assert_says(&["keys that were not read before are missing among the dead letters"]);
     assert!(journey.named("failures").is_subset(&journey.differing()));

@@ -102,7 +102,11 @@ pub(crate) fn check(
     let unnamed = unnamed.len();
     format!(
         "incomplete, {copied} copied, {missing} missing, {named} named, {there} of them are there or \
-         have expired, {unnamed} not named"
+         have expired, {unnamed} not named; gone for good: {:?}, both met: {}, {:?}, says complete: {}",
+        plan.deadly,
+        has_met(report),
+        plan.upheaval,
+        report["dead_letters_complete"]
     )
 }
 
