@@ -19,6 +19,7 @@ use crate::source::ExpiryClock;
 use crate::verify::Judge;
 
 /// Which databases are meant.
+#[derive(Clone, Copy)]
 pub(super) enum Meant<'a> {
     /// Those that the plan names, else all that either server holds.
     OfBoth,

@@ -11,7 +11,8 @@ use crate::net::{Backoff, Link};
 use crate::report::json::Peer;
 
 /// How often and how long something is done again that no connection outlived. It has to be such that
-/// it can be done twice.
+/// it can be done twice. Until a server has answered once, nothing is tried again: a wrong address
+/// should be told at once.
 #[derive(Default)]
 struct Again {
     began: Option<Instant>,
@@ -22,11 +23,12 @@ impl Again {
     /// Waits a little longer each time, until it may be done again.
     ///
     /// # Errors
-    /// `cause`: it does not pass, the retry budget is used up, or the run is stopped.
+    /// `cause`: it does not pass, its server has never answered, the retry budget is used up, or the
+    /// run is stopped.
     async fn after(&mut self, cause: Error, run: &Run) -> Result<()> {
         let began = *self.began.get_or_insert_with(Instant::now);
         let over = run.stop.is_cancelled() || began.elapsed() >= run.plan.timeouts.retry;
-        if over || !cause.passes() {
+        if over || !cause.passes() || !run.has_answered(cause.side()) {
             return Err(cause);
         }
         tracing::warn!("{cause}; beginning again");
@@ -38,30 +40,27 @@ impl Again {
     }
 }
 
-/// Probes both servers. Until both have told what they are, nothing is tried again: a wrong address
-/// should be told at once.
+/// Probes both servers.
 pub(super) async fn probed(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
     let mut again = Again::default();
     loop {
         match probe(run, source, target).await {
-            Err(error) if !source.server.is_empty() && !target.server.is_empty() => {
-                again.after(error, run).await?;
-            }
-            result => return result,
+            Ok(probed) => return Ok(probed),
+            Err(error) => again.after(error, run).await?,
         }
     }
 }
 
-/// What a comparison has to know before the copy is made.
+/// What a comparison has to know of both servers.
 pub(super) async fn met(
     run: &Run,
-    probed: &Probed,
+    meant: Meant<'_>,
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Met> {
     let mut again = Again::default();
     loop {
-        match acquaint(run, Meant::These(&probed.routes), source, target).await {
+        match acquaint(run, meant, source, target).await {
             Ok(met) => return Ok(met),
             Err(error) => again.after(error, run).await?,
         }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::acquaint::{Meant, Met, acquaint};
+use super::acquaint::{Meant, Met};
 use super::budget::Budget;
 use super::copy::join;
 use super::database::connect_several;
-use super::{Run, guard, uncounted};
+use super::{Run, again, guard, uncounted};
 use crate::command::info::Keyspace;
 use crate::config::{IfExists, Limits, Route};
 use crate::error::Result;
@@ -63,7 +63,7 @@ pub(super) async fn verify(
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
-    let met = Arc::new(acquaint(run, Meant::OfBoth, source, target).await?);
+    let met = Arc::new(again::met(run, Meant::OfBoth, source, target).await?);
     compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone()).await?;
     let mode = if run.plan.comparing.sample.is_some() { "sample" } else { "full" };
     Ok(Verified::of(mode, &run.stats))

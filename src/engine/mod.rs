@@ -45,7 +45,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Limits, Plan, SourceCompression, Verify};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
 use crate::report::json::{Outcome, Peer, Report, Verified};
@@ -53,7 +53,7 @@ use crate::report::{Ledger, Stats};
 use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
-use acquaint::Met;
+use acquaint::{Meant, Met};
 pub(crate) use budget::Budget;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
@@ -107,6 +107,15 @@ impl Run {
             wish: self.wish.clone(),
             checkpoint: None,
         })
+    }
+
+    /// Whether the server of a side has answered once; of none in particular: both.
+    fn has_answered(&self, side: Option<Side>) -> bool {
+        match side {
+            Some(Side::Source) => self.source.has_answered(),
+            Some(Side::Target) => self.target.has_answered(),
+            None => self.source.has_answered() && self.target.has_answered(),
+        }
     }
 
     /// The way to a database of the source.
@@ -307,7 +316,7 @@ async fn run_probed(
             Ok(probed) => Arc::new(probed),
             Err(cause) => {
                 // A wrong address, say, should cost nothing.
-                if !source.server.is_empty() && !target.server.is_empty() {
+                if run.has_answered(None) {
                     reckon_unbegun(run, None, &cause).await;
                 }
                 return Err(cause);
@@ -346,7 +355,9 @@ async fn begin(
 ) -> Result<Option<Arc<Met>>> {
     // Before anything is written: may both users read what the proof needs?
     let met = match run.plan.verify {
-        Verify::Full => Some(Arc::new(again::met(run, probed, source, target).await?)),
+        Verify::Full => {
+            Some(Arc::new(again::met(run, Meant::These(&probed.routes), source, target).await?))
+        }
         Verify::None | Verify::Count => None,
     };
     if let Some(checkpoint) = &run.checkpoint {

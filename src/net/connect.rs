@@ -1,6 +1,7 @@
 //! From an endpoint to a connection that is authenticated and on its database.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -22,6 +23,10 @@ use crate::units;
 /// firewalls and load balancers (a few minutes).
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How often a connection may break that stood, and was not ready yet: a hiccup passes, and a port that
+/// speaks something else should be told soon.
+const GREETINGS: u32 = 3;
+
 /// The name our connections carry in `CLIENT LIST`.
 const CLIENT_NAME: &[u8] = b"keyferry";
 
@@ -31,6 +36,7 @@ pub struct Connector {
     server: Arc<Server>,
     tls: Option<Tls>,
     timeouts: Timeouts,
+    answered: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -46,30 +52,44 @@ impl Connector {
         } else {
             None
         };
-        Ok(Self { server: Arc::new(server.clone()), tls, timeouts })
+        Ok(Self { server: Arc::new(server.clone()), tls, timeouts, answered: Arc::default() })
     }
 
     /// How long its server may take.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
     }
+
+    /// Whether its server has answered once: then its address is right, and it is one that we know to
+    /// speak with.
+    pub fn has_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
 }
 
 /// Opens a connection, authenticates, and selects `database`. A server that answers but is busy or
-/// loading is waited for.
+/// loading is waited for; a connection that breaks before it is ready is made again, twice.
 ///
 /// # Errors
 /// [`Kind::Connect`], whatever failed: the reason is in the message.
 pub async fn connect(connector: &Connector, database: u32) -> Result<Connection> {
     let began = Instant::now();
-    let mut backoff = Backoff::default();
+    let (mut backoff, mut broken) = (Backoff::default(), 0);
     loop {
         let error = match connect_once(connector, database).await {
-            Ok(connection) => return Ok(connection),
+            Ok(connection) => {
+                connector.answered.store(true, Ordering::Relaxed);
+                return Ok(connection);
+            }
             Err(error) => error,
         };
-        let busy = error.kind() == Kind::Server && error.passes();
-        if !busy || began.elapsed() >= connector.timeouts.retry {
+        broken += u32::from(error.kind() == Kind::Transport);
+        let passes = match error.kind() {
+            Kind::Server => error.passes() && began.elapsed() < connector.timeouts.retry,
+            Kind::Transport => broken < GREETINGS,
+            _ => false,
+        };
+        if !passes {
             let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };
             return Err(error.as_kind(kind));
         }

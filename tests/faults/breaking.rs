@@ -27,6 +27,43 @@ fn is_overcome(of_source: bool, command: &'static [u8], spared: u64) {
     assert_equal(&source, &target, &PAIRS);
 }
 
+/// Breaks the first connection to either side after so many bytes of its replies.
+#[track_caller]
+fn is_overcome_early(after: u64, fault: Fault) {
+    for of_source in [true, false] {
+        let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+        fill_strings(&mut source.client(0), "key", 20, 10);
+        let broken = if of_source { &source } else { &target };
+        let proxy = FaultProxy::scripted(
+            broken.port,
+            vec![Step { direction: Direction::Replies, after, fault }],
+        );
+        let ends =
+            if of_source { [proxy.url(), target.url()] } else { [source.url(), proxy.url()] };
+        let [from, into] = ends;
+        let copied = Keyferry::copy(&from, &into).expect(0);
+        assert!(proxy.struck(), "nothing broke{}", copied.frame());
+        assert_equal(&source, &target, &[(0, 0)]);
+        let again = FaultProxy::scripted(
+            broken.port,
+            vec![Step { direction: Direction::Replies, after, fault }],
+        );
+        let ends = if of_source { [again.url(), into] } else { [from, again.url()] };
+        let verified = Keyferry::verify(&ends[0], &ends[1]).expect(0);
+        assert!(again.struck(), "nothing broke{}", verified.frame());
+    }
+}
+
+#[test]
+fn in_the_middle_of_the_greeting() {
+    is_overcome_early(9, Fault::ResetOnce);
+}
+
+#[test]
+fn while_it_is_asked_what_it_is() {
+    is_overcome_early(900, Fault::Away(std::time::Duration::from_millis(500)));
+}
+
 #[test]
 fn while_it_is_found_out_what_may_be_read() {
     is_overcome(true, b"keyferry:probe", 0);

@@ -14,12 +14,12 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::acquaint::{Meant, Met, acquaint};
+use super::acquaint::{Meant, Met};
 use super::budget::Budget;
 use super::compare::DOUBTS;
 use super::copy::join;
 use super::probe::{refuse_if_pointless, refused_before_work};
-use super::{Ended, Run, Stop, guard, outcome, prepare, unless_aborted};
+use super::{Ended, Run, Stop, again, guard, outcome, prepare, unless_aborted};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::PROBE_KEY;
 use crate::config::{Limits, Plan, Route};
@@ -95,7 +95,7 @@ where
     C: FnOnce(Intent) -> A,
     A: Future<Output = Result<()>>,
 {
-    let met = Arc::new(acquaint(run, Meant::OfSource, source, target).await?);
+    let met = Arc::new(again::met(run, Meant::OfSource, source, target).await?);
     let removal = match run.plan.dry_run {
         true => None,
         false => Some(may_delete(&met.source_link(run, 0)).await?),
