@@ -28,7 +28,7 @@ test: servers ## All tests, against real servers
 	  $(CARGO) test --locked --no-fail-fast; \
 	fi
 
-soak: servers ## 200 copies through random faults on both sides, 50 killed ones (KEYFERRY_SEED=N: that one)
+soak: servers ## 200 copies through random faults (40 more that lose a server), 50 killed ones (KEYFERRY_SEED=N: that one)
 	$(CARGO) test --locked --test end_to_end faults::random::soak -- --ignored --exact --nocapture
 	test -n "$(KEYFERRY_SEED)" || $(CARGO) test --locked --test end_to_end fifty_runs -- --ignored --nocapture
 

@@ -6,8 +6,9 @@
 //! not named yet ──> scan ─────┘
 //! ```
 //!
-//! Where the target does not answer any more, nobody can say whether a key without an answer arrived:
-//! all of these are named. Where the source does not, what its scan had not named stays unnamed.
+//! Where the target does not answer any more, nobody can say whether a key without an answer arrived,
+//! nor whether what it acknowledged is still there: all of the former are named. Where the source does
+//! not, what its scan had not named stays unnamed. In both cases that is said.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -100,7 +101,11 @@ pub(super) async fn reckon(
     }
     tracing::warn!("{cause}; given up: looking for the keys that differ, for the dead letters");
     match name_all(run, left, trusted, cause).await {
-        Ok(()) => run.stats.dead_letters().are_complete(true),
+        Ok(true) => run.stats.dead_letters().are_complete(true),
+        Ok(false) => tracing::warn!(
+            "the target does not answer any more: the keys that it did not acknowledge are named among \
+             the dead letters, and it is not known whether it still holds the others"
+        ),
         Err(error) => tracing::warn!(
             "{error}; keys that were not read before are missing among the dead letters"
         ),
@@ -118,12 +123,13 @@ fn fail_all(ledger: &Ledger, left: &Left) {
     left.given_up.iter().for_each(|(name, why)| ledger.fail(name, why));
 }
 
+/// `false`: the target may have lost what it acknowledged, and cannot be asked.
 async fn name_all(
     run: &Arc<Run>,
     mut left: Vec<(Route, Ledger, Left)>,
     trusted: &Trusted,
     cause: &Error,
-) -> Result<()> {
+) -> Result<bool> {
     let again = run.again();
     // One attempt where the patience of the run was used up; the other side may be away for a while.
     let link = |side: Side, link: &Link| match cause.side() {
@@ -154,9 +160,11 @@ async fn name_all(
             return Err(error);
         }
     };
+    let answers = target.is_ok();
     let same_target = target.unwrap_or(true) && !trusted.target.has_changed();
     let expiries = trusted.ground.lacks_expiries(&again).await;
-    if !same_source || !same_target || !matches!(expiries, Ok(false)) {
+    let anew = !same_source || !same_target || !matches!(expiries, Ok(false));
+    if anew {
         // Cursors mean nothing any more, or what was acknowledged may be lost or not all that it
         // should be: all of it once more.
         for (_, ledger, left) in &mut left {
@@ -177,7 +185,8 @@ async fn name_all(
                     cannot be named";
         return Err(Error::new(Kind::Server, text));
     }
-    Ok(())
+    // Where all is named anew, nothing hangs on what it acknowledged.
+    Ok(anew || (answers && !shared.gone.load(Ordering::Relaxed)))
 }
 
 /// Names what differs of what is left.
@@ -251,9 +260,9 @@ struct Shared {
     /// To the processes that are known from the beginning.
     source: Link,
     target: Link,
-    /// How both sides are compared; `None`: the target does not answer.
+    /// How both sides are compared; `None`: the target does not answer, or refuses it.
     met: Option<Met>,
-    /// The target answers no more.
+    /// The target has stopped to answer meanwhile.
     gone: AtomicBool,
     connections: usize,
     window: Window,
@@ -382,7 +391,10 @@ impl Worker {
                 Some(open) => (&mut open.0, &mut open.1),
                 none => {
                     let source = self.source.connect().await?;
-                    let Ok(target) = self.target.connect().await else { break };
+                    let Ok(target) = self.target.connect().await else {
+                        shared.gone.store(true, Ordering::Relaxed);
+                        break;
+                    };
                     let open = none.insert((source, target));
                     (&mut open.0, &mut open.1)
                 }
@@ -406,7 +418,6 @@ impl Worker {
                 return Err(error);
             }
         }
-        shared.gone.store(true, Ordering::Relaxed);
         let missing = Finding::Differs(DifferenceKind::Missing, String::new());
         Ok(vec![missing; keys.len()])
     }

@@ -160,16 +160,15 @@ fn what_a_lost_target_lacks_is_named() {
     let journey = Journey::new();
     let proxy = FaultProxy::start(journey.target.port, Default::default());
     let run = journey.lose(&journey.source.url(), &proxy.url(), proxy);
-    assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
+    // It may have lost what it acknowledged: it cannot be asked.
+    assert_eq!(run.report()["dead_letters_complete"], false, "{}", run.frame());
+    run.assert_says(&["not known whether it still holds the others"]);
     let (named, differing) = (journey.named("failures"), journey.differing());
     assert!(named.is_superset(&differing), "{:?}", differing.difference(&named));
     // Some may have arrived, and the answer did not; no key that nobody had asked for has.
     let unread =
         |letter: &&Value| letter["error"].as_str().is_some_and(|why| why.contains("before"));
-    let letters = journey.letters("failures");
-    let unread: Vec<&Value> = letters.iter().filter(unread).collect();
-    assert!(unread.len() > KEYS / 10, "{} of {KEYS}", unread.len());
-    for letter in unread {
+    for letter in journey.letters("failures").iter().filter(unread) {
         let key = (0, letter["key"].as_str().unwrap().to_owned());
         assert!(differing.contains(&key), "{key:?} is there");
     }

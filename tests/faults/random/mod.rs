@@ -1,5 +1,6 @@
 //! Copies through faults that a seed chooses: whatever happens, a run ends with equal data, or with an
-//! error and the names of the keys that differ.
+//! error and the names of exactly the keys that differ. Where a server goes away for good nobody can
+//! know all of these: then with what can be known, and with that said.
 //!
 //! `make soak` runs hundreds of them; `KEYFERRY_SEED=N make soak` runs one again.
 
@@ -8,12 +9,14 @@ mod data;
 mod plan;
 mod upheaval;
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::keyferry::Keyferry;
 use crate::support::server::Server;
+use check::End;
 use data::Sources;
 use plan::Plan;
 
@@ -27,7 +30,7 @@ fn from_environment(name: &str) -> Option<u64> {
 }
 
 /// One run; panics with what is wrong.
-fn run(seed: u64, keys: usize, sources: &Sources) -> String {
+fn run(seed: u64, keys: usize, sources: &Sources) -> (End, String) {
     let plan = Plan::of(seed, keys);
     let source = sources.get(plan.kinds[0]);
     let mut target = Server::start(plan.kinds[1]);
@@ -41,14 +44,27 @@ fn run(seed: u64, keys: usize, sources: &Sources) -> String {
     let mut running = copy.arg("--failures").arg(&failures).start();
     upheaval::cause(&plan, &into, &mut target, &mut running);
     let run = running.finish_within(plan::LIMIT);
-    let verdict = check::check(&plan, &run, source, &target, &failures, present);
+    let (end, told) = check::check(&plan, &run, source, &target, &failures, present);
     let left = [from.to_come(), into.to_come()];
-    format!("{verdict}; faults that did not come: {left:?}")
+    (end, format!("{told}; faults that did not come: {left:?}"))
+}
+
+/// The seeds from `first` on, with so many of which no server goes away for good; the others come on top.
+fn seeds(first: u64, runs: u64, keys: usize) -> Vec<u64> {
+    let mut left = runs;
+    (first..)
+        .take_while(|&seed| {
+            let more = left > 0;
+            left -= u64::from(more && Plan::of(seed, keys).deadly.is_none());
+            more
+        })
+        .collect()
 }
 
 /// Runs these seeds; panics with those that failed.
 fn run_all(seeds: &[u64], keys: usize) {
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let ends = Mutex::new(BTreeMap::<(End, bool), usize>::new());
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE.min(seeds.len()) {
             scope.spawn(|| {
@@ -57,7 +73,11 @@ fn run_all(seeds: &[u64], keys: usize) {
                 while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let one = || run(seed, keys, &sources);
                     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(one)) {
-                        Ok(told) => eprintln!("seed {seed}: {told}"),
+                        Ok((end, told)) => {
+                            let deadly = Plan::of(seed, keys).deadly.is_some();
+                            *ends.lock().expect("no panic").entry((end, deadly)).or_default() += 1;
+                            eprintln!("seed {seed}: {told}");
+                        }
                         Err(_) => {
                             eprintln!("seed {seed} FAILED: {:#?}", Plan::of(seed, keys));
                             failed.lock().expect("nobody panics with it").push(seed);
@@ -74,7 +94,19 @@ fn run_all(seeds: &[u64], keys: usize) {
         "{} of {count} runs failed; each runs again by KEYFERRY_SEED=N make soak, N of {failed:?}",
         failed.len()
     );
-    eprintln!("{count} runs, each ended with equal data or with names");
+    let ends = ends.into_inner().expect("nobody panics with it");
+    for deadly in [false, true] {
+        let of = |end| ends.get(&(end, deadly)).copied().unwrap_or_default();
+        eprintln!(
+            "{}: {} ended with equal data, {} with exactly the keys named that differ, {} with what is \
+             known of them, {} before a server had answered",
+            if deadly { "a server went away for good" } else { "whoever went came back" },
+            of(End::Equal),
+            of(End::Named),
+            of(End::Gone),
+            of(End::Unmet),
+        );
+    }
 }
 
 #[test]
@@ -93,5 +125,5 @@ fn soak() {
     }
     let first = from_environment("KEYFERRY_FIRST_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
     let runs = from_environment("KEYFERRY_RUNS").unwrap_or(200);
-    run_all(&(first..first + runs).collect::<Vec<_>>(), keys);
+    run_all(&seeds(first, runs, keys), keys);
 }

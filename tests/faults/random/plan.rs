@@ -86,11 +86,6 @@ impl Plan {
             short_lives: (0..50).map(|_| dice.u64(200..8_000)).collect(),
         }
     }
-
-    /// Whether nothing should keep the run from ending well.
-    pub(crate) fn is_survivable(&self) -> bool {
-        self.deadly.is_none() && self.upheaval != Upheaval::OutOfMemory
-    }
 }
 
 fn step(dice: &mut fastrand::Rng, bytes: u64) -> Step {
