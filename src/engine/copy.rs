@@ -236,7 +236,8 @@ async fn one_pass(
     join(databases, run).await
 }
 
-/// Waits for all tasks; the first error stops the run, and is the one that counts.
+/// Waits for all tasks; the first error stops the run, and is the one that counts, but for connections
+/// that were not made again because the run had to stop.
 pub(super) async fn join(tasks: JoinSet<Result<()>>, run: &Run) -> Result<()> {
     join_or_stop(tasks, &run.stop).await
 }
@@ -258,10 +259,44 @@ pub(super) async fn join_or_stop(
         if let Err(error) = result {
             stop.cancel();
             tracing::debug!("stopping: {error}");
-            if first.is_ok() {
+            let tells = !error.passes() && error.kind() != Kind::Cancelled;
+            let says_less = |first: &Error| first.passes() && tells;
+            if first.as_ref().err().is_none_or(says_less) {
                 first = Err(error);
             }
         }
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a run is said to end with whose tasks end with these errors, one after the other.
+    async fn cause(errors: &[Kind]) -> Kind {
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut before = CancellationToken::new();
+        before.cancel();
+        for &kind in errors {
+            let (turn, done) = (before, CancellationToken::new());
+            before = done.clone();
+            tasks.spawn(async move {
+                turn.cancelled().await;
+                done.cancel();
+                Err(Error::new(kind, "an end"))
+            });
+        }
+        join_or_stop(tasks, &stop).await.expect_err("all of them failed").kind()
+    }
+
+    #[tokio::test]
+    async fn the_first_error_counts_that_says_why() {
+        use Kind::{Cancelled, Protocol, Server, Transport};
+        assert_eq!(cause(&[Server, Protocol]).await, Server);
+        assert_eq!(cause(&[Server, Transport]).await, Server);
+        assert_eq!(cause(&[Transport, Server, Protocol]).await, Server, "it was not made again");
+        assert_eq!(cause(&[Transport, Cancelled]).await, Transport);
+    }
 }

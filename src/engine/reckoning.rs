@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 use super::acquaint::{Meant, Met, acquaint};
 use super::budget::Budget;
@@ -27,7 +28,7 @@ use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Keys, name_of, wire_of};
-use crate::net::{Connection, Link};
+use crate::net::{Backoff, Connection, Link};
 use crate::report::json::Peer;
 use crate::report::{Count, DifferenceKind, Ledger, Left};
 use crate::source::window::{Seen, Window};
@@ -35,8 +36,6 @@ use crate::verify::{Eyes, Finding, GROUP, HELD};
 
 /// The reason of a key that nobody came to.
 const UNREAD: &str = "the run was given up before this key was copied";
-/// How often a group is looked at whose connections break each time, or that is refused.
-const TRIES: u32 = 3;
 
 /// The accounts of the databases, with how many keys each `held`.
 pub(super) fn ledgers(
@@ -385,7 +384,7 @@ impl Worker {
     async fn findings(&mut self, keys: &[Key<'_>]) -> Result<Vec<Finding>> {
         let shared = self.shared.clone();
         let wires: Vec<&[u8]> = keys.iter().map(|key| key.wire).collect();
-        let mut tries = 0;
+        let (began, mut backoff) = (Instant::now(), Backoff::default());
         while let Some(met) = shared.met.as_ref().filter(|_| shared.compares()) {
             let (source, target) = match &mut self.open {
                 Some(open) => (&mut open.0, &mut open.1),
@@ -413,10 +412,12 @@ impl Worker {
             };
             tracing::debug!("not compared: {error}");
             self.open = None;
-            tries += 1;
-            if tries == TRIES {
+            // Each side is connected to again for as long as the run is patient; so is what breaks then.
+            let over = shared.run.stop.is_cancelled() || began.elapsed() >= self.source.patience();
+            if over || !error.passes() {
                 return Err(error);
             }
+            shared.run.stop.run_until_cancelled(sleep(backoff.next_delay())).await;
         }
         let missing = Finding::Differs(DifferenceKind::Missing, String::new());
         Ok(vec![missing; keys.len()])

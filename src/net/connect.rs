@@ -68,7 +68,7 @@ impl Connector {
 }
 
 /// Opens a connection, authenticates, and selects `database`. A server that answers but is busy or
-/// loading is waited for; a connection that breaks before it is ready is made again, twice.
+/// loading is waited for; the first connection is made again, twice, if it breaks before it is ready.
 ///
 /// # Errors
 /// [`Kind::Connect`], whatever failed: the reason is in the message.
@@ -86,7 +86,8 @@ pub async fn connect(connector: &Connector, database: u32) -> Result<Connection>
         broken += u32::from(error.kind() == Kind::Transport);
         let passes = match error.kind() {
             Kind::Server => error.passes() && began.elapsed() < connector.timeouts.retry,
-            Kind::Transport => broken < GREETINGS,
+            // Who has met the server before knows what to do.
+            Kind::Transport => broken < GREETINGS && !connector.has_answered(),
             _ => false,
         };
         if !passes {

@@ -1,15 +1,14 @@
 //! A run that is given up names every key that differs, and no other, with `--failures`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::cmd;
-use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{ALL, KEYS, PAIRS, SLOW, half_way, source};
+use super::{ALL, KEYS, Key, PAIRS, SLOW, half_way, letters, source};
 use crate::support::client::fill_strings;
 use crate::support::compare::{What, assert_equal, compare};
-use crate::support::fault_proxy::FaultProxy;
+use crate::support::fault_proxy::{Direction, Fault, FaultProxy, Step};
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::server::{Kind, Server};
 use crate::support::wait_until;
@@ -65,28 +64,23 @@ impl Journey {
 
     /// The keys that really differ.
     #[track_caller]
-    fn differing(&self) -> BTreeSet<(u32, String)> {
+    fn differing(&self) -> BTreeSet<Key> {
         let found = compare(&self.source, &self.target, &PAIRS);
-        found.iter().map(|d| (d.pair.0, String::from_utf8_lossy(&d.key).into_owned())).collect()
+        found.into_iter().map(|difference| (difference.pair.0, difference.key)).collect()
     }
 
-    /// The keys in a file of failures, each there once.
+    /// The keys in a file of failures, each there once, and why.
     #[track_caller]
-    fn named(&self, file: &str) -> BTreeSet<(u32, String)> {
-        let letters = self.letters(file);
-        let name = |letter: &Value| {
-            let db = letter["db"].as_u64().and_then(|db| u32::try_from(db).ok());
-            (db.expect("a number"), letter["key"].as_str().expect("a name").to_owned())
-        };
-        let named: BTreeSet<(u32, String)> = letters.iter().map(name).collect();
-        assert_eq!(named.len(), letters.len(), "none is named twice");
-        named
+    fn letters(&self, file: &str) -> BTreeMap<Key, String> {
+        let letters = letters(self.file(file).as_ref());
+        let (named, each) = (letters.len(), BTreeMap::from_iter(letters));
+        assert_eq!(each.len(), named, "none is named twice");
+        each
     }
 
     #[track_caller]
-    fn letters(&self, file: &str) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.file(file)).expect("the file of failures");
-        text.lines().map(|line| serde_json::from_str(line).expect("a JSON object")).collect()
+    fn named(&self, file: &str) -> BTreeSet<Key> {
+        self.letters(file).into_keys().collect()
     }
 
     /// Copies the keys of a file of failures.
@@ -166,11 +160,11 @@ fn what_a_lost_target_lacks_is_named() {
     let (named, differing) = (journey.named("failures"), journey.differing());
     assert!(named.is_superset(&differing), "{:?}", differing.difference(&named));
     // Some may have arrived, and the answer did not; no key that nobody had asked for has.
-    let unread =
-        |letter: &&Value| letter["error"].as_str().is_some_and(|why| why.contains("before"));
-    for letter in journey.letters("failures").iter().filter(unread) {
-        let key = (0, letter["key"].as_str().unwrap().to_owned());
-        assert!(differing.contains(&key), "{key:?} is there");
+    for (key, why) in journey.letters("failures") {
+        assert!(
+            !why.contains("before this key was copied") || differing.contains(&key),
+            "{key:?} is there: {why}"
+        );
     }
     let failed = named.len() as u64;
     run.assert_counts(&[("copied", ALL - failed), ("failed", failed)]);
@@ -202,6 +196,30 @@ fn what_a_restarted_target_lost_is_named() {
     let run = journey.retry("failures").expect(0);
     run.assert_counts(&[("copied", journey.named("failures").len() as u64)]);
     assert_equal(&journey.source, &journey.target, &PAIRS);
+}
+
+#[test]
+fn connections_that_break_again_and_again_keep_no_key_from_being_named() {
+    // So long that to look at a few of them takes more bytes than pass between two breaks.
+    const NAME: usize = 100_000;
+    const BREAKS: usize = 12;
+    let journey = Journey::new();
+    for number in 0..100 {
+        let name = format!("long:{number}:{}", "x".repeat(NAME));
+        journey.source.client(0).set(name.as_bytes(), b"value");
+    }
+    let proxy = FaultProxy::start(journey.source.port, Default::default());
+    let failures = journey.file("failures");
+    let (from, into) = (proxy.url(), journey.target.url());
+    let running = half_way(&from, &into, &journey.target, &["--failures", &failures]);
+    journey.limit_memory(1);
+    let fault = Fault::CloseOnce;
+    proxy.then(&[Step { direction: Direction::Requests, after: 2 * NAME as u64, fault }; BREAKS]);
+    let run = running.finish();
+    run.assert_code(&[1]);
+    assert_eq!(proxy.to_come(), 0, "too few breaks{}", run.frame());
+    assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
+    assert_eq!(journey.named("failures"), journey.differing());
 }
 
 #[test]

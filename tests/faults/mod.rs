@@ -8,6 +8,10 @@ mod refusing;
 mod source_restarting;
 mod target_restarting;
 
+use std::path::Path;
+
+use serde_json::Value;
+
 use crate::support::client::fill_strings;
 use crate::support::keyferry::{Keyferry, Running};
 use crate::support::server::{Kind, Server};
@@ -55,4 +59,26 @@ fn half_way(source: &str, target_url: &str, target: &Server, options: &[&str]) -
         zero.dbsize() >= ARRIVED && one.dbsize() == FEW
     });
     running
+}
+
+/// A database and a key.
+type Key = (u32, Vec<u8>);
+
+/// The keys in a file of dead letters, and why each was not copied.
+#[track_caller]
+fn letters(path: &Path) -> Vec<(Key, String)> {
+    let text = std::fs::read_to_string(path).expect("the file of failures can be read");
+    let read = |line: &str| {
+        let letter: Value = serde_json::from_str(line).expect("a line of JSON");
+        let db = letter["db"].as_u64().expect("a database");
+        let name = from_hex(letter["hex"].as_str().expect("the key in hexadecimal digits"));
+        let why = letter["error"].as_str().expect("a reason").to_owned();
+        ((u32::try_from(db).expect("small"), name), why)
+    };
+    text.lines().map(read).collect()
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal digits");
+    (0..text.len()).step_by(2).map(byte).collect()
 }

@@ -170,6 +170,11 @@ impl FaultProxy {
         self.shared.server.store(port, Ordering::SeqCst);
     }
 
+    /// Does all of this, too, from now on.
+    pub(crate) fn then(&self, steps: &[Step]) {
+        self.shared.script.lock().expect("no thread panics with the lock").extend(steps);
+    }
+
     /// The faults that have not happened yet.
     pub(crate) fn to_come(&self) -> usize {
         self.shared.script.lock().expect("no thread panics with the lock").len()
