@@ -21,6 +21,7 @@ use crate::config::filter::parse_type;
 use crate::config::{Filter, Limits, Plan, Route, Server, Timeouts};
 use crate::engine::{Ended, Stop};
 use crate::error::{Error, Kind, Result, Side};
+use crate::report::json::Outcome;
 use crate::report::progress::{Progress, Style};
 use crate::report::{DeadLetters, Differences, Stats, table};
 use crate::units::{bytes, parse_bytes, parse_duration};
@@ -333,7 +334,13 @@ async fn run<P, R: Future<Output = Ended>>(
         }
     }
     Ok(match (&ended.error, listed) {
-        (Some(error), _) => exit::fail(error, as_json),
+        (Some(error), _) => {
+            let code = exit::fail(error, as_json);
+            match ended.report.outcome {
+                Outcome::Interrupted => exit::code(&ended.report),
+                _ => code,
+            }
+        }
         (None, Err((what, error))) => {
             let text = format!("the file of {what} could not be written: {error}");
             exit::fail(&Error::new(Kind::Local, text), as_json)

@@ -4,10 +4,10 @@ use tokio::time::{Instant, sleep};
 
 use super::Run;
 use super::acquaint::{Meant, Met, acquaint};
-use super::probe::{Probed, probe};
+use super::probe::{self, Probed, probe};
 use crate::command::ServerInfo;
-use crate::error::{Error, Result};
-use crate::net::{Backoff, Link};
+use crate::error::{Error, Kind, Result};
+use crate::net::{Backoff, Link, connect};
 use crate::report::json::Peer;
 
 /// How often and how long something is done again that no connection outlived. It has to be such that
@@ -60,8 +60,21 @@ pub(super) async fn met(
 ) -> Result<Met> {
     let mut again = Again::default();
     loop {
-        match acquaint(run, meant, source, target).await {
-            Ok(met) => return Ok(met),
+        match run.stop.run_until_cancelled(acquaint(run, meant, source, target)).await {
+            Some(Ok(met)) => return Ok(met),
+            Some(Err(error)) => again.after(error, run).await?,
+            None => return Err(Error::new(Kind::Cancelled, "stopped")),
+        }
+    }
+}
+
+/// What the source says of itself, where it was not probed.
+pub(super) async fn info_of_source(run: &Run) -> Result<ServerInfo> {
+    let mut again = Again::default();
+    loop {
+        let asked = async { probe::info(&mut connect(&run.source, 0).await?).await };
+        match asked.await {
+            Ok(info) => return Ok(info),
             Err(error) => again.after(error, run).await?,
         }
     }

@@ -60,17 +60,17 @@ async fn until_unchanged(
     keeping: Option<&Keeping>,
 ) -> Result<()> {
     let mut pass = 1;
-    loop {
+    let trusted = loop {
         let trusted = Trusted::now(run, Ground::of(run, probed));
         let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
         if let Err(cause) = &done {
             reckon(run, ledgers, &trusted, cause).await;
         }
         if done? {
-            break;
+            break trusted;
         }
         pass += 1;
-    }
+    };
     if run.wish.is_cancelled() {
         ledgers.iter().for_each(|(_, ledger)| fail_given_up(ledger));
         return Ok(());
@@ -78,7 +78,7 @@ async fn until_unchanged(
     if run.stop.is_cancelled() {
         // The guard tells the cause itself.
         let cause = Error::new(Kind::Transport, "the source's latency cannot be watched any more");
-        reckon(run, ledgers, &Trusted::now(run, Ground::of(run, probed)), &cause).await;
+        reckon(run, ledgers, &trusted, &cause).await;
         return Ok(());
     }
     source_kept_its_keys(run, probed, ledgers).await

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::again::info;
-use super::probe::{self, Probed};
+use super::again::{info, info_of_source};
+use super::probe::Probed;
 use super::{Run, expiries};
 use crate::config::Route;
 use crate::error::Result;
-use crate::net::{Link, Process, connect};
+use crate::net::{Link, Process};
 
 /// What is known of both servers.
 #[derive(Clone)]
@@ -40,8 +40,7 @@ impl Ground {
     /// # Errors
     /// It does not answer, or has none of the databases that are meant.
     pub(super) async fn of_source(run: &Run) -> Result<Self> {
-        let mut connection = connect(&run.source, 0).await?;
-        let info = probe::info(&mut connection).await?;
+        let info = info_of_source(run).await?;
         Ok(Self {
             routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
             source: info.run_id.into(),

@@ -235,7 +235,7 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
-        compare::verify(&run, &mut source, &mut target).await
+        Box::pin(compare::verify(&run, &mut source, &mut target)).await
     };
     let result = unless_aborted(work, &cancel, &abort).await;
     let mut report = Report::new("verify", source, target, &stats);
@@ -274,7 +274,9 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
     match error {
         Some(error) if error.kind() == Kind::Refused => Outcome::Refused,
         // Stopped, and a server was away while what was in flight was waited for.
-        Some(cause) if cancelled && cause.passes() => Outcome::Interrupted,
+        Some(cause) if cancelled && (cause.passes() || cause.kind() == Kind::Cancelled) => {
+            Outcome::Interrupted
+        }
         Some(_) => Outcome::Incomplete,
         None if cancelled => Outcome::Interrupted,
         None if proven && clean && accounted => Outcome::Complete,

@@ -18,12 +18,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::acquaint::{Meant, Met, acquaint};
+use super::acquaint::{Meant, Met};
 use super::budget::Budget;
 use super::copy::join;
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
-use super::{Run, guard, unwritten};
+use super::{Run, again, guard, unwritten};
 use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::{Error, Kind, Result, Side};
@@ -144,13 +144,14 @@ async fn name_all(
     if let (Ok(_), Ok(_)) = (&source, &target) {
         let [mut from, mut into] = [Peer::default(), Peer::default()];
         let meant = Meant::These(&trusted.ground.routes);
-        let known = acquaint(&again, meant, &mut from, &mut into).await;
-        let told = |error: &Error| {
-            tracing::warn!(
-                "{error}: what the target holds already is named among the dead letters"
-            );
-        };
-        met = known.inspect_err(told).ok();
+        match again::met(&again, meant, &mut from, &mut into).await {
+            Ok(known) => met = Some(known),
+            Err(error) => {
+                tracing::warn!(
+                    "{error}: what the target holds already is named among the dead letters"
+                );
+            }
+        }
     }
     let same_source = match source {
         Ok(same) => same,
@@ -172,7 +173,13 @@ async fn name_all(
         }
         run.stats.forget_failures().map_err(|error| unwritten(&error))?;
     }
-    let guard = guard::start(&again, trusted.ground.source_link(&again, 0)).await?;
+    let guard = match guard::start(&again, trusted.ground.source_link(&again, 0)).await {
+        Ok(guard) => guard,
+        Err(error) => {
+            left.iter().for_each(|(_, ledger, left)| fail_all(ledger, left));
+            return Err(error);
+        }
+    };
     let shared = Arc::new(Shared::new(again, trusted.ground.clone(), met));
     let named = name_left(&shared, &left).await;
     match guard {
@@ -184,8 +191,20 @@ async fn name_all(
                     cannot be named";
         return Err(Error::new(Kind::Server, text));
     }
-    // Where all is named anew, nothing hangs on what it acknowledged.
-    Ok(anew || (answers && !shared.gone.load(Ordering::Relaxed)))
+    // What was acknowledged, or found to be the same, may be lost if another process answers now.
+    let restarted =
+        || Error::new(Kind::Server, "a server was restarted while keys were looked for");
+    if !shared.source.is_unchanged().await? {
+        return Err(restarted());
+    }
+    if !answers || shared.gone.load(Ordering::Relaxed) {
+        return Ok(false);
+    }
+    match shared.target.is_unchanged().await {
+        Ok(true) => Ok(true),
+        Ok(false) => Err(restarted()),
+        Err(_) => Ok(false),
+    }
 }
 
 /// Names what differs of what is left.
@@ -213,9 +232,6 @@ async fn name_left(shared: &Arc<Shared>, left: &[(Route, Ledger, Left)]) -> Resu
     away?;
     for (route, ledger, left) in left {
         name_unread(shared, *route, ledger, left).await?;
-    }
-    if shared.source.has_changed() || shared.target.has_changed() {
-        return Err(Error::new(Kind::Server, "a server was restarted while keys were looked for"));
     }
     Ok(())
 }
@@ -384,15 +400,19 @@ impl Worker {
     async fn findings(&mut self, keys: &[Key<'_>]) -> Result<Vec<Finding>> {
         let shared = self.shared.clone();
         let wires: Vec<&[u8]> = keys.iter().map(|key| key.wire).collect();
-        let (began, mut backoff) = (Instant::now(), Backoff::default());
+        let (mut broke, mut backoff) = (None, Backoff::default());
         while let Some(met) = shared.met.as_ref().filter(|_| shared.compares()) {
             let (source, target) = match &mut self.open {
                 Some(open) => (&mut open.0, &mut open.1),
                 none => {
                     let source = self.source.connect().await?;
-                    let Ok(target) = self.target.connect().await else {
-                        shared.gone.store(true, Ordering::Relaxed);
-                        break;
+                    let target = match self.target.connect().await {
+                        Ok(target) => target,
+                        Err(error) => {
+                            tracing::warn!("{error}; what it holds is not known any more");
+                            shared.gone.store(true, Ordering::Relaxed);
+                            break;
+                        }
                     };
                     let open = none.insert((source, target));
                     (&mut open.0, &mut open.1)
@@ -413,7 +433,8 @@ impl Worker {
             tracing::debug!("not compared: {error}");
             self.open = None;
             // Each side is connected to again for as long as the run is patient; so is what breaks then.
-            let over = shared.run.stop.is_cancelled() || began.elapsed() >= self.source.patience();
+            let since = broke.get_or_insert_with(Instant::now).elapsed();
+            let over = shared.run.stop.is_cancelled() || since >= self.source.patience();
             if over || !error.passes() {
                 return Err(error);
             }

@@ -65,6 +65,19 @@ fn while_it_is_asked_what_it_is() {
 }
 
 #[test]
+fn ctrl_c_ends_the_waiting_for_what_they_are() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    let gone = Step { direction: Direction::Replies, after: 900, fault: Fault::Close };
+    let proxy = FaultProxy::scripted(source.port, vec![gone]);
+    let running = Keyferry::verify(proxy.url(), target.url()).start();
+    wait_until("the source is gone", || proxy.struck());
+    running.signal("INT");
+    let run = running.finish();
+    run.assert_code(&[130]);
+    assert_eq!(run.outcome(), "interrupted", "{}", run.frame());
+}
+
+#[test]
 fn while_it_is_found_out_what_may_be_read() {
     is_overcome(true, b"keyferry:probe", 0);
 }

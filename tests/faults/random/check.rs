@@ -25,8 +25,8 @@ pub(crate) enum End {
     Unmet,
 }
 
-/// Panics if it is not true, of a source that held so many keys in the beginning; answers how the run
-/// ended, and that in a few words.
+/// Panics if it is not true, of a source that held so many keys in the beginning, and where both servers
+/// may have `greeted`; answers how the run ended, and that in a few words.
 #[track_caller]
 pub(crate) fn check(
     plan: &Plan,
@@ -34,7 +34,7 @@ pub(crate) fn check(
     source: &Server,
     target: &Server,
     failures: &Path,
-    keys: usize,
+    (keys, greeted): (usize, bool),
 ) -> (End, String) {
     let found = compare(source, target, &SAME_NUMBERS);
     let (report, letters) = (run.report(), letters(failures));
@@ -59,8 +59,11 @@ pub(crate) fn check(
         .iter()
         .filter(|d| d.what == What::Missing && !named.contains(&(d.pair.0, d.key.clone())))
         .collect();
+    let unmet = !has_met(report);
+    // Who has answered once is waited for.
+    assert!(!unmet || plan.deadly.is_some() || !greeted, "ended too soon{}", run.frame());
     let end = match plan.deadly {
-        _ if !has_met(report) => End::Unmet,
+        _ if unmet => End::Unmet,
         Some(_) => End::Gone,
         None => End::Named,
     };

@@ -23,6 +23,9 @@ use plan::Plan;
 /// Runs at once: each keeps two servers, a proxy and keyferry busy.
 const AT_ONCE: usize = 2;
 
+/// Bytes of replies after which a server has greeted at least once: three greetings of the longest.
+const GREETINGS: u64 = 400;
+
 /// A whole number from the environment.
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
@@ -44,7 +47,8 @@ fn run(seed: u64, keys: usize, sources: &Sources) -> (End, String) {
     let mut running = copy.arg("--failures").arg(&failures).start();
     upheaval::cause(&plan, &into, &mut target, &mut running);
     let run = running.finish_within(plan::LIMIT);
-    let (end, told) = check::check(&plan, &run, source, &target, &failures, present);
+    let greeted = [&from, &into].iter().all(|proxy| proxy.reply_bytes() >= GREETINGS);
+    let (end, told) = check::check(&plan, &run, source, &target, &failures, (present, greeted));
     let left = [from.to_come(), into.to_come()];
     (end, format!("{told}; faults that did not come: {left:?}"))
 }
