@@ -140,6 +140,13 @@ impl Error {
         self
     }
 
+    /// Says that it was tried again for as long as anybody has patience.
+    #[must_use]
+    pub fn lasting(mut self) -> Self {
+        self.0.passes = false;
+        self
+    }
+
     /// Whether trying again later may help: a server that is away, or busy.
     pub fn passes(&self) -> bool {
         self.0.passes

@@ -274,29 +274,35 @@ mod tests {
     use super::*;
 
     /// What a run is said to end with whose tasks end with these errors, one after the other.
-    async fn cause(errors: &[Kind]) -> Kind {
+    async fn cause(errors: Vec<Error>) -> String {
         let stop = CancellationToken::new();
         let mut tasks = JoinSet::new();
         let mut before = CancellationToken::new();
         before.cancel();
-        for &kind in errors {
+        for error in errors {
             let (turn, done) = (before, CancellationToken::new());
             before = done.clone();
             tasks.spawn(async move {
                 turn.cancelled().await;
                 done.cancel();
-                Err(Error::new(kind, "an end"))
+                Err(error)
             });
         }
-        join_or_stop(tasks, &stop).await.expect_err("all of them failed").kind()
+        join_or_stop(tasks, &stop).await.expect_err("all of them failed").to_string()
     }
 
     #[tokio::test]
     async fn the_first_error_counts_that_says_why() {
-        use Kind::{Cancelled, Protocol, Server, Transport};
-        assert_eq!(cause(&[Server, Protocol]).await, Server);
-        assert_eq!(cause(&[Server, Transport]).await, Server);
-        assert_eq!(cause(&[Transport, Server, Protocol]).await, Server, "it was not made again");
-        assert_eq!(cause(&[Transport, Cancelled]).await, Transport);
+        let error = |kind: Kind| Error::new(kind, format!("{kind:?}"));
+        let [server, protocol] = [Kind::Server, Kind::Protocol].map(error);
+        let [broken, stopped] = [Kind::Transport, Kind::Cancelled].map(error);
+        let given_up = Error::new(Kind::Transport, "given up").lasting();
+        let said = |errors: &[&Error]| cause(errors.iter().map(|&error| error.clone()).collect());
+        assert_eq!(said(&[&server, &protocol]).await, "Server");
+        assert_eq!(said(&[&server, &broken]).await, "Server");
+        // A connection that was only not made again.
+        assert_eq!(said(&[&broken, &server, &protocol]).await, "Server");
+        assert_eq!(said(&[&broken, &given_up]).await, "given up");
+        assert_eq!(said(&[&broken, &stopped]).await, "Transport");
     }
 }

@@ -150,9 +150,10 @@ impl Link {
             }
             if progress.elapsed() >= patience {
                 let waited = units::duration(patience);
-                return Err(cause.advise(format!(
+                let advice = format!(
                     "given up after {waited} without progress (--retry-budget); run it again"
-                )));
+                );
+                return Err(cause.advise(advice).lasting());
             }
             tokio::select! {
                 biased;
