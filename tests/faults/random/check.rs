@@ -76,8 +76,7 @@ pub(crate) fn check(
     assert!(complete || end != End::Named, "not all are named{}", run.frame());
     // A target that was restarted and is gone then may have lost what it had acknowledged.
     let lost = plan.deadly == Some(Side::Target) && plan.upheaval == Upheaval::Restart;
-    let source_gone = plan.deadly == Some(Side::Source);
-    if complete || !(lost || source_gone || end == End::Unmet) {
+    if complete {
         assert_none("not named:", unnamed.iter().copied(), run);
     } else if !lost && plan.upheaval != Upheaval::Restart {
         let unseen = (keys as u64).saturating_sub(run.count("scanned"));
