@@ -82,6 +82,7 @@ struct Inner {
     message: String,
     advice: Option<String>,
     passes: bool,
+    not_yet: bool,
 }
 
 impl Error {
@@ -94,6 +95,7 @@ impl Error {
             message: message.into(),
             advice: None,
             passes: kind == Kind::Transport,
+            not_yet: false,
         }))
     }
 
@@ -138,6 +140,19 @@ impl Error {
     pub fn passing(mut self) -> Self {
         self.0.passes = true;
         self
+    }
+
+    /// Says that the server answered that it is not ready yet: busy, loading, without its primary. That
+    /// passes.
+    #[must_use]
+    pub fn not_yet(mut self) -> Self {
+        self.0.not_yet = true;
+        self.passing()
+    }
+
+    /// Whether the server answered that it is not ready yet.
+    pub fn is_not_yet(&self) -> bool {
+        self.0.not_yet
     }
 
     /// Says that it was tried again for as long as anybody has patience.

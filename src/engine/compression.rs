@@ -199,13 +199,12 @@ async fn set(connection: &mut Connection, value: &[u8]) -> Result<()> {
 async fn call(connection: &mut Connection, arguments: &[&[u8]]) -> Result<Value> {
     let (began, mut backoff) = (Instant::now(), Backoff::default());
     loop {
-        let reply = connection.call(arguments).await?;
-        let busy = matches!(&reply, Value::Error(line)
-            if ServerError::parse(line.as_bytes()).cause == Cause::Transient);
-        if !busy || began.elapsed() >= connection.timeouts().retry {
-            return Ok(reply);
+        match connection.call(arguments).await {
+            Err(error) if error.is_not_yet() && began.elapsed() < connection.timeouts().retry => {
+                sleep(backoff.next_delay()).await;
+            }
+            answered => return answered,
         }
-        sleep(backoff.next_delay()).await;
     }
 }
 

@@ -186,7 +186,7 @@ impl Watch {
     /// One PING; how long it waited at the source. A refusal is an answer, too.
     async fn ask(&mut self) -> Result<Duration> {
         let began = Instant::now();
-        self.connection.call(&[b"PING"]).await?;
+        self.connection.try_all(&[&[b"PING"]]).await?;
         let round_trip = began.elapsed();
         self.shortest = self.shortest.min(round_trip);
         Ok(round_trip - self.shortest)

@@ -143,7 +143,7 @@ pub(super) async fn try_all(
     trials: Vec<Trial>,
 ) -> Result<Vec<(Trial, Answer)>> {
     let commands: Vec<&[&[u8]]> = trials.iter().map(|trial| trial.command).collect();
-    let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
+    let replies = connection.try_all(&commands).await.map_err(refused_before_work)?;
     Ok(trials.into_iter().zip(replies.iter().map(Answer::of)).collect())
 }
 

@@ -288,10 +288,9 @@ impl Connection {
     /// Sends one command and waits for its reply, error replies included.
     ///
     /// # Errors
-    /// [`Kind::Transport`] or [`Kind::Protocol`].
+    /// As [`Self::receive`].
     pub async fn call(&mut self, arguments: &[&[u8]]) -> Result<Value> {
-        self.output.command(arguments);
-        let mut replies = self.receive(1).await?;
+        let mut replies = self.call_all(&[arguments]).await?;
         Ok(replies.pop().unwrap_or(Value::Null))
     }
 
@@ -304,36 +303,71 @@ impl Connection {
         let began = Instant::now();
         let mut backoff = Backoff::default();
         loop {
-            let value = self.call(arguments).await?;
-            let Value::Error(line) = &value else { return Ok(value) };
-            let error = ServerError::parse(line.as_bytes());
-            if error.cause != Cause::Transient || began.elapsed() >= self.timeouts.retry {
-                let command = arguments.first().copied().unwrap_or_default();
-                return Err(self.refused(command, &error));
+            let error = match self.call(arguments).await {
+                Ok(Value::Error(line)) => {
+                    let command = arguments.first().copied().unwrap_or_default();
+                    self.refused(command, &ServerError::parse(line.as_bytes()))
+                }
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            // A broken connection is not for this to make again.
+            let busy = error.passes() && error.is_not_yet();
+            if !busy || began.elapsed() >= self.timeouts.retry {
+                return Err(error);
             }
             if backoff.tries() == 0 {
-                tracing::warn!("{}: waiting: {error}", self.server.side);
+                tracing::warn!("waiting: {error}");
             }
             sleep(backoff.next_delay()).await;
         }
     }
 
-    /// Sends several commands in one round trip; errors of the server are replies here.
+    /// Sends several commands in one round trip; errors of the server are replies here, but for those
+    /// that pass by themselves.
     ///
     /// # Errors
     /// As [`Self::receive`].
     pub async fn call_all(&mut self, commands: &[&[&[u8]]]) -> Result<Vec<Value>> {
-        for command in commands {
-            self.output().command(command);
+        let replies = self.try_all(commands).await?;
+        for (command, reply) in commands.iter().zip(&replies) {
+            self.is_ready(command.first().copied().unwrap_or_default(), reply)?;
         }
-        self.receive(commands.len()).await
+        Ok(replies)
     }
 
-    /// Sends what is queued and waits for `count` replies.
+    /// Sends several commands in one round trip, to see what the server says to each: errors that pass
+    /// by themselves are replies, too.
     ///
     /// # Errors
     /// [`Kind::Transport`] or [`Kind::Protocol`].
+    pub async fn try_all(&mut self, commands: &[&[&[u8]]]) -> Result<Vec<Value>> {
+        for command in commands {
+            self.output().command(command);
+        }
+        self.receive_any(commands.len()).await
+    }
+
+    /// Sends what is queued and waits for `count` replies. What a server says that is busy, loading or
+    /// without its primary is never handed out as a reply: nothing can be concluded from it.
+    ///
+    /// # Errors
+    /// [`Kind::Transport`] or [`Kind::Protocol`]; [`Kind::Server`] that [passes](Error::passes), if the
+    /// server is not ready: [`super::Line`] waits for it.
     pub async fn receive(&mut self, count: usize) -> Result<Vec<Value>> {
+        let replies = self.receive_any(count).await?;
+        replies.iter().try_for_each(|reply| self.is_ready(b"a command", reply))?;
+        Ok(replies)
+    }
+
+    /// Whether a reply is one that something can be concluded from.
+    fn is_ready(&self, command: &[u8], reply: &Value) -> Result<()> {
+        let Value::Error(line) = reply else { return Ok(()) };
+        let error = ServerError::parse(line.as_bytes());
+        if error.cause == Cause::Transient { Err(self.refused(command, &error)) } else { Ok(()) }
+    }
+
+    async fn receive_any(&mut self, count: usize) -> Result<Vec<Value>> {
         let mut values = Vec::with_capacity(count.min(1024));
         self.expect_replies();
         while values.len() < count {
@@ -357,8 +391,10 @@ impl Connection {
         let command = String::from_utf8_lossy(command);
         let text = format!("{command} was refused: {error}");
         let mut error_here = self.place(Error::new(Kind::Server, text));
-        if matches!(error.cause, Cause::Transient | Cause::ReadOnly) {
-            error_here = error_here.passing();
+        match error.cause {
+            Cause::Transient => error_here = error_here.not_yet(),
+            Cause::ReadOnly => error_here = error_here.passing(),
+            _ => {}
         }
         match error.cause.advice(&command) {
             Some(advice) => error_here.advise(advice.replace("SIDE", self.server.side.word())),

@@ -131,14 +131,14 @@ impl Link {
         }
     }
 
-    /// Connects again after `cause`, with growing delays, until it is too long since `progress`, or
-    /// the run is stopped.
+    /// Connects again after `cause`, a broken connection or a server that is not ready, with growing
+    /// delays, until it is too long since `progress`, or the run is stopped.
     ///
     /// # Errors
     /// `cause`, if it does not pass by waiting or did not pass in time; or what the server says now
     /// (another password, say).
     pub async fn reconnect(&self, cause: Error, progress: Instant) -> Result<Again> {
-        if cause.kind() != Kind::Transport || self.stop.is_cancelled() {
+        if !cause.passes() || self.stop.is_cancelled() {
             return Err(cause);
         }
         let patience = self.connector.timeouts().retry;
@@ -190,8 +190,8 @@ impl Link {
 /// Tries a command that is wrong on purpose and writes nothing; what else than a replica would say to
 /// it is no matter here.
 async fn takes_writes(connection: &mut Connection) -> Result<()> {
-    let reply = connection.call(&[b"RESTORE", PROBE_KEY, b"0", b""]).await?;
-    let Value::Error(line) = reply else { return Ok(()) };
+    let replies = connection.try_all(&[&[b"RESTORE", PROBE_KEY, b"0", b""]]).await?;
+    let Some(Value::Error(line)) = replies.first() else { return Ok(()) };
     let error = ServerError::parse(line.as_bytes());
     match error.cause {
         Cause::ReadOnly | Cause::Transient => Err(connection.refused(b"RESTORE", &error)),

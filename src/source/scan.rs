@@ -1,16 +1,16 @@
 //! Names the keys of one database: the SCAN loop, the filters, the road to the fetch tasks.
 
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::duplicates::Recent;
 use super::marks::Course;
-use crate::command::{Cause, ServerError, keyspace};
+use crate::command::{ServerError, keyspace};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Keys, name_of};
-use crate::net::{Backoff, Connection, Link};
+use crate::net::{Connection, Link};
 use crate::report::{Ahead, Count, Ledger};
 use crate::resp::{self, Span, Value};
 
@@ -140,32 +140,21 @@ impl Scan {
     /// Asks for a page: the next cursor, and the keys in wire form.
     async fn page(&mut self, cursor: &[u8], count: u32) -> Result<(Vec<u8>, Keys)> {
         let connection = &mut self.connection;
-        let mut backoff = Backoff::default();
-        let began = Instant::now();
-        loop {
-            keyspace::scan(connection.output(), cursor, count);
-            connection.expect_replies();
-            let answer = loop {
-                if let Some(reply) = connection.next_reply()? {
-                    break read_page(&reply);
-                }
-                connection.turn_within(&self.stop).await?;
-            };
-            let slab = connection.take_slab();
-            match answer {
-                Ok((cursor, wires)) => return Ok((cursor, Keys { slab, wires })),
-                Err(Some(error))
-                    if error.cause == Cause::Transient
-                        && began.elapsed() < connection.timeouts().retry
-                        && !self.stop.is_cancelled() =>
-                {
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(Some(error)) => return Err(connection.refused(b"SCAN", &error)),
-                Err(None) => {
-                    let text = "SCAN answered something else";
-                    return Err(connection.place(Error::new(Kind::Protocol, text)));
-                }
+        keyspace::scan(connection.output(), cursor, count);
+        connection.expect_replies();
+        let answer = loop {
+            if let Some(reply) = connection.next_reply()? {
+                break read_page(&reply);
+            }
+            connection.turn_within(&self.stop).await?;
+        };
+        let slab = connection.take_slab();
+        match answer {
+            Ok((cursor, wires)) => Ok((cursor, Keys { slab, wires })),
+            Err(Some(error)) => Err(connection.refused(b"SCAN", &error)),
+            Err(None) => {
+                let text = "SCAN answered something else";
+                Err(connection.place(Error::new(Kind::Protocol, text)))
             }
         }
     }

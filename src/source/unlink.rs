@@ -46,7 +46,6 @@ pub async fn watch(connection: &mut Connection, names: &[&[u8]]) -> Result<Optio
             let error = ServerError::parse(line.as_bytes());
             match error.cause {
                 Cause::KeyDenied => Ok(Some(error)),
-                Cause::Transient => connection.demand(&command).await.map(|_| None),
                 _ => Err(connection.refused(b"WATCH", &error)),
             }
         }

@@ -208,7 +208,7 @@ impl Settle {
             };
             let error = match looked {
                 Ok(findings) => return Ok(findings),
-                Err(error) if error.kind() != Kind::Transport => return Err(error),
+                Err(error) if !error.passes() => return Err(error),
                 Err(error) => error,
             };
             *connections = None;

@@ -311,7 +311,7 @@ impl Worker {
     /// Makes both connections again. A target that was restarted may have lost what was compared.
     async fn recover(&mut self, error: Error, began: Instant) -> Result<()> {
         self.open = None;
-        if error.kind() != Kind::Transport {
+        if !error.passes() {
             return Err(error);
         }
         let source = self.tools.source.reconnect(error.clone(), began).await?;
