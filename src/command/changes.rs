@@ -1,9 +1,11 @@
-//! How many changes a server has seen, as `INFO persistence` tells it.
+//! How many changes a server has seen, as `INFO` reports it.
 //!
 //! `rdb_changes_since_last_save` counts each key that a client writes or deletes, on every version
-//! and without any persistence configured; keys and fields of hashes that expire, and whatever is
-//! only read, do not count. (On a replica the deletions of expired keys come as commands and count.)
-//! When a save ends, what was counted before it began is taken off.
+//! and without any persistence configured; keys and fields of hashes that expire, keys that are
+//! evicted, and whatever is only read, do not count. (On a replica the deletions of expired keys come
+//! as commands and count.) When a save ends, what was counted before it began is taken off: between
+//! two readings a save hides changes. Saves are told apart by the second, and FLUSHALL saves without
+//! being counted, so a reading within a second of the last save cannot exclude another one.
 
 /// The count at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,37 +13,56 @@ pub struct Changes {
     since_save: u64,
     /// When the last save ended well, in Unix seconds.
     saved: Option<u64>,
-    /// How many saves have ended, unless the last one failed, where that is told.
+    /// How many saves have ended, unless the last one failed, where that is reported.
     saves: Option<u64>,
-    /// A save is under way: nobody knows how much will be taken off.
+    /// A save is under way: how much it will take off is not known.
     saving: bool,
+    /// The server's time at this reading, in Unix seconds.
+    now: Option<u64>,
+    /// The identity of the process.
+    run_id: Option<[u8; 40]>,
+    /// Of a replica: how much it has taken from its primary. A full resynchronisation replaces keys
+    /// without counting them.
+    taken: Option<u64>,
+    replica: Option<bool>,
 }
 
 impl Changes {
-    /// Reads the section `persistence` of INFO; `None`: it does not tell.
+    /// Reads the text of INFO: at least its section `persistence`, better all of it. `None`: the
+    /// server does not report its changes.
     pub fn parse(text: &str) -> Option<Self> {
-        let told = |wanted: &str| {
+        let field = |wanted: &str| -> Option<&str> {
             let mut fields = text.lines().filter_map(|line| line.trim_end().split_once(':'));
             fields.find(|(name, _)| *name == wanted).map(|(_, value)| value)
         };
-        let field = |wanted: &str| -> Option<u64> { told(wanted)?.parse().ok() };
-        let saving = field("rdb_bgsave_in_progress") == Some(1);
-        let failed = told("rdb_last_bgsave_status").is_some_and(|status| status != "ok");
+        let number = |wanted: &str| -> Option<u64> { field(wanted)?.parse().ok() };
+        let saving = number("rdb_bgsave_in_progress") == Some(1);
+        let failed = field("rdb_last_bgsave_status").is_some_and(|status| status != "ok");
         Some(Self {
-            since_save: field("rdb_changes_since_last_save")?,
-            saved: field("rdb_last_save_time"),
+            since_save: number("rdb_changes_since_last_save")?,
+            saved: number("rdb_last_save_time"),
             // Counted when they begin.
-            saves: field("rdb_saves")
+            saves: number("rdb_saves")
                 .filter(|_| !failed)
                 .map(|begun| begun.saturating_sub(u64::from(saving))),
             saving,
+            now: number("server_time_usec").map(|time| time / 1_000_000),
+            run_id: field("run_id").and_then(|id| id.as_bytes().try_into().ok()),
+            taken: number("master_repl_offset"),
+            replica: match field("role") {
+                Some("slave") => Some(true),
+                Some("master") => Some(false),
+                _ => None,
+            },
         })
     }
 
-    /// How many changes there were since `earlier`, at least: exactly so many, unless a save ended in
-    /// between.
+    /// How many changes there were since `earlier`, at least: exactly so many if
+    /// [`Self::is_exact_since`].
     pub fn since(self, earlier: Self) -> u64 {
-        if !self.saved_since(earlier) {
+        if self.run_id != earlier.run_id {
+            self.since_save
+        } else if !self.saved_since(earlier) {
             self.since_save - earlier.since_save
         } else if earlier.saving {
             // What is left may be from before.
@@ -51,7 +72,32 @@ impl Changes {
         }
     }
 
-    /// Whether a save ended since `earlier`, which may hide changes.
+    /// Whether nothing that happened since `earlier` is missing in [`Self::since`]: it is the same
+    /// process, and no save ended.
+    pub fn is_exact_since(self, earlier: Self) -> bool {
+        // Else a save of the same second may have come behind the reading.
+        let saved_before = earlier.now.zip(earlier.saved).is_some_and(|(now, saved)| now > saved);
+        saved_before && self.run_id == earlier.run_id && !self.saved_since(earlier)
+    }
+
+    /// Whether certainly no client wrote or deleted a key since `earlier`: the server reports its
+    /// changes, is the same process, has counted none, and no save began, ran or ended. What
+    /// cannot be told (fields of INFO that are missing, a save too short ago) is `false`. Keys may
+    /// have expired or have been evicted all the same.
+    pub fn certainly_unchanged_since(self, earlier: Self) -> bool {
+        let taken_nothing = match (earlier.replica, self.replica) {
+            (Some(false), Some(false)) => true,
+            (Some(true), Some(true)) => self.taken.is_some() && self.taken == earlier.taken,
+            _ => false,
+        };
+        self.run_id.is_some()
+            && self.is_exact_since(earlier)
+            && self.since_save == earlier.since_save
+            && !(self.saving || earlier.saving)
+            && taken_nothing
+    }
+
+    /// Whether a save is known to have ended since `earlier`, which hides changes.
     pub fn saved_since(self, earlier: Self) -> bool {
         // Fewer: a replica is being given a copy, which is a save that is not counted.
         let counted = self.saves.zip(earlier.saves).is_some_and(|(now, then)| now > then);
@@ -102,5 +148,51 @@ mod tests {
         assert_eq!(counted(5, 1, 0, "ok").since(counted(5, 1, 1, "ok")), 0, "and has it");
         assert_eq!(counted(5, 2, 0, "ok").since(before), 5, "all of them are new");
         assert_eq!(counted(5, 2, 0, "ok").since(counted(5, 2, 1, "ok")), 0);
+    }
+
+    /// All of INFO that counts, at this second.
+    fn whole(now: u64, saved: u64, changes: u64, more: &str) -> Changes {
+        let run_id = "0123456789".repeat(4);
+        Changes::parse(&format!(
+            "{more}server_time_usec:{now}999999\r\nrun_id:{run_id}\r\nrole:master\r\n\
+             rdb_changes_since_last_save:{changes}\r\nrdb_bgsave_in_progress:0\r\n\
+             rdb_last_save_time:{saved}\r\nrdb_last_bgsave_status:ok\r\nmaster_repl_offset:7\r\n"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_a_counter_that_can_have_missed_nothing_is_certain() {
+        let before = whole(10, 9, 5, "");
+        assert!(whole(10, 9, 5, "").certainly_unchanged_since(before));
+        assert!(!whole(11, 9, 6, "").certainly_unchanged_since(before), "a change");
+        assert!(!whole(11, 11, 5, "").certainly_unchanged_since(before), "a save ended");
+        // Within the second of its last save another one would look the same.
+        let just_saved = whole(10, 10, 0, "");
+        assert!(!whole(11, 10, 0, "").certainly_unchanged_since(just_saved));
+        assert!(!whole(11, 10, 0, "").is_exact_since(just_saved));
+        assert!(whole(11, 9, 6, "").is_exact_since(before));
+        let saving = "rdb_bgsave_in_progress:1\r\n";
+        assert!(!whole(11, 9, 5, saving).certainly_unchanged_since(before));
+        assert!(!whole(11, 9, 5, "").certainly_unchanged_since(whole(10, 9, 5, saving)));
+        let other = format!("run_id:{}\r\n", "f".repeat(40));
+        assert!(!whole(11, 9, 5, &other).certainly_unchanged_since(before), "another process");
+        // A field that is hidden is no evidence.
+        for hidden in
+            ["run_id:\r\n", "server_time_usec:\r\n", "role:\r\n", "rdb_last_save_time:\r\n"]
+        {
+            let hides = |now| whole(now, 9, 5, hidden);
+            let certain = hides(11).certainly_unchanged_since(hides(10));
+            assert!(!certain, "{hidden}");
+        }
+    }
+
+    #[test]
+    fn a_replica_is_unchanged_while_it_takes_nothing() {
+        let taken = |bytes: u64| format!("role:slave\r\nmaster_repl_offset:{bytes}\r\n");
+        let before = whole(10, 9, 5, &taken(3));
+        assert!(whole(11, 9, 5, &taken(3)).certainly_unchanged_since(before));
+        assert!(!whole(11, 9, 5, &taken(4)).certainly_unchanged_since(before));
+        assert!(!whole(11, 9, 5, "").certainly_unchanged_since(before), "it was promoted");
     }
 }
