@@ -7,6 +7,7 @@ pub(crate) mod dataset;
 pub(crate) mod fault_proxy;
 pub(crate) mod keyferry;
 pub(crate) mod reading;
+pub(crate) mod rewriting_proxy;
 pub(crate) mod server;
 pub(crate) mod strange_peers;
 pub(crate) mod streams;

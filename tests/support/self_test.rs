@@ -7,6 +7,7 @@ use redis::cmd;
 use super::compare::{What, assert_equal, compare};
 use super::dataset;
 use super::fault_proxy::{Behaviour, Fault, FaultProxy};
+use super::rewriting_proxy::{RewritingProxy, with_keyspace, without_lines};
 use super::server::{Kind, Server};
 
 /// The type bytes with which payloads begin: one for each encoding.
@@ -157,4 +158,26 @@ fn the_proxy_strikes_where_told() {
         let reset = error.to_string().to_lowercase().contains("reset");
         assert_eq!(reset, fault == Fault::Reset, "{fault:?}: {error}");
     }
+}
+
+#[test]
+fn the_rewriting_proxy_changes_what_it_is_told_and_nothing_else() {
+    let server = Server::start(Kind::Redis70);
+    server.client(0).set(b"large", &dataset::noise(1, 1_000_000));
+    let read = |proxy: &RewritingProxy| {
+        let mut connection = redis::Client::open(proxy.url()).unwrap().get_connection().unwrap();
+        let info: redis::Value = cmd("INFO").query(&mut connection).expect("an answer");
+        let value: Vec<u8> = cmd("GET").arg("large").query(&mut connection).expect("an answer");
+        assert_eq!(value, dataset::noise(1, 1_000_000));
+        info
+    };
+    let text = |info: redis::Value| redis::from_redis_value::<String>(info).expect("a text");
+    let foreign = RewritingProxy::of_info(&server, |info| {
+        with_keyspace(&without_lines(info, &["run_id:"]), "# Keyspace\r\ndb0:keys=-1\r\n")
+    });
+    let info = text(read(&foreign));
+    assert!(info.ends_with("# Keyspace\r\ndb0:keys=-1\r\n") && !info.contains("\nrun_id:"));
+    assert!(info.contains("redis_version:7.0"));
+    let silent = RewritingProxy::answering_info(&server, b"$-1\r\n");
+    assert_eq!(read(&silent), redis::Value::Nil);
 }
