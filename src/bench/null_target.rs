@@ -24,6 +24,7 @@ use crate::source::ExpiryClock;
 use crate::source::fetch::{Asking, Fetch, Tools};
 use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
+use crate::source::still::Still;
 use crate::source::window::Window;
 
 /// Reads the whole of database 0 once.
@@ -42,7 +43,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         Duration::ZERO,
     );
     let window = Arc::new(window);
-    let asking = asking(&link, budget.large).await?;
+    let (asking, still) = asking(&link, budget.large).await?;
     let (sender, queue) = key_queue(budget.waiting);
     let stats = Arc::new(Stats::default());
     let ledger = Ledger::new(stats.clone(), stats.database(0, 0, keys));
@@ -67,6 +68,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
             keys: queue.clone(),
             out: sender,
             asking,
+            still: still.clone(),
             window: window.clone(),
             slab: budget.slab,
             ledger: ledger.clone(),
@@ -103,15 +105,16 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
 }
 
 /// As the engine asks when no options are given and the target is empty.
-async fn asking(link: &Link, large: usize) -> Result<Asking> {
+async fn asking(link: &Link, large: usize) -> Result<(Asking, Option<Arc<Still>>)> {
     let mut connection = link.connect().await?;
     let command = match connection.call(&[b"PEXPIRETIME", b"keyferry:probe"]).await? {
         Value::Integer(_) => ExpiryCommand::Absolute,
         _ => ExpiryCommand::Remaining,
     };
-    let info = connection.demand(&[b"INFO", b"keyspace"]).await?;
+    let info = connection.demand(&[b"INFO"]).await?;
     let info = ServerInfo::parse(&String::from_utf8_lossy(info.bytes().unwrap_or_default()));
-    let expiries = info.keyspace.get(&0).is_some_and(|keyspace| keyspace.expires > 0);
-    let clock = ExpiryClock { command, ahead_ms: 0 };
-    Ok(Asking { clock, expiries, by_value: true, large, fingerprints: false })
+    let expires = info.keyspace.get(&0).is_some_and(|keyspace| keyspace.expires > 0);
+    let still = info.changes.filter(|_| !expires).map(|changes| Arc::new(Still::since(changes)));
+    let clock = ExpiryClock { command, ahead_ms: 0, together: true };
+    Ok((Asking { clock, by_value: true, large, fingerprints: false }, still))
 }

@@ -97,6 +97,14 @@ impl Changes {
             && taken_nothing
     }
 
+    /// Whether a reading of the section `persistence` alone, on a connection to the same process, shows
+    /// the count where it stood: no change, and no save that could hide one.
+    pub fn stands_still_since(self, earlier: Self) -> bool {
+        self.since_save == earlier.since_save
+            && !self.saved_since(earlier)
+            && !(self.saving || earlier.saving)
+    }
+
     /// Whether a save is known to have ended since `earlier`, which hides changes.
     pub fn saved_since(self, earlier: Self) -> bool {
         // Fewer: a replica is being given a copy, which is a save that is not counted.

@@ -102,6 +102,24 @@ pub fn count_existing<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item
     }
 }
 
+/// What a command is answered by in a transaction that is not executed yet.
+pub const QUEUED: &[u8] = b"+QUEUED\r\n";
+
+/// Writes `MULTI`.
+pub fn multi(output: &mut Output) {
+    output.copy(b"*1\r\n$5\r\nMULTI\r\n");
+}
+
+/// Writes `EXEC`.
+pub fn exec(output: &mut Output) {
+    output.copy(b"*1\r\n$4\r\nEXEC\r\n");
+}
+
+/// Writes `INFO persistence`.
+pub fn info_persistence(output: &mut Output) {
+    output.copy(b"*2\r\n$4\r\nINFO\r\n$11\r\npersistence\r\n");
+}
+
 /// Writes `TIME`.
 pub fn time(output: &mut Output) {
     output.copy(b"*1\r\n$4\r\nTIME\r\n");
@@ -163,6 +181,9 @@ mod tests {
         assert_eq!(written(|o| key_type(o, key)), by_command(&[b"TYPE", b"k"]));
         assert_eq!(written(|o| exists(o, key)), by_command(&[b"EXISTS", b"k"]));
         assert_eq!(written(time), by_command(&[b"TIME"]));
+        assert_eq!(written(multi), by_command(&[b"MULTI"]));
+        assert_eq!(written(exec), by_command(&[b"EXEC"]));
+        assert_eq!(written(info_persistence), by_command(&[b"INFO", b"persistence"]));
         for command in [ExpiryCommand::Absolute, ExpiryCommand::Remaining] {
             let expected = by_command(&[command.name().as_bytes(), b"k"]);
             assert_eq!(written(|o| expiry(o, command, key)), expected);

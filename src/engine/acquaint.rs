@@ -98,8 +98,8 @@ pub(super) async fn acquaint(
         let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
         return Err(at_target.place(error));
     }
-    let by_source = expiry_clock(&at_source, from.expiry, source_time.offset, target_time.offset)?;
-    let by_target = ExpiryClock { command: into.expiry, ahead_ms: 0 };
+    let by_source = expiry_clock(&at_source, &from, source_time.offset, target_time.offset)?;
+    let by_target = ExpiryClock { command: into.expiry, ahead_ms: 0, together: into.together };
     // Last, since it leaves these connections on other databases.
     let selected = tokio::join!(
         select(&mut at_source, routes.iter().map(|route| route.source)),
@@ -154,8 +154,7 @@ fn every_route(mapping: &Mapping, source: &ServerInfo, target: &ServerInfo) -> R
 /// Tries what every key may need, on a key that does not exist.
 async fn permissions(connection: &mut Connection) -> Result<Readable> {
     let found = readable(connection).await?;
-    let commands: [&[&[u8]]; 3] =
-        [&[b"EXISTS", PROBE_KEY], &[b"TYPE", PROBE_KEY], &[b"GET", PROBE_KEY]];
+    let commands: [&[&[u8]]; 2] = [&[b"EXISTS", PROBE_KEY], &[b"MGET", PROBE_KEY]];
     let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
     for (command, reply) in commands.into_iter().zip(&replies) {
         refuse_if_pointless(connection, command, reply)?;

@@ -246,11 +246,11 @@ async fn forth(
             out: sender.paced(run.pace.clone()),
             asking: Asking {
                 clock: met.judge.source,
-                expiries: true,
                 by_value: met.by_value,
                 large: budget.large,
                 fingerprints: true,
             },
+            still: None,
             window: shared.window.clone(),
             slab: budget.slab,
             ledger: origin.ledger.clone(),

@@ -2,6 +2,7 @@
 //! process in the end than it was in the beginning.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -13,7 +14,7 @@ use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{fail_given_up, ledgers, reckon};
-use super::{Run, database, expiries, functions, guard, unwritten};
+use super::{Run, database, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Plan, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::report::{Ahead, Ledger};
@@ -61,7 +62,7 @@ async fn until_unchanged(
 ) -> Result<()> {
     let mut pass = 1;
     let trusted = loop {
-        let trusted = Trusted::now(run, Ground::of(run, probed));
+        let trusted = Trusted::now(run, Ground::of(probed));
         let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
         if let Err(cause) = &done {
             reckon(run, ledgers, &trusted, cause).await;
@@ -105,9 +106,16 @@ async fn whole_pass(
     if run.stop.is_cancelled() {
         return Ok(true);
     }
-    expiries::settle(run, probed).await?;
-    if run.stop.is_cancelled() || trusted.target.is_unchanged().await? {
+    let lied = probed.lied.load(Ordering::Relaxed);
+    if !lied && (run.stop.is_cancelled() || trusted.target.is_unchanged().await?) {
         return Ok(true);
+    }
+    if lied && pass == 1 {
+        tracing::warn!(
+            "INFO of the source says that no key expires, and some do: all keys are copied anew with \
+             their expiries"
+        );
+        return Ok(false);
     }
     if let Some(loss) = ends {
         return Err(at_target(run, loss.error()));
@@ -198,6 +206,11 @@ async fn one_pass(
     let over = run.stop.child_token();
     // Where all is copied anew, there is no use in naming more keys before.
     let tell = if ends.is_some() { CancellationToken::new() } else { over.clone() };
+    let now = match probed.spares_any() {
+        true => Some(info(run, &run.source_link(0, probed)).await?),
+        false => None,
+    };
+    let mut stills = Vec::new();
     let mut databases = JoinSet::new();
     for (route, ledger) in ledgers {
         let kept = keeping.filter(|_| pass == 1);
@@ -207,12 +220,15 @@ async fn one_pass(
             continue;
         };
         ledger.begin(from.clone().map_or(Ahead::All, Ahead::Cursor));
+        let still = now.as_ref().and_then(|now| probed.still(run, *route, now));
+        stills.extend(still.clone());
         let job = database::Job {
             source: run.source_link(route.source, probed),
             target: run.target_link(route.target, probed).for_writing(),
             ledger: ledger.clone(),
             connections,
-            asking: probed.asking(run, *route, budget.large),
+            asking: probed.asking(run, budget.large),
+            still,
             budget,
             crossing: probed.crossing,
             window: window.clone(),
@@ -233,7 +249,9 @@ async fn one_pass(
             Box::pin(database::copy(&run, job)).await
         });
     }
-    join(databases, run).await
+    let copied = join(databases, run).await;
+    probed.lied.fetch_or(stills.iter().any(|still| still.has_lied()), Ordering::Relaxed);
+    copied
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts, but for connections

@@ -26,6 +26,7 @@ use crate::source::fetch::{self, Asking, Fetch};
 use crate::source::marks::{Course, Mark, Marks};
 use crate::source::names::Names;
 use crate::source::scan::Scan;
+use crate::source::still::Still;
 use crate::source::window::Window;
 use crate::target::crossing::Crossing;
 use crate::target::recovering::OtherProcess;
@@ -43,6 +44,8 @@ pub(super) struct Job {
     /// Fetch connections, and as many lanes.
     pub(super) connections: usize,
     pub(super) asking: Asking,
+    /// By which expiries need not be asked for.
+    pub(super) still: Option<Arc<Still>>,
     pub(super) budget: Budget,
     pub(super) crossing: Crossing,
     /// What may be asked of the source at once, all databases together.
@@ -136,6 +139,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             keys: keys.clone(),
             out: sender.paced(run.pace.clone()),
             asking,
+            still: job.still.clone(),
             window: window.clone(),
             slab: budget.slab,
             ledger: ledger.clone(),

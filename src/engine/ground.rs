@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use super::again::{info, info_of_source};
+use super::Run;
+use super::again::info_of_source;
 use super::probe::Probed;
-use super::{Run, expiries};
 use crate::config::Route;
 use crate::error::Result;
 use crate::net::{Link, Process};
@@ -19,15 +19,12 @@ pub(super) struct Ground {
     target: Process,
     /// How long source and target take to answer a PING.
     pub(super) round_trips: [Duration; 2],
-    /// Databases whose expiries were not asked for, and how many keys had expired before.
-    spared: (Vec<Route>, Option<u64>),
 }
 
 impl Ground {
     /// What a probe found.
-    pub(super) fn of(run: &Run, probed: &Probed) -> Self {
+    pub(super) fn of(probed: &Probed) -> Self {
         Self {
-            spared: (expiries::spared(run, probed), probed.expired_keys),
             routes: probed.routes.clone(),
             source: probed.source_process.clone(),
             target: probed.target_process.clone(),
@@ -46,19 +43,7 @@ impl Ground {
             source: info.run_id.into(),
             target: Process::default(),
             round_trips: [Duration::ZERO; 2],
-            spared: (Vec::new(), None),
         })
-    }
-
-    /// Whether keys may have come without an expiry that they have now.
-    pub(super) async fn lacks_expiries(&self, run: &Run) -> Result<bool> {
-        let (routes, expired) = &self.spared;
-        if routes.is_empty() {
-            return Ok(false);
-        }
-        let now = info(run, &self.source_link(run, 0)).await?;
-        let expires = |route: &Route| now.keyspace.get(&route.source).map_or(0, |k| k.expires);
-        Ok(now.expired_keys != *expired || routes.iter().any(|route| expires(route) > 0))
     }
 
     /// The way to a database of the source.

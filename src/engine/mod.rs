@@ -22,7 +22,6 @@ mod compression;
 mod copy;
 mod database;
 mod dry_run;
-mod expiries;
 pub mod file;
 mod functions;
 mod governor;
@@ -363,7 +362,7 @@ async fn begin(
         Verify::None | Verify::Count => None,
     };
     if let Some(checkpoint) = &run.checkpoint {
-        checkpoint.begin(run, probed)?;
+        checkpoint.begin(probed)?;
     }
     // Before the keys: an application may call one as soon as it finds its keys.
     if !run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.has_functions()) {

@@ -1,9 +1,12 @@
 //! What both servers are, and whether the plan is safe on them. Leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Run, knowledge, rights, room};
+use crate::command::changes::Changes;
 use crate::command::info::Keyspace;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -15,6 +18,7 @@ use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::fetch::Asking;
+use crate::source::still::Still;
 use crate::target::crossing::Crossing;
 use crate::units;
 
@@ -23,6 +27,11 @@ use crate::units;
 const CLOCKS_AGREE_MS: i64 = 50;
 /// Looks at each clock; the quickest counts.
 const CLOCK_SAMPLES: usize = 4;
+
+/// Fewer keys are asked for their expiries whatever INFO says: that takes a fraction of a second.
+const SPARED_KEYS: u64 = 100_000;
+/// Where values are larger than this on average, in bytes, the question costs nothing beside them.
+const SPARED_BYTES: u64 = 64 << 10;
 
 /// What the probe found.
 pub(super) struct Probed {
@@ -42,14 +51,17 @@ pub(super) struct Probed {
     pub(super) target_process: Process,
     /// Whether strings can go by value: both users may, and the target can set an expiry with them.
     by_value: bool,
-    /// Whether the target's user may set expiries later.
-    may_expire: bool,
     /// Whether source and target are one server.
     pub(super) one_server: bool,
     /// How payloads get across.
     pub(super) crossing: Crossing,
     /// How long source and target take to answer a PING.
     pub(super) round_trips: [Duration; 2],
+    /// The source's count of changes when INFO told what it holds.
+    changes: Option<Changes>,
+    has_large_values: bool,
+    /// INFO said that no key expires, and some do.
+    pub(super) lied: AtomicBool,
     /// Keys that the source had removed because they expired, when the run began.
     pub(super) expired_keys: Option<u64>,
     /// An earlier run began it: what the target holds may be ours.
@@ -58,11 +70,10 @@ pub(super) struct Probed {
 
 impl Probed {
     /// What the source is asked about each key of a route.
-    pub(super) fn asking(&self, run: &Run, route: Route, large: usize) -> Asking {
+    pub(super) fn asking(&self, run: &Run, large: usize) -> Asking {
         let plan = &run.plan;
         Asking {
             clock: self.clock,
-            expiries: !self.spares_expiries(run, route),
             by_value: self.by_value && plan.fetch == FetchMode::Auto,
             large,
             // To find out whether a value was written before a connection broke, or to delete it.
@@ -70,15 +81,22 @@ impl Probed {
         }
     }
 
-    /// Whether a database has no expiry at all. Only where the target was empty: should an expiry
-    /// appear meanwhile, every key can be looked at again.
-    pub(super) fn spares_expiries(&self, run: &Run, route: Route) -> bool {
-        let none = self.source.get(&route.source).is_some_and(|keyspace| keyspace.expires == 0);
-        let empty = !self.target.contains_key(&route.target);
-        let every = run.plan.letters.is_none();
-        let plain = every && run.plan.fetch == FetchMode::Auto && !run.plan.delete_source;
-        let alone = !shared_targets(&self.routes).contains(&route.target);
-        none && empty && plain && alone && self.may_expire && self.expired_keys.is_some()
+    /// Whether a database may be one whose expiries need not be asked for.
+    pub(super) fn spares_any(&self) -> bool {
+        self.source.values().any(|held| held.expires == 0 && held.keys >= SPARED_KEYS)
+    }
+
+    /// The evidence by which a database's expiries need not be asked for: INFO told of none, and the
+    /// source's count of changes stands still from then on until `now`, and behind every value. Only
+    /// where it is worth it, and where keys that came without it could be written again.
+    pub(super) fn still(&self, run: &Run, route: Route, now: &ServerInfo) -> Option<Arc<Still>> {
+        let held = self.source.get(&route.source)?;
+        let worth_it = held.expires == 0 && held.keys >= SPARED_KEYS && !self.has_large_values;
+        let again = matches!(run.plan.if_exists, None | Some(IfExists::Replace));
+        let (then, now) = (self.changes?, now.changes?);
+        let stands = now.certainly_unchanged_since(then) && !self.source_was_replica;
+        let believed = !self.lied.load(Ordering::Relaxed);
+        (worth_it && again && stands && believed).then(|| Arc::new(Still::since(now)))
     }
 }
 
@@ -121,7 +139,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         (clocks, rights.0?, rights.1?)
     };
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
-    let clock = expiry_clock(&at_source, can_read.expiry, source_time.offset, target_time.offset)?;
+    let clock = expiry_clock(&at_source, &can_read, source_time.offset, target_time.offset)?;
     if !run.plan.dry_run {
         let too_small = room::certainly_too_small(&run.plan, &routes, &source_info, &target_info);
         too_small.map_or(Ok(()), |refusal| Err(at_target.place(refusal)))?;
@@ -144,6 +162,9 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     tracing::debug!("the target takes {taken:?}");
     let crossing =
         Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
+    let keys: u64 = source_info.keyspace.values().map(|held| held.keys).sum();
+    let dataset = source_info.memory.dataset;
+    let has_large_values = dataset.is_some_and(|bytes| bytes / keys.max(1) > SPARED_BYTES);
     Ok(Probed {
         target_process: Process::with_data(&target_info),
         routes,
@@ -160,7 +181,9 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         source_was_replica: source_info.replica,
         source_process: source_info.run_id.into(),
         by_value,
-        may_expire: can_write.may_expire,
+        changes: source_info.changes,
+        has_large_values,
+        lied: AtomicBool::new(false),
         expired_keys: match resumed {
             Some(earlier) => earlier.expired_keys(),
             None => source_info.expired_keys,
@@ -290,13 +313,13 @@ pub(super) async fn select(
 
 pub(super) fn expiry_clock(
     source: &Connection,
-    command: ExpiryCommand,
+    readable: &Readable,
     at_source: Option<Offset>,
     at_target: Option<Offset>,
 ) -> Result<ExpiryClock> {
     let ahead_ms = match (at_source, at_target) {
         (Some(source), Some(target)) => source.until(&target),
-        (None, _) if command == ExpiryCommand::Remaining => {
+        (None, _) if readable.expiry == ExpiryCommand::Remaining => {
             let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";
             let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
             return Err(source.place(error));
@@ -311,7 +334,7 @@ pub(super) fn expiry_clock(
             "the target's clock is {ahead_ms} ms ahead of the source's; expiries follow it"
         );
     }
-    Ok(ExpiryClock { command, ahead_ms })
+    Ok(ExpiryClock { command: readable.expiry, ahead_ms, together: readable.together })
 }
 
 /// What a few looks at a server's clock tell.
@@ -367,6 +390,8 @@ pub(super) fn unix_ms() -> i64 {
 pub(super) struct Readable {
     pub(super) expiry: ExpiryCommand,
     pub(super) by_value: bool,
+    /// Whether several things may be asked in one transaction.
+    pub(super) together: bool,
 }
 
 /// Tries what keys need on one that does not exist.
@@ -385,34 +410,49 @@ pub(super) async fn readable(source: &mut Connection) -> Result<Readable> {
         Some(Value::Integer(_)) => ExpiryCommand::Absolute,
         _ => ExpiryCommand::Remaining,
     };
-    Ok(Readable { expiry, by_value: !replies.get(3).is_some_and(is_denied) })
+    let together = may_ask_together(source, expiry).await?;
+    Ok(Readable { expiry, by_value: !replies.get(3).is_some_and(is_denied), together })
+}
+
+/// Tries a transaction that only reads. EXEC is tried first: a transaction that was begun and may not be
+/// ended would swallow all that comes behind it.
+pub(super) async fn may_ask_together(
+    connection: &mut Connection,
+    expiry: ExpiryCommand,
+) -> Result<bool> {
+    let exec = connection.call(&[b"EXEC"]).await.map_err(refused_before_work)?;
+    if !matches!(&exec, Value::Error(line) if line.contains("without MULTI")) {
+        return Ok(false);
+    }
+    let commands: [&[&[u8]]; 3] = [&[b"MULTI"], &[expiry.name().as_bytes(), PROBE_KEY], &[b"EXEC"]];
+    let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
+    Ok(matches!(replies.as_slice(),
+        [Value::Simple(_), Value::Simple(_), Value::Array(told)] if told.len() == 1))
 }
 
 /// What may be written to the target.
 pub(super) struct Writable {
     by_value: bool,
-    may_expire: bool,
 }
 
 /// Tries commands that are wrong on purpose and write nothing: an empty payload is never restored, an
-/// option that is none, a value without a key, a time that is none. But what is not permitted, on a
-/// full server or on a read-only replica is refused for that reason first.
+/// option that is none, a value without a key. But what is not permitted, on a full server or on a
+/// read-only replica is refused for that reason first.
 pub(super) async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
     if dry_run {
-        return Ok(Writable { by_value: false, may_expire: false });
+        return Ok(Writable { by_value: false });
     }
-    let commands: [&[&[u8]]; 4] = [
+    let commands: [&[&[u8]]; 3] = [
         &[b"RESTORE", PROBE_KEY, b"0", b""],
         &[b"SET", PROBE_KEY, b"", b"no-such-option"],
         &[b"MSET", PROBE_KEY, b"", PROBE_KEY],
-        &[b"PEXPIREAT", PROBE_KEY, b"x"],
     ];
     let replies = target.call_all(&commands).await.map_err(refused_before_work)?;
     if let (Some(command), Some(reply)) = (commands.first(), replies.first()) {
         refuse_if_pointless(target, command, reply)?;
     }
     let denied = |place: usize| replies.get(place).is_some_and(is_denied);
-    Ok(Writable { by_value: !denied(1) && !denied(2), may_expire: !denied(3) })
+    Ok(Writable { by_value: !denied(1) && !denied(2) })
 }
 
 pub(super) fn is_denied(reply: &Value) -> bool {

@@ -62,7 +62,7 @@ pub(super) async fn reckon_unbegun(run: &Arc<Run>, probed: Option<&Probed>, caus
         return;
     }
     let ground = match probed {
-        Some(probed) => Ok(Ground::of(run, probed)),
+        Some(probed) => Ok(Ground::of(probed)),
         None => Ground::of_source(run).await,
     };
     match ground {
@@ -162,11 +162,9 @@ async fn name_all(
     };
     let answers = target.is_ok();
     let same_target = target.unwrap_or(true) && !trusted.target.has_changed();
-    let expiries = trusted.ground.lacks_expiries(&again).await;
-    let anew = !same_source || !same_target || !matches!(expiries, Ok(false));
+    let anew = !same_source || !same_target;
     if anew {
-        // Cursors mean nothing any more, or what was acknowledged may be lost or not all that it
-        // should be: all of it once more.
+        // Cursors mean nothing any more, or what was acknowledged may be lost: all of it once more.
         for (_, ledger, left) in &mut left {
             fail_all(ledger, left);
             *left = Left::default();
@@ -420,6 +418,7 @@ impl Worker {
             };
             let mut eyes = Eyes {
                 source,
+                watched: false,
                 target,
                 judge: met.judge,
                 whole: &shared.whole,

@@ -22,7 +22,7 @@ use super::tls;
 use crate::command::{Cause, ServerError};
 use crate::config::{Server, Timeouts};
 use crate::error::{Error, Kind, Result};
-use crate::resp::{Decoder, Output, Reply, Value};
+use crate::resp::{Decoder, Output, Reply, Token, Value};
 use crate::units;
 
 /// How long a silent peer is waited for once the run is being stopped.
@@ -178,6 +178,16 @@ impl Connection {
             Ok(reply) => Ok(reply),
             Err(expected) => Err(not_resp(&self.server, filled, &expected.0)),
         }
+    }
+
+    /// The body of a token that was handed out and whose slab is not taken yet.
+    pub fn body(&self, token: Token) -> &[u8] {
+        token.body.of(self.input.filled())
+    }
+
+    /// Passes over replies that are exactly `line`, at most so many; answers how many there were.
+    pub fn skip_repeats(&mut self, line: &[u8], most: usize) -> usize {
+        self.decoder.skip_repeats(self.input.filled(), line, most)
     }
 
     /// The length of the bulk string at hand, of which more is still to come.

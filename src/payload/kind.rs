@@ -74,6 +74,20 @@ impl Family {
     }
 }
 
+/// What TYPE calls a value of this type byte, whoever wrote it; of a module's value only that it is one.
+pub fn type_name(byte: u8) -> &'static str {
+    match byte {
+        STRING => "string",
+        LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => "list",
+        SET | SET_INTSET | SET_LISTPACK => "set",
+        ZSET | ZSET_2 | ZSET_ZIPLIST | ZSET_LISTPACK => "zset",
+        STREAM | STREAM_2 | STREAM_3 | REDIS_STREAM_4 => "stream",
+        MODULE_PRE_GA | MODULE_2 => "module",
+        HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK | FIRST_OF_ONE_FAMILY..=25 => "hash",
+        _ => "value of an unknown type",
+    }
+}
+
 /// What a value is to those who use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

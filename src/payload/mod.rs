@@ -39,7 +39,7 @@ pub use decode::{MOST_DECODED_BYTES, decode, decode_body};
 pub use digest::{digest, digest_payload, same_meaning};
 pub use encode::{Encoded, Losses, Refusal, encode};
 pub use footer::{FOOTER_BYTES, Footer};
-pub use kind::{Family, Kind, means_the_same_to_all};
+pub use kind::{Family, Kind, means_the_same_to_all, type_name};
 pub use knowledge::{DEFAULT_LONGEST_BULK, Knowledge, Numbers};
 pub use lzf::LONGEST_STRING;
 pub(crate) use module::skip as skip_module;

@@ -102,6 +102,23 @@ impl Decoder {
         Ok(Some(Reply { tokens: &self.tokens, buffer }))
     }
 
+    /// Passes over replies that are exactly `line`, one after the other, at most so many; answers how
+    /// many there were. Not in the middle of a reply that [`Self::next`] began.
+    pub fn skip_repeats(&mut self, buffer: &[u8], line: &[u8], most: usize) -> usize {
+        let mut passed = 0;
+        while passed < most && buffer.get(self.at..).is_some_and(|rest| rest.starts_with(line)) {
+            self.at += line.len();
+            passed += 1;
+        }
+        if passed > 0 {
+            self.tokens.clear();
+            self.start = self.at;
+            self.scanned = 0;
+            self.ended = true;
+        }
+        passed
+    }
+
     /// The length of the bulk string at hand, if it is the outermost node and its header is read.
     pub fn announced(&self) -> Option<usize> {
         self.bulk.filter(|_| self.open.is_empty()).map(|(_, length)| length)

@@ -1,39 +1,17 @@
-//! What the source answers about one key.
+//! What a server answers about one key.
 
 use crate::command::ServerError;
-use crate::resp::{self, Reply, Token, Value};
+use crate::resp::{Token, Value};
 
-/// How far the answers to a group have come.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Answer {
-    /// Nothing yet: TIME, where it was asked for, else the first expiry.
-    Begin,
-    Expiries,
-    /// The expiries are told; the second TIME is awaited.
-    Clock,
-    Payloads,
-    /// The array of an MGET has begun; its values are awaited one by one.
-    Values,
-}
-
-/// What DUMP answered.
-pub(super) enum Payload {
+/// What DUMP answered, or MGET about one of its keys.
+#[derive(Clone, Debug)]
+pub(crate) enum Payload {
+    /// Where it lies in the read buffer.
     Bulk(Token),
+    /// There is none: the key is gone, or, of MGET, no string.
     None,
+    /// The server refused it.
     Refused(ServerError),
-    Other,
-}
-
-impl Payload {
-    pub(super) fn of(reply: &Reply<'_>) -> Self {
-        let head = reply.head();
-        match head.kind {
-            resp::Kind::Bulk => Self::Bulk(head),
-            resp::Kind::Null => Self::None,
-            resp::Kind::Error => Self::Refused(ServerError::parse(reply.body(head))),
-            _ => Self::Other,
-        }
-    }
 }
 
 /// TIME's two numbers, seconds and microseconds, as Unix milliseconds.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::time_ms;
-use super::clock::{Expiry, ExpiryClock};
+use super::clock::{ExpiryClock, Told};
 use super::unlink::{Removal, Removed, delete_watched, unwatch, watch};
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::Result;
@@ -211,7 +211,7 @@ impl Erase {
 
     fn same_expiry(&self, told: &Value, now: i64, copied: i64) -> bool {
         let Value::Integer(answer) = told else { return false };
-        let Expiry::At(expiry) = self.clock.read(*answer, now) else { return false };
+        let Told::At(expiry) = self.clock.read(*answer, now) else { return false };
         match self.clock.command {
             ExpiryCommand::Absolute => expiry == copied,
             ExpiryCommand::Remaining if expiry == 0 || copied == 0 => expiry == copied,

@@ -12,25 +12,31 @@ use std::time::Duration;
 use tokio::time::{Instant, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::answer::Answer;
-use super::clock::{Expiry, ExpiryClock};
+use super::answer::Payload;
+use super::answers::Answers;
+use super::clock::{ExpiryClock, Told};
+use super::expiry::{Layout, Moment, ask};
 use super::mix::Mix;
 use super::row::{Row, Way};
+use super::still::{self, Still};
 use super::waits::Waits;
 use super::window::{Seen, Window};
 use crate::command::ServerError;
-use crate::command::keyspace::{self, ExpiryCommand};
+use crate::command::keyspace;
 use crate::error::{Error, Result};
-use crate::flow::{Batch, Fingerprint, KeyQueue, Keys, channel, name_of};
+use crate::flow::{Batch, Fingerprint, Form, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger, Stage};
 
-/// Keys in a group where PTTL is asked for: the source's clock, the expiries, the clock again, then
-/// the payloads. A key that is made anew between its two answers would get a wrong expiry: the
-/// smaller the group, the smaller that gap.
-const GROUP: usize = 16;
+/// Keys in one transaction of DUMPs, where they are small: its two commands are 2 % of all then.
+const DUMPS: usize = 48;
+/// And what their payloads come to, in bytes: the source does all of it before anybody else's turn.
+const DUMPED: usize = 128 << 10;
 /// Keys in one MGET: more gain nothing, and the source answers all of them before anybody else.
 const VALUES: usize = 64;
+/// Likewise where it is sure only behind all values whether they are of one moment with their
+/// expiries: until then they are held.
+const VALUES_HELD: usize = 16;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -39,9 +45,6 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Asking {
     /// How expiries are read.
     pub clock: ExpiryClock,
-    /// Whether there are expiries at all. Where the database has none, the question is saved, and
-    /// asked at the end for the whole database.
-    pub expiries: bool,
     /// Whether strings are asked for by value.
     pub by_value: bool,
     /// Payloads longer than this, in bytes, are not held whole but passed on as they come.
@@ -62,6 +65,8 @@ pub struct Tools {
     pub out: channel::Sender,
     /// What is asked.
     pub asking: Asking,
+    /// Expiries are not asked for while this stands: the database has none.
+    pub still: Option<Arc<Still>>,
     /// How much may be asked at once; shared by all connections to the source.
     pub window: Arc<Window>,
     /// The size of a read buffer, in bytes.
@@ -72,20 +77,38 @@ pub struct Tools {
     pub stop: CancellationToken,
 }
 
+/// What is awaited from the source.
+#[derive(Debug)]
+pub(super) enum Group {
+    /// Answers about keys.
+    Keys(Way, Moment, Box<Answers>),
+    /// Whether it stood still.
+    Still,
+}
+
 /// One fetch connection of one database.
 pub struct Fetch {
     pub(super) tools: Tools,
     pub(super) row: Row,
     pub(super) outstanding: usize,
-    /// How many keys each group asked for has, and how; and how far the answers to the first are.
-    pub(super) groups: VecDeque<(usize, Way)>,
-    pub(super) answer: Answer,
-    /// The source's clock when the expiries of the group at hand were told.
-    pub(super) source_ms: i64,
-    /// What was told of the expiries of the group at hand.
-    pub(super) told: Vec<Option<i64>>,
-    /// The expiries of the keys whose payloads are awaited.
-    pub(super) expiries: VecDeque<Expiry>,
+    /// What was asked for, and how far the answers to the first are.
+    pub(super) groups: VecDeque<Group>,
+    /// Values of the group at hand that may not be of one moment with their expiries.
+    pub(super) provisional: Vec<(Told, Payload)>,
+    /// Keys that turned out to be gone, and are not counted yet.
+    pub(super) expired: u64,
+    /// The value at hand came without a question for its expiry.
+    pub(super) spared: bool,
+    /// Such values came since the source was last known to stand still; they wait here.
+    pub(super) unconfirmed: bool,
+    held: Vec<Batch>,
+    /// Keys asked for so since the source's count was last asked for; groups asked for in all.
+    unasked: usize,
+    asked_groups: usize,
+    /// Expiries are asked for whatever INFO said: it is not so, or not so any more.
+    pub(super) asks: bool,
+    /// One was seen; the next reading tells which.
+    pub(super) suspicious: bool,
     pub(super) mix: Mix,
     /// Strings in the MGET reply at hand.
     pub(super) strings: usize,
@@ -120,10 +143,15 @@ impl Fetch {
             row: Row::default(),
             outstanding: 0,
             groups: VecDeque::new(),
-            answer: Answer::Begin,
-            source_ms: 0,
-            told: Vec::new(),
-            expiries: VecDeque::new(),
+            provisional: Vec::new(),
+            expired: 0,
+            spared: false,
+            unconfirmed: false,
+            held: Vec::new(),
+            unasked: 0,
+            asked_groups: 0,
+            asks: false,
+            suspicious: false,
             mix: Mix::default(),
             strings: 0,
             no_strings: Vec::new(),
@@ -168,8 +196,12 @@ impl Fetch {
         let mut tick = interval(TICK);
         let mut more = true;
         loop {
-            self.absorb()?;
-            self.hand_over().await?;
+            let stood_still = self.absorb()?;
+            self.hand_over().await;
+            if let Some(stands) = stood_still {
+                self.confirm(stands).await;
+                continue;
+            }
             if self.large_at_hand().is_some() {
                 if let Err(error) = self.pass_large().await {
                     self.recover(error).await?;
@@ -183,7 +215,8 @@ impl Fetch {
             } else if self.again.is_empty() {
                 self.ask();
             }
-            let waiting = self.outstanding > 0;
+            self.ask_still();
+            let waiting = !self.groups.is_empty();
             let starved = self.starved && !waiting;
             let hungry = more && self.again.is_empty() && self.row.is_all_asked();
             if !waiting && !hungry && !starved {
@@ -221,18 +254,26 @@ impl Fetch {
     /// Connects again and goes back to the first key without an answer.
     async fn recover(&mut self, error: Error) -> Result<()> {
         // Whatever was read whole is good; its spans point into the old connection's buffer.
-        self.hand_over().await?;
-        self.tools.connection = self.tools.link.reconnect(error, self.last_told).await?.connection;
+        self.provisional.clear();
+        self.hand_over().await;
+        let again = self.tools.link.reconnect(error, self.last_told).await?;
+        self.asks |= !again.same_process;
+        self.tools.connection = again.connection;
         self.tools.connection.limit_slab(self.tools.slab);
         self.tools.window.give_back(self.outstanding);
         self.outstanding = 0;
         self.row.rewind();
         self.groups.clear();
-        self.answer = Answer::Begin;
-        self.told.clear();
-        self.expiries.clear();
         self.waits.forget();
+        // Nobody knows whether the source stood still behind these.
+        self.unasked = 0;
+        self.confirm(false).await;
         Ok(())
+    }
+
+    /// Whether expiries are not asked for at the moment.
+    pub(super) fn spares(&self) -> bool {
+        !self.asks && self.tools.still.as_ref().is_some_and(|still| !still.has_lied())
     }
 
     /// Fills the window once it is half empty, so that requests leave in long writes.
@@ -264,58 +305,92 @@ impl Fetch {
 
     /// Asks for a group of at most `most` keys; `false` if there are none to ask for.
     fn ask_group(&mut self, most: usize) -> bool {
-        let Asking { clock, expiries, .. } = self.tools.asking;
-        let remaining = expiries && clock.command == ExpiryCommand::Remaining;
-        let size = |way| match way {
-            Way::Value => VALUES.min(most),
-            Way::Dump if remaining => GROUP.min(most),
-            Way::Dump | Way::Alone => 1,
+        let clock = self.tools.asking.clock;
+        let sample = self.asked_groups.is_multiple_of(still::SAMPLE_EVERY);
+        let moment = match self.spares() && !sample {
+            true => Moment::Spared,
+            false => Moment::of(clock),
+        };
+        let dumps = self.tools.window.fitting(DUMPED).clamp(1, DUMPS);
+        let size = |way| match (way, moment) {
+            (Way::Value, Moment::Twice) => VALUES_HELD.min(most),
+            (Way::Value, _) => VALUES.min(most),
+            (Way::Dump, Moment::Together | Moment::Spared) => dumps.min(most),
+            // Large ones pass while they come, and have to be sure then.
+            (Way::Dump | Way::Alone, _) => 1,
         };
         let Some((way, keys, wires)) = self.row.take(size) else { return false };
+        let layout = if way == Way::Value { Layout::Strings } else { Layout::Dumps };
         let output = self.tools.connection.output();
-        if remaining {
-            keyspace::time(output);
-        }
-        if expiries {
-            for wire in wires {
-                keyspace::expiry(output, clock.command, wire.of(&keys.slab));
-            }
-        }
-        if remaining {
-            keyspace::time(output);
-        }
-        match way {
-            Way::Value => keyspace::mget(output, wires.iter().map(|wire| wire.of(&keys.slab))),
-            Way::Dump | Way::Alone => {
-                wires.iter().for_each(|wire| keyspace::dump(output, wire.of(&keys.slab)));
-            }
-        }
+        ask(output, (clock, moment), &layout, wires.iter().map(|wire| wire.of(&keys.slab)));
+        let answers = Answers::new((clock, moment), layout, wires.len());
+        self.asked_groups += 1;
         self.outstanding += wires.len();
-        self.groups.push_back((wires.len(), way));
+        self.unasked += if moment == Moment::Spared { wires.len() } else { 0 };
+        self.groups.push_back(Group::Keys(way, moment, Box::new(answers)));
         true
     }
 
-    /// Sends the entries that were read to the lane; waits while the lane has enough.
-    async fn hand_over(&mut self) -> Result<()> {
-        if self.tools.connection.decoded() == 0 {
-            return Ok(());
+    /// Asks whether the source stands still, now and then, and behind the last keys.
+    fn ask_still(&mut self) {
+        let due = self.unasked >= still::KEYS || (self.unasked > 0 && self.outstanding == 0);
+        if due || (self.suspicious && self.unasked > 0) {
+            self.unasked = 0;
+            if self.groups.is_empty() {
+                self.tools.connection.expect_replies();
+            }
+            keyspace::info_persistence(self.tools.connection.output());
+            self.groups.push_back(Group::Still);
+        }
+    }
+
+    /// The values that wait go on if the source stood still; else they are asked for again, with their
+    /// expiries.
+    async fn confirm(&mut self, stands: bool) {
+        self.unconfirmed = false;
+        let held = std::mem::take(&mut self.held);
+        self.asks |= !stands && !held.is_empty();
+        for batch in held {
+            if stands {
+                self.send(batch).await;
+                continue;
+            }
+            for form in [Form::Value, Form::Dump] {
+                let of_form = batch.entries.iter().filter(|entry| entry.form == form);
+                let keys = Keys::copied(of_form.map(|entry| entry.key.of(&batch.keys)));
+                self.row.push(keys, if form == Form::Value { Way::Value } else { Way::Dump });
+            }
+        }
+    }
+
+    /// Sends the entries that were read to the lane, or keeps them until they are confirmed; waits
+    /// while the lane has enough.
+    pub(super) async fn hand_over(&mut self) {
+        if self.tools.connection.decoded() == 0 || !self.provisional.is_empty() {
+            return;
         }
         let slab = self.tools.connection.take_slab();
         if self.batch.entries.is_empty() {
-            return Ok(());
+            return;
         }
         let mut batch = std::mem::take(&mut self.batch);
         batch.payloads = slab;
-        match self.tools.out.send(batch).await {
-            Ok(()) => Ok(()),
-            Err(batch) => {
-                for entry in &batch.entries {
-                    self.tools.ledger.give_up(batch.name(entry), "the target connection is lost");
-                }
-                // The lane says why; more keys would only fail too.
-                self.tools.stop.cancel();
-                Ok(())
+        match self.unconfirmed {
+            true => self.held.push(batch),
+            false => self.send(batch).await,
+        }
+    }
+
+    /// Sends entries to the lane, and counts them.
+    async fn send(&mut self, batch: Batch) {
+        // First: whoever counts what became of them counts them, too.
+        self.tools.ledger.add(Count::Scanned, batch.entries.len() as u64);
+        if let Err(batch) = self.tools.out.send(batch).await {
+            for entry in &batch.entries {
+                self.tools.ledger.give_up(batch.name(entry), "the target connection is lost");
             }
+            // The lane says why; more keys would only fail too.
+            self.tools.stop.cancel();
         }
     }
 
@@ -325,7 +400,10 @@ impl Fetch {
             return Ok(());
         }
         if self.last_told.elapsed() >= self.patience {
-            let busy = self.busy.take().unwrap_or_else(|| ServerError::parse(b"BUSY"));
+            let Some(busy) = self.busy.take() else {
+                self.fail_again();
+                return Ok(());
+            };
             return Err(self.tools.connection.refused(b"DUMP", &busy));
         }
         if self.busy.is_some() {
@@ -349,10 +427,22 @@ impl Fetch {
         }
     }
 
+    /// What never was of one moment with its expiry has failed.
+    fn fail_again(&mut self) {
+        self.tools.ledger.add(Count::Scanned, self.again.len() as u64);
+        for wire in self.again.drain(..) {
+            let text = "its value and its expiry kept changing while they were read";
+            self.tools.ledger.fail(name_of(&wire), text);
+        }
+    }
+
     fn fail_outstanding(&mut self, error: &Error) {
         let batch = std::mem::take(&mut self.batch);
-        for entry in &batch.entries {
-            self.tools.ledger.give_up(batch.name(entry), error.message());
+        for batch in self.held.drain(..).chain([batch]) {
+            self.tools.ledger.add(Count::Scanned, batch.entries.len() as u64);
+            for entry in &batch.entries {
+                self.tools.ledger.give_up(batch.name(entry), error.message());
+            }
         }
         self.tools.ledger.add(Count::Scanned, self.outstanding as u64);
         self.tools.window.give_back(self.outstanding);

@@ -6,54 +6,94 @@
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::answer::Answer;
-use super::clock::Expiry;
-use super::fetch::Fetch;
-use super::row::Way;
+use super::answers::Step;
+use super::clock::Told;
+use super::expiry::{Ending, Moment};
+use super::fetch::{Fetch, Group};
 use super::window::Seen;
 use crate::error::Result;
 use crate::flow::{Fingerprint, Form, Large, PIECES, Piece, Verdict, name_of};
 use crate::net::Digest;
 use crate::report::Count;
 
+/// A payload at hand that is not to be held whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Announced {
+    bytes: usize,
+    form: Form,
+    moment: Moment,
+    /// When its key expires; `None`: it does not count.
+    told: Option<Told>,
+}
+
 impl Fetch {
-    /// The length of the payload at hand, if it is not to be held whole.
-    pub(super) fn large_at_hand(&self) -> Option<usize> {
-        let awaited = match self.answer {
-            Answer::Values => true,
-            Answer::Payloads => self.groups.front().is_some_and(|(_, way)| *way != Way::Value),
-            _ => false,
-        };
-        let length = self.tools.connection.announced()?;
-        (awaited && length > self.tools.asking.large).then_some(length)
+    /// The payload at hand, if it is not to be held whole.
+    pub(super) fn large_at_hand(&self) -> Option<Announced> {
+        let Some(Group::Keys(_, moment, answers)) = self.groups.front() else { return None };
+        let told = answers.awaits_value()?;
+        let bytes = self.tools.connection.announced()?;
+        let form = if answers.is_string() { Form::Value } else { Form::Dump };
+        let large = bytes > self.tools.asking.large;
+        large.then_some(Announced { bytes, form, moment: *moment, told })
     }
 
     /// Passes the payload at hand on to the lane, and waits for what becomes of it.
     pub(super) async fn pass_large(&mut self) -> Result<()> {
-        let Some(bytes) = self.large_at_hand() else { return Ok(()) };
-        let form = if matches!(self.answer, Answer::Values) { Form::Value } else { Form::Dump };
+        let Some(announced) = self.large_at_hand() else { return Ok(()) };
+        match announced {
+            Announced { told: None, .. } => self.pass_over().await,
+            // What came before it in its group would have to be held until it has passed.
+            Announced { moment: Moment::Twice, form: Form::Value, .. } => {
+                if let Some(Group::Keys(_, _, answers)) = self.groups.front_mut() {
+                    answers.void();
+                }
+                self.provisional.clear();
+                self.hand_over().await;
+                self.pass_over().await
+            }
+            Announced { moment: Moment::Spared, .. } | Announced { told: Some(Told::Gone), .. } => {
+                // It is asked for again with its expiry; so are all from here on, which costs
+                // nothing beside values like this.
+                self.asks = true;
+                self.pass_over().await?;
+                self.ask_later();
+                self.tools.window.release(1, Seen::default());
+                Ok(())
+            }
+            Announced { told: Some(Told::At(expiry)), .. } => self.pass_on(announced, expiry).await,
+        }
+    }
+
+    /// Reads over a value that does not count.
+    async fn pass_over(&mut self) -> Result<()> {
+        let mut pieces = self.tools.connection.begin_pieces();
+        let stop = &self.tools.stop;
+        while self.tools.connection.next_piece(&mut pieces, stop).await?.is_some() {}
+        self.last_told = Instant::now();
+        self.passed();
+        Ok(())
+    }
+
+    fn passed(&mut self) {
+        if let Some(Group::Keys(_, _, answers)) = self.groups.front_mut() {
+            answers.passed();
+        }
+    }
+
+    async fn pass_on(&mut self, announced: Announced, expiry: i64) -> Result<()> {
+        let Announced { bytes, form, .. } = announced;
         let key = self.row.awaited().to_vec();
         let (sender, pieces) = mpsc::channel(PIECES);
         let (verdict, mut answer) = oneshot::channel();
-        // Without a sure expiry it is only read over, and asked for again with it.
-        let sure = match self.expiries.front() {
-            Some(&Expiry::At(expiry)) => {
-                let doubt = self.doubts.get(&key).copied();
-                let key = key.clone();
-                let large = Large { key, form, bytes, expiry, pieces, verdict, doubt };
-                self.tools.out.send_large(large).await.is_ok()
-            }
-            _ => {
-                // Nobody takes the pieces: sending them must fail, not wait for room.
-                drop((verdict, pieces));
-                false
-            }
-        };
-        let sent = self.send_pieces(bytes, form, sender).await;
+        let doubt = self.doubts.get(&key).copied();
+        let large = Large { key: key.clone(), form, bytes, expiry, pieces, verdict, doubt };
+        // Refused: the lane has ended, and says why below.
+        let _ = self.tools.out.send_large(large).await;
+        let sent = self.send_pieces(announced, sender).await;
         let verdict = match &sent {
             Ok(_) => {
                 self.last_told = Instant::now();
-                if sure { answer.await.ok() } else { Some(Verdict::Again { doubtful: false }) }
+                answer.await.ok()
             }
             Err(_) => {
                 // Settled before the source broke, or it stays with this task.
@@ -66,8 +106,6 @@ impl Fetch {
             (Err(error), Some(_)) => (None, Err(error)),
             (Err(error), None) => return Err(error),
         };
-        let group = self.groups.front().map_or(1, |(keys, _)| *keys);
-        self.expiries.pop_front();
         self.strings += usize::from(form == Form::Value);
         let mut seen = Seen::default();
         seen.add(bytes);
@@ -94,17 +132,17 @@ impl Fetch {
         }
         self.step();
         self.tools.window.release(1, seen);
-        self.end_group(group);
         broken
     }
 
-    /// Sends the payload in pieces, or, once nobody wants it any more, reads over it.
+    /// Sends the payload in pieces, or, once nobody wants it any more, reads over it. Its end is sent
+    /// only if it is of one moment with its expiry: without it nothing is written.
     async fn send_pieces(
         &mut self,
-        bytes: usize,
-        form: Form,
+        of: Announced,
         sender: mpsc::Sender<Piece>,
     ) -> Result<Option<Fingerprint>> {
+        let Announced { bytes, form, moment, .. } = of;
         let wanted = self.tools.asking.fingerprints;
         let mut digest = wanted.then(|| Digest::of_first(bytes.saturating_sub(form.tail())));
         let connection = &mut self.tools.connection;
@@ -117,8 +155,31 @@ impl Fetch {
             // Refused: the lane gave the value up, and will tell.
             let _ = sender.send(Piece::Bytes(piece)).await;
         }
+        self.passed();
+        let sound = moment != Moment::Twice || self.ends_soundly().await?;
         let fingerprint = digest.map(|digest| Fingerprint { form, digest: digest.finish() });
-        let _ = sender.send(Piece::End(fingerprint)).await;
-        Ok(fingerprint)
+        if sound {
+            let _ = sender.send(Piece::End(fingerprint)).await;
+        }
+        Ok(fingerprint.filter(|_| sound))
+    }
+
+    /// Reads what is behind the only value of the group in front, which ends with it.
+    async fn ends_soundly(&mut self) -> Result<bool> {
+        loop {
+            let Some(Group::Keys(_, _, answers)) = self.groups.front_mut() else {
+                return Err(self.out_of_step());
+            };
+            match answers.next(&mut self.tools.connection)? {
+                Step::Wait => {
+                    self.tools.connection.turn_within(&self.tools.stop).await?;
+                }
+                Step::End(ending) => {
+                    self.groups.pop_front();
+                    return Ok(ending == Ending::Sound);
+                }
+                Step::Value { .. } => return Err(self.out_of_step()),
+            }
+        }
     }
 }

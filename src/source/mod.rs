@@ -4,10 +4,12 @@
 //! here writes, but [`unlink`], for `--delete-source` ([`erase`]) and for a clean-up.
 
 mod answer;
+mod answers;
 mod clock;
 mod duplicates;
 pub mod elements;
 pub mod erase;
+pub mod expiry;
 pub mod fetch;
 pub mod file;
 mod large;
@@ -16,13 +18,17 @@ pub mod marks;
 mod mix;
 pub mod names;
 pub mod pages;
+pub mod reading;
 pub mod replica;
 mod row;
 pub mod scan;
 mod settle;
+pub mod still;
 pub mod unlink;
 mod waits;
 pub mod window;
 
+pub(crate) use answer::Payload;
 pub use answer::time_ms;
-pub use clock::{CLOCKS_APART_MS, ExpiryClock};
+pub(crate) use answers::{Answers, Step};
+pub use clock::{CLOCKS_APART_MS, ExpiryClock, Told};

@@ -125,6 +125,13 @@ impl Window {
         self.allowed(*self.state()).div_ceil(self.connections)
     }
 
+    /// How many keys of late would fit so many bytes: one, before any has come.
+    pub(super) fn fitting(&self, bytes: usize) -> usize {
+        let state = *self.state();
+        let expected = state.typical.max(state.largest / 4);
+        if state.answered == 0 { 1 } else { bytes / expected.max(1) }
+    }
+
     /// Takes room for up to `most` keys, or for none.
     pub fn claim(&self, most: usize) -> usize {
         let mut state = self.state();

@@ -12,17 +12,15 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::asked::{Asked, Seen, ask, told_expiry};
+use super::asked::Asked;
 use super::doubt::Doubt;
 use super::equal::Judge;
-use crate::command::ServerError;
-use crate::command::keyspace::ExpiryCommand;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::flow::{Batch, Load, channel, name_of};
 use crate::net::{Connection, Link};
-use crate::report::{Count, Latency, Ledger, Stage};
-use crate::resp::{self, Value};
-use crate::source::{CLOCKS_APART_MS, time_ms};
+use crate::report::{Latency, Ledger, Stage};
+use crate::source::Step;
+use crate::source::expiry::{Ending, refusal};
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -61,35 +59,10 @@ pub struct Comparer {
     asked: VecDeque<Asked>,
     /// Bytes expected for what was asked.
     outstanding: usize,
-    awaited: Awaited,
     /// Doubts that are not yet sent.
     doubts: Vec<Doubt>,
     pub(super) last_told: Instant,
     latency: Latency,
-}
-
-/// What the next answer is, of the batch at the front.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Awaited {
-    /// TIME, where it was asked for, or the first expiry.
-    Begin,
-    Expiries,
-    /// The second TIME.
-    Clock,
-    /// A DUMP's answer, or the header of an MGET's.
-    Value,
-    /// So many values of an MGET.
-    Values(usize),
-}
-
-impl Awaited {
-    /// Behind a value.
-    fn next_value(self) -> Self {
-        match self {
-            Self::Values(left) if left > 1 => Self::Values(left - 1),
-            _ => Self::Value,
-        }
-    }
 }
 
 impl Comparer {
@@ -100,7 +73,6 @@ impl Comparer {
             tools,
             asked: VecDeque::new(),
             outstanding: 0,
-            awaited: Awaited::Begin,
             doubts: Vec::new(),
             last_told: Instant::now(),
             latency: Latency::default(),
@@ -127,7 +99,12 @@ impl Comparer {
         let mut more = true;
         let mut large = None;
         loop {
-            self.absorb()?;
+            if let Err(error) = self.absorb() {
+                if !error.passes() {
+                    return Err(error);
+                }
+                self.recover(error).await?;
+            }
             self.send_doubts().await?;
             if self.is_long() {
                 if let Err(error) = self.pass_over().await {
@@ -173,9 +150,10 @@ impl Comparer {
             self.tools.connection.expect_replies();
             self.last_told = Instant::now();
         }
-        ask(&mut self.tools.connection, self.tools.judge.target.command, &batch);
         self.outstanding += batch.cost();
-        self.asked.push_back(Asked::new(batch));
+        let mut asked = Asked::new(batch);
+        asked.ask(&mut self.tools.connection, self.tools.judge);
+        self.asked.push_back(asked);
     }
 
     /// Connects again and asks again for what was not answered.
@@ -183,11 +161,8 @@ impl Comparer {
         let again = self.tools.link.reconnect(error, self.last_told).await?;
         self.tools.connection = again.connection;
         self.tools.connection.limit_slab(self.tools.slab);
-        self.awaited = Awaited::Begin;
         for asked in &mut self.asked {
-            asked.told.clear();
-            asked.at = 0;
-            ask(&mut self.tools.connection, self.tools.judge.target.command, &asked.batch);
+            asked.ask(&mut self.tools.connection, self.tools.judge);
         }
         self.tools.connection.expect_replies();
         Ok(())
@@ -195,110 +170,45 @@ impl Comparer {
 
     /// Reads every answer that has come.
     fn absorb(&mut self) -> Result<()> {
-        let remaining = self.tools.judge.target.command == ExpiryCommand::Remaining;
-        let (mut same, mut bytes) = (0, 0);
-        let mut told = false;
+        let judge = self.tools.judge;
         while let Some(front) = self.asked.front_mut() {
-            let connection = &mut self.tools.connection;
-            let values = matches!(self.awaited, Awaited::Value | Awaited::Values(_));
-            let reply = if values { connection.next_node()? } else { connection.next_reply()? };
-            let Some(reply) = reply else { break };
-            told = true;
-            match self.awaited {
-                Awaited::Begin if remaining => {
-                    front.clock_ms = time_ms(&Value::of(&reply)).unwrap_or_default();
-                    self.awaited = Awaited::Expiries;
+            if front.is_answered() {
+                self.outstanding -= front.batch.cost();
+                self.latency.record(Stage::Restore, front.since.elapsed(), 1);
+                self.asked.pop_front();
+                continue;
+            }
+            let Some(answers) = front.answers(judge) else { break };
+            match answers.next(&mut self.tools.connection)? {
+                Step::Wait => break,
+                Step::Value { told, payload } => {
+                    let connection = &self.tools.connection;
+                    front
+                        .compare((told, payload), connection, judge)
+                        .map_err(|error| connection.refused(b"DUMP", &error))?;
                 }
-                Awaited::Begin | Awaited::Expiries => {
-                    match told_expiry(&reply) {
-                        Ok(answer) => front.told.push(answer),
-                        Err(Some(error)) => {
-                            let name = self.tools.judge.target.command.name();
-                            return Err(self.tools.connection.refused(name.as_bytes(), &error));
-                        }
-                        Err(None) => return Err(self.out_of_step()),
+                Step::End(ending) => {
+                    if let Ending::Void(trouble) = &ending {
+                        // What hits every key ends the run, what passes is waited for.
+                        refusal(&self.tools.connection, trouble)?;
                     }
-                    self.awaited = match front.told.len() < front.batch.entries.len() {
-                        true => Awaited::Expiries,
-                        false if remaining => Awaited::Clock,
-                        false => Awaited::Value,
-                    };
-                }
-                Awaited::Clock => {
-                    let now = time_ms(&Value::of(&reply)).unwrap_or_default();
-                    let apart = now.saturating_sub(front.clock_ms);
-                    if (0..=CLOCKS_APART_MS).contains(&apart) {
-                        front.clock_ms += apart / 2;
-                    } else {
-                        // Somebody else was served for long: nobody knows when each was told.
-                        let unsure = |told: &mut Option<i64>| *told = told.filter(|told| *told < 0);
-                        front.told.iter_mut().for_each(unsure);
-                    }
-                    self.awaited = Awaited::Value;
-                }
-                Awaited::Value | Awaited::Values(_) => {
-                    let run = front.run();
-                    let head = reply.head();
-                    if self.awaited == Awaited::Value && run > 0 {
-                        if head.kind == resp::Kind::Array && head.number == run as i64 {
-                            self.awaited = Awaited::Values(run);
-                            continue;
-                        }
-                        let Some(error) = reply.error().map(ServerError::parse) else {
-                            return Err(self.out_of_step());
-                        };
-                        if error.cause.hits_every_key() {
-                            return Err(self.tools.connection.refused(b"MGET", &error));
-                        }
-                        // Of one of them, or for now: each is looked at by itself.
-                        (0..run).for_each(|_| {
-                            front.settle(Seen::Doubtful, &self.tools, &mut self.doubts);
-                        });
-                    } else {
-                        let seen = front.compare(&reply, self.tools.judge);
-                        let (seen, entry_bytes) = match seen {
-                            Ok(seen) => seen,
-                            Err(Some(error)) => {
-                                return Err(self.tools.connection.refused(b"DUMP", &error));
-                            }
-                            Err(None) => return Err(self.out_of_step()),
-                        };
-                        if front.settle(seen, &self.tools, &mut self.doubts) {
-                            same += 1;
-                            bytes += u64::from(entry_bytes);
-                        }
-                        self.awaited = self.awaited.next_value();
-                    }
-                    if let Some(done) = self.take_answered() {
-                        self.latency.record(Stage::Restore, done.since.elapsed(), 1);
-                    }
+                    front.end_group(&ending, &self.tools, &mut self.doubts);
+                    self.last_told = Instant::now();
                 }
             }
         }
-        if told {
-            self.last_told = Instant::now();
-        }
-        self.tools.ledger.add(Count::Compared, same);
-        self.tools.ledger.add_bytes(bytes);
         if self.tools.connection.decoded() > 0 {
             drop(self.tools.connection.take_slab());
         }
         Ok(())
     }
 
-    /// The batch in front, once every entry of it has its answer.
-    fn take_answered(&mut self) -> Option<Asked> {
-        self.asked.pop_front_if(|front| front.at == front.batch.entries.len()).inspect(|done| {
-            self.awaited = Awaited::Begin;
-            self.outstanding -= done.batch.cost();
-        })
-    }
-
     /// Whether a value is at hand that is longer than any that was read from the source whole.
-    fn is_long(&self) -> bool {
-        let values = matches!(self.awaited, Awaited::Value | Awaited::Values(_));
+    fn is_long(&mut self) -> bool {
+        let judge = self.tools.judge;
         let long = self.tools.connection.announced().is_some_and(|long| long > self.tools.large);
-        !self.asked.is_empty() && values && long
+        let front = self.asked.front_mut().and_then(|front| front.answers(judge));
+        long && front.is_some_and(|answers| answers.awaits_value().is_some())
     }
 
     /// Reads over the value at hand: it is another one, or in another form.
@@ -307,10 +217,9 @@ impl Comparer {
         let stop = self.tools.stop.clone();
         while self.tools.connection.next_piece(&mut pieces, &stop).await?.is_some() {}
         self.last_told = Instant::now();
-        let Some(front) = self.asked.front_mut() else { return Ok(()) };
-        front.settle(Seen::Doubtful, &self.tools, &mut self.doubts);
-        self.awaited = self.awaited.next_value();
-        self.take_answered();
+        if let Some(front) = self.asked.front_mut() {
+            front.passed_over();
+        }
         Ok(())
     }
 
@@ -351,10 +260,5 @@ impl Comparer {
                 self.tools.ledger.fail(batch.name(entry), LOST);
             }
         }
-    }
-
-    fn out_of_step(&self) -> Error {
-        let text = "a reply does not fit its request";
-        self.tools.connection.place(Error::new(Kind::Protocol, text))
     }
 }

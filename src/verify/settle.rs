@@ -237,7 +237,9 @@ impl Settle {
         let target = &mut open.target;
         let (judge, whole, stop) = (self.judge, &*self.whole, &self.stop);
         let mut seen = Seen::default();
-        Eyes { source, target, judge, whole, stop, seen: &mut seen }.look(keys).await
+        Eyes { source, watched: false, target, judge, whole, stop, seen: &mut seen }
+            .look(keys)
+            .await
     }
 
     /// A key of the target is no extra one if any of the sources holds it, whatever it holds.

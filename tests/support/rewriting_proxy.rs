@@ -186,7 +186,8 @@ fn frame(bytes: &[u8]) -> Option<usize> {
 /// The words of a command in wire form.
 fn command_of(wire: &[u8]) -> Command {
     let mut words = Vec::new();
-    let mut rest = wire.iter().position(|&byte| byte == b'\n').map_or(&[][..], |at| &wire[at + 1..]);
+    let mut rest =
+        wire.iter().position(|&byte| byte == b'\n').map_or(&[][..], |at| &wire[at + 1..]);
     while let Some(length) = frame(rest) {
         words.push(bulk(&rest[..length]).unwrap_or_default().to_vec());
         rest = &rest[length..];

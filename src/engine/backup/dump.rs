@@ -14,7 +14,7 @@ use super::super::{knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
 use crate::command::info::Keyspace;
-use crate::command::keyspace::{self, ExpiryCommand};
+use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{channel, key_queue};
@@ -116,8 +116,7 @@ async fn read_database(
     let window_keys = (Budget::NEAR_KEYS, budget.source_keys);
     let window = Window::new(budget.source_window, window_keys, connections, far);
     let window = Arc::new(window);
-    let asking =
-        Asking { clock, expiries: true, by_value: false, large: budget.large, fingerprints: false };
+    let asking = Asking { clock, by_value: false, large: budget.large, fingerprints: false };
     for _ in 0..connections {
         let fetch = Fetch::new(Tools {
             link: link.clone(),
@@ -125,6 +124,7 @@ async fn read_database(
             keys: key_queue.clone(),
             out: out.clone(),
             asking,
+            still: None,
             window: window.clone(),
             slab: budget.slab,
             ledger: ledger.clone(),
@@ -138,15 +138,14 @@ async fn read_database(
 
 /// How the source tells expiries; the file's are by its own clock.
 async fn clock(connection: &mut Connection) -> Result<ExpiryClock> {
-    let absolute =
-        matches!(connection.call(&[b"PEXPIRETIME", keyspace::PROBE_KEY]).await?, Value::Integer(_));
-    let command = if absolute { ExpiryCommand::Absolute } else { ExpiryCommand::Remaining };
-    if !absolute && time_ms(&connection.call(&[b"TIME"]).await?).is_none() {
+    let probe::Readable { expiry: command, together, .. } = probe::readable(connection).await?;
+    if command == ExpiryCommand::Remaining && time_ms(&connection.call(&[b"TIME"]).await?).is_none()
+    {
         let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";
         let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
         return Err(connection.place(error));
     }
-    Ok(ExpiryClock { command, ahead_ms: 0 })
+    Ok(ExpiryClock { command, ahead_ms: 0, together })
 }
 
 /// The records of all libraries of functions, and the version that `FUNCTION DUMP` ends with, also

@@ -14,7 +14,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Run;
 use super::part_file::{MODE, directory_of, shown};
 use super::probe::Probed;
 use crate::command::ServerInfo;
@@ -100,11 +99,6 @@ impl Checkpoint {
         of_target.next().is_some_and(|database| database.was_empty)
     }
 
-    /// Whether keys of a database may have come without their expiries.
-    pub(super) fn spared(&self, route: Route) -> bool {
-        self.of(route, |database| database.spared).unwrap_or(false)
-    }
-
     /// Keys that had expired on the source when the first run began.
     pub(super) fn expired_keys(&self) -> Option<u64> {
         self.held().expired_keys
@@ -171,21 +165,16 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(super) fn begin(&self, run: &Run, probed: &Probed) -> Result<()> {
+    pub(super) fn begin(&self, probed: &Probed) -> Result<()> {
         {
             let mut record = self.held();
             if record.databases.is_empty() {
                 record.expired_keys = probed.expired_keys;
             }
             for &route in &probed.routes {
-                let spared = probed.spares_expiries(run, route);
-                let begun = record.databases.iter_mut().find(|database| database.route() == route);
-                match begun {
-                    Some(database) => database.spared |= spared,
-                    None => {
-                        let was_empty = !probed.target.contains_key(&route.target);
-                        record.databases.push(Database::new(route, was_empty, spared));
-                    }
+                if !record.databases.iter().any(|database| database.route() == route) {
+                    let was_empty = !probed.target.contains_key(&route.target);
+                    record.databases.push(Database::new(route, was_empty));
                 }
             }
         }

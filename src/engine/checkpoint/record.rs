@@ -50,8 +50,6 @@ pub(super) struct Database {
     pub(super) done: bool,
     /// The target held nothing when it began.
     pub(super) was_empty: bool,
-    /// Expiries were not asked for, since the source had none.
-    pub(super) spared: bool,
     pub(super) counters: Kept,
     /// Failed keys, as far as a report names them.
     #[serde(default)]
@@ -60,14 +58,13 @@ pub(super) struct Database {
 
 impl Database {
     /// One that is to be begun.
-    pub(super) fn new(route: Route, was_empty: bool, spared: bool) -> Self {
+    pub(super) fn new(route: Route, was_empty: bool) -> Self {
         Self {
             source: route.source,
             target: route.target,
             cursor: None,
             done: false,
             was_empty,
-            spared,
             counters: Kept::new(),
             failures: Vec::new(),
         }
@@ -77,8 +74,7 @@ impl Database {
         Route { source: self.source, target: self.target }
     }
 
-    /// Forgets what was reached; not what the target held before, nor that keys may have come
-    /// without their expiries.
+    /// Forgets what was reached; not what the target held before.
     fn begin_anew(&mut self) {
         (self.cursor, self.done) = (None, false);
         self.counters.clear();
@@ -188,7 +184,7 @@ mod tests {
         let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
         let mut record = Record::new(plan);
         assert_eq!(record.meet(&info("a"), &info("b")), Ok(None));
-        let mut database = Database::new(Route { source: 1, target: 2 }, true, true);
+        let mut database = Database::new(Route { source: 1, target: 2 }, true);
         database.cursor = Some("17".into());
         database.counters.insert("copied".into(), 3);
         record.databases.push(database);
@@ -234,7 +230,7 @@ mod tests {
             assert!(record.meet(&info(source), &info(target)).unwrap().is_some());
             let database = &record.databases[0];
             assert_eq!((&database.cursor, database.counters.len()), (&None, 0));
-            assert!(database.was_empty && database.spared);
+            assert!(database.was_empty);
             assert_eq!(record.functions, functions);
         }
         let newer = ServerInfo { version: "8.0.0".into(), ..info("a") };

@@ -272,6 +272,7 @@ impl Worker {
         }
         let mut eyes = Eyes {
             source: &mut open.source,
+            watched: self.tools.removal.is_some(),
             target: &mut open.target,
             judge: self.tools.judge,
             whole: &self.tools.whole,

@@ -1,7 +1,6 @@
 //! One key: watched, read page by page, built under its temporary name, proven, and put in place.
 
 use super::{Fate, Worker};
-use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
@@ -9,7 +8,7 @@ use crate::report::Count;
 use crate::resp::Value;
 use crate::source::elements::Collection;
 use crate::source::pages::{HELD, Node, PAGE_BYTES, PageSize, Pages};
-use crate::source::time_ms;
+use crate::source::reading::expiry_of;
 use crate::target::building::{Building, is_unknown};
 use crate::target::placing::Placed;
 
@@ -60,21 +59,14 @@ impl Worker {
         from_server.demand(&[b"WATCH", key]).await?;
         let kind = from_server.demand(&[b"TYPE", key]).await?;
         let kind = kind.text().unwrap_or_default().to_owned();
-        let now = match tools.clock.command {
-            ExpiryCommand::Remaining => {
-                time_ms(&from_server.demand(&[b"TIME"]).await?).unwrap_or(0)
-            }
-            ExpiryCommand::Absolute => 0,
-        };
-        let asked = [tools.clock.command.name().as_bytes(), key];
-        let told = from_server.demand(&asked).await?.integer().unwrap_or(-2);
-        if kind == "none" || told == -2 {
+        let expiry = expiry_of(from_server, tools.clock, key).await?;
+        let Some(expiry) = expiry.filter(|_| kind != "none") else {
             // As UNWATCH, which would be one right more.
             from_server.demand(&[b"MULTI"]).await?;
             from_server.demand(&[b"EXEC"]).await?;
             return Ok(Some(Fate::Gone));
-        }
-        let expiry = tools.clock.expiry(told, now);
+        };
+        let expiry = Some(expiry).filter(|&expiry| expiry > 0);
         self.number += 1;
         to.begin(format!("{}:{}", self.name, self.number).into_bytes());
         let pace = tools.pace.as_deref();

@@ -211,7 +211,11 @@ async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()>
 async fn crossing(run: &Run, met: &mut Met) -> Result<Crossing> {
     let target = match run.plan.dry_run {
         true => knowledge::of_version(&met.target_info),
-        false => knowledge::ask(&mut met.target, &met.target_info).await?,
+        false => match knowledge::ask(&mut met.target, &met.target_info).await {
+            // That it takes no writes now is a finding of its own.
+            Err(error) if error.is_not_yet() => knowledge::of_version(&met.target_info),
+            asked => asked?,
+        },
     };
     let source = knowledge::family(&met.source_info);
     Ok(Crossing { target, source, lossy: run.plan.lossy })

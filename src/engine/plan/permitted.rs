@@ -1,12 +1,13 @@
 //! What both users may do, and what the target does now: trials and what follows from them.
 
 use super::super::Run;
-use super::super::probe::{Looks, refused_before_work};
+use super::super::probe::{Looks, may_ask_together, refused_before_work};
 use super::super::rights::{self, Answer, Need, Trial, refusal};
 use super::Met;
 use super::findings::Findings;
+use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
-use crate::config::{FetchMode, IfExists};
+use crate::config::{FetchMode, IfExists, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
 use crate::report::Finding;
@@ -39,6 +40,10 @@ pub(super) async fn look(
         rights::try_all(&mut met.target, rights::of_target(plan)),
     );
     let (source, target) = (source?, target?);
+    transactions(&mut met.source, &source, findings).await?;
+    if plan.verify == Verify::Full && !plan.dry_run {
+        transactions(&mut met.target, &target, findings).await?;
+    }
     let timed = clocks.each_ref().map(|look| look.offset.is_some());
     let [source_time, target_time] = timed;
     side(findings, &met.source, &source, source_time);
@@ -80,6 +85,21 @@ pub(super) async fn look(
         may_type: may("type"),
         may_measure: may("memory|usage"),
     })
+}
+
+/// Whether a value and its expiry may be asked for in one transaction.
+async fn transactions(at: &mut Connection, tried: &Tried, findings: &mut Findings) -> Result<()> {
+    let absolute = tried.iter().any(|(t, a)| t.right == "pexpiretime" && *a == Answer::May);
+    let command = if absolute { ExpiryCommand::Absolute } else { ExpiryCommand::Remaining };
+    if !may_ask_together(at, command).await? {
+        let text = "MULTI or EXEC is refused: the expiry of each key is asked for before and behind its \
+                    value, which takes one command more for each key";
+        let remedy = rights::grant(&["multi", "exec"]);
+        findings.add(
+            Finding::note("two-questions", text).with_remedy(remedy).on(at.server().side.word()),
+        );
+    }
+    Ok(())
 }
 
 /// Whether the target takes writes: else its state is told, once.
