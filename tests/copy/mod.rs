@@ -13,6 +13,7 @@ mod interrupt;
 mod large;
 mod mapping;
 mod merge;
+mod moments;
 mod pace;
 mod pieces;
 mod quiet;

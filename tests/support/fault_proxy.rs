@@ -56,7 +56,7 @@ pub(crate) struct Behaviour {
     pub(crate) for_answer_to: Option<(&'static [u8], Fault)>,
     /// Requests of so many bytes are no such request, whatever they hold.
     pub(crate) spared: u64,
-    /// The largest piece in which bytes are passed on.
+    /// The largest piece in which bytes are passed on, each at once: segments, as a network carries them.
     pub(crate) piece: Option<usize>,
     /// A pause before each piece.
     pub(crate) delay: Option<Duration>,
@@ -135,7 +135,8 @@ impl FaultProxy {
         Self::start_with(port, Behaviour::default(), script)
     }
 
-    fn start_with(port: u16, behaviour: Behaviour, script: Vec<Step>) -> Self {
+    /// Likewise, and it behaves like that all the time.
+    pub(crate) fn start_with(port: u16, behaviour: Behaviour, script: Vec<Step>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let own = listener.local_addr().expect("the address of a listener").port();
         let shared = Arc::new(Shared {

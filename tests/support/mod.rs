@@ -6,6 +6,7 @@ pub(crate) mod compare;
 pub(crate) mod dataset;
 pub(crate) mod fault_proxy;
 pub(crate) mod keyferry;
+pub(crate) mod moments;
 pub(crate) mod reading;
 pub(crate) mod rewriting_proxy;
 pub(crate) mod server;

@@ -39,7 +39,8 @@ pub(crate) enum Expiry {
 /// One database being read.
 pub(crate) struct Reader {
     client: Client,
-    absolute: bool,
+    /// Does the server tell when a key ends, and not only in how long?
+    pub(crate) absolute: bool,
     /// Does the server know expiries of hash fields, and counters of streams?
     pub(crate) field_expiry: bool,
     pub(crate) stream_counters: bool,

@@ -1,24 +1,28 @@
 //! The sources: one of each kind, filled once, read by all runs.
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use redis::Pipeline;
 
 use super::plan::Plan;
 use crate::support::dataset::{self, DATABASES};
+use crate::support::moments::{Family, Keys};
 use crate::support::now_ms;
 use crate::support::server::{Kind, Server};
 
 /// Sources by their kind.
 pub(crate) struct Sources {
     keys: usize,
+    /// When the first of them was filled, at the earliest.
+    pub(crate) since: i64,
     servers: [OnceLock<Server>; Kind::ALL.len()],
 }
 
 impl Sources {
     /// Sources of so many keys, each made when it is first asked for.
     pub(crate) fn new(keys: usize) -> Self {
-        Self { keys, servers: Default::default() }
+        Self { keys, since: now_ms(), servers: Default::default() }
     }
 
     pub(crate) fn get(&self, kind: Kind) -> &Server {
@@ -27,10 +31,17 @@ impl Sources {
     }
 }
 
+/// Keys whose value and expiry clients change while a run goes on.
+pub(crate) fn moving(keys: usize) -> Keys {
+    let families = [Family::Flips, Family::Persists, Family::Hashes].map(|of| (of, keys / 30));
+    Keys { families: families.into(), db: DATABASES[1], rest: Duration::from_millis(5) }
+}
+
 /// Every type in every encoding, some large values, and small keys of all types up to that number.
 fn filled(kind: Kind, keys: usize) -> Server {
     let server = Server::start(kind);
     dataset::fill(&server);
+    moving(keys).fill(&server);
     let special: usize = DATABASES.iter().map(|&db| server.client(db).dbsize()).sum();
     let each = keys.saturating_sub(special) / DATABASES.len();
     for db in DATABASES {

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::from_environment;
 use crate::support::fault_proxy::FaultProxy;
 use crate::support::keyferry::Keyferry;
 use crate::support::server::Server;
@@ -26,12 +27,6 @@ const AT_ONCE: usize = 2;
 /// Bytes of replies after which a server has greeted at least once: three greetings of the longest.
 const GREETINGS: u64 = 400;
 
-/// A whole number from the environment.
-fn from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no whole number")))
-}
-
 /// One run; panics with what is wrong.
 fn run(seed: u64, keys: usize, sources: &Sources) -> (End, String) {
     let plan = Plan::of(seed, keys);
@@ -44,9 +39,14 @@ fn run(seed: u64, keys: usize, sources: &Sources) -> (End, String) {
     let copy = Keyferry::copy(from.url(), into.url()).args(&plan.options);
     let directory = tempfile::TempDir::new().expect("a temporary directory");
     let failures = directory.path().join("failures.jsonl");
+    let moving = data::moving(keys);
+    let clients = moving.start(source);
     let mut running = copy.arg("--failures").arg(&failures).start();
     upheaval::cause(&plan, &into, &mut target, &mut running);
     let run = running.finish_within(plan::LIMIT);
+    clients.stop();
+    let wrong = moving.wrong_on(&target, sources.since);
+    assert!(wrong.is_empty(), "expiries of another moment: {wrong:#?}{}", run.frame());
     let greeted = [&from, &into].iter().all(|proxy| proxy.reply_bytes() >= GREETINGS);
     let (end, told) = check::check(&plan, &run, source, &target, &failures, (present, greeted));
     let left = [from.to_come(), into.to_come()];
