@@ -5,10 +5,15 @@ mod failing_over;
 mod given_up;
 mod random;
 mod refusing;
+mod replies;
 mod source_restarting;
 mod target_restarting;
 
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
@@ -87,4 +92,48 @@ fn from_hex(text: &str) -> Vec<u8> {
 fn from_environment(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no whole number")))
+}
+
+/// Works on all of these, so many at once, each thread with servers of its own, and answers what came of
+/// them; panics with those that failed.
+fn work_on<Case: Display + Sync, Place, Made: Send>(
+    cases: &[Case],
+    at_once: usize,
+    place: impl Fn() -> Place + Sync,
+    work: impl Fn(&mut Place, &Case) -> Made + Sync,
+) -> Vec<Made> {
+    let next = AtomicUsize::new(0);
+    let (made, failed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..at_once.min(cases.len()) {
+            scope.spawn(|| {
+                let mut place = place();
+                loop {
+                    let number = next.fetch_add(1, Ordering::SeqCst);
+                    let Some(case) = cases.get(number) else { return };
+                    match catch_unwind(AssertUnwindSafe(|| work(&mut place, case))) {
+                        Ok(one) => made.lock().expect("nobody panics with it").push((number, one)),
+                        Err(why) => {
+                            let why = first_line(why.downcast_ref::<String>());
+                            eprintln!("FAILED: {case}: {why}");
+                            let mut failed = failed.lock().expect("nobody panics with it");
+                            failed.push(format!("{case}: {why}"));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("nobody panics with it");
+    let list = failed.join("\n  ");
+    assert!(failed.is_empty(), "{} of {} failed:\n  {list}", failed.len(), cases.len());
+    let mut made = made.into_inner().expect("nobody panics with it");
+    made.sort_by_key(|(number, _)| *number);
+    made.into_iter().map(|(_, one)| one).collect()
+}
+
+fn first_line(text: Option<&String>) -> String {
+    const LONGEST: usize = 300;
+    let line = text.and_then(|text| text.lines().next()).unwrap_or("a panic without words");
+    line.chars().take(LONGEST).collect()
 }

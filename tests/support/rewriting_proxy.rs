@@ -15,6 +15,12 @@ use super::server::Server;
 /// passes as it is.
 type Rewrite = dyn Fn(&[Vec<u8>], &[u8]) -> Option<Vec<u8>> + Send + Sync;
 
+/// What one connection makes of each command and its reply.
+pub(crate) type Hook = Box<dyn FnMut(&[Vec<u8>], &[u8]) -> Option<Passed> + Send>;
+
+/// Makes the hook of a new connection.
+type Hooks = dyn Fn() -> Hook + Send + Sync;
+
 /// A command whose reply is awaited.
 type Command = Vec<Vec<u8>>;
 
@@ -31,21 +37,30 @@ impl RewritingProxy {
         server: &Server,
         rewrite: impl Fn(&[Vec<u8>], &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static,
     ) -> Self {
+        let rewrite: Arc<Rewrite> = Arc::new(rewrite);
+        Self::with(server.port, move || {
+            let rewrite = Arc::clone(&rewrite);
+            Box::new(move |command, reply| rewrite(command, reply).map(Passed::Instead))
+        })
+    }
+
+    /// Before `127.0.0.1:port`, with a hook of its own for each connection.
+    pub(crate) fn with(port: u16, hooks: impl Fn() -> Hook + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("the address of a listener").port();
-        let (stopped, server) = (Arc::new(AtomicBool::new(false)), server.port);
-        let (inner, rewrite): (_, Arc<Rewrite>) = (Arc::clone(&stopped), Arc::new(rewrite));
+        let own = listener.local_addr().expect("the address of a listener").port();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (inner, hooks): (_, Arc<Hooks>) = (Arc::clone(&stopped), Arc::new(hooks));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if inner.load(Ordering::SeqCst) {
                     return;
                 }
-                if let Ok(server) = TcpStream::connect(("127.0.0.1", server)) {
-                    serve(client, server, &rewrite);
+                if let Ok(server) = TcpStream::connect(("127.0.0.1", port)) {
+                    serve(client, server, hooks());
                 }
             }
         });
-        Self { port, stopped }
+        Self { port: own, stopped }
     }
 
     /// Before a server whose every answer to INFO is this text made of its own.
@@ -101,12 +116,15 @@ fn bulk(reply: &[u8]) -> Option<&[u8]> {
 }
 
 /// One thread for each direction; they end with their connections.
-fn serve(client: TcpStream, server: TcpStream, rewrite: &Arc<Rewrite>) {
+fn serve(client: TcpStream, server: TcpStream, mut hook: Hook) {
+    for stream in [&client, &server] {
+        let _ = stream.set_nodelay(true);
+    }
     let (Ok(replies_to), Ok(replies_from)) = (client.try_clone(), server.try_clone()) else {
         return;
     };
     let awaited: Arc<Mutex<VecDeque<Command>>> = Arc::default();
-    let (asked, rewrite) = (Arc::clone(&awaited), Arc::clone(rewrite));
+    let asked = Arc::clone(&awaited);
     std::thread::spawn(move || {
         pass(client, server, |frame| {
             asked.lock().unwrap_or_else(PoisonError::into_inner).push_back(command_of(frame));
@@ -116,20 +134,25 @@ fn serve(client: TcpStream, server: TcpStream, rewrite: &Arc<Rewrite>) {
     std::thread::spawn(move || {
         pass(replies_from, replies_to, |frame| {
             let command = awaited.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
-            if command.first().is_some_and(|name| name.eq_ignore_ascii_case(b"psync")) {
-                return Some(Passed::AsItIs);
+            let passed = hook(&command, frame);
+            let is_sync = command.first().is_some_and(|name| name.eq_ignore_ascii_case(b"psync"));
+            match passed {
+                // What follows is a file, and no reply.
+                None => is_sync.then_some(Passed::AsItIs),
+                some => some,
             }
-            rewrite(&command, frame).map(Passed::Instead)
         });
     });
 }
 
 /// What is passed on of a frame that is not passed on alone.
-enum Passed {
+pub(crate) enum Passed {
     /// This in its place.
     Instead(Vec<u8>),
     /// It, and everything behind it, whatever that is.
     AsItIs,
+    /// Nothing: both connections end.
+    Close,
 }
 
 /// Passes frames on until one of the connections ends.
@@ -154,6 +177,13 @@ fn pass(
             at += length;
             match each(whole) {
                 Some(Passed::Instead(other)) => out.extend(other),
+                Some(Passed::Close) => {
+                    let _ = to.write_all(&out);
+                    for stream in [&from, &to] {
+                        let _ = stream.shutdown(Shutdown::Both);
+                    }
+                    return None;
+                }
                 passed => {
                     raw = matches!(passed, Some(Passed::AsItIs));
                     out.extend_from_slice(whole);
@@ -170,7 +200,7 @@ fn pass(
 }
 
 /// The length of the frame at the beginning, once all of it is there.
-fn frame(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn frame(bytes: &[u8]) -> Option<usize> {
     let line = bytes.windows(2).position(|pair| pair == b"\r\n")? + 2;
     let number = || std::str::from_utf8(&bytes[1..line - 2]).ok()?.parse::<i64>().ok();
     match bytes.first()? {

@@ -7,6 +7,7 @@ use redis::cmd;
 use super::compare::{What, assert_equal, compare};
 use super::dataset;
 use super::fault_proxy::{Behaviour, Fault, FaultProxy};
+use super::reply_proxy::{Place, Point, ReplyProxy, Which, Wrong};
 use super::rewriting_proxy::{RewritingProxy, with_keyspace, without_lines};
 use super::server::{Kind, Server};
 
@@ -180,4 +181,31 @@ fn the_rewriting_proxy_changes_what_it_is_told_and_nothing_else() {
     assert!(info.contains("redis_version:7.0"));
     let silent = RewritingProxy::answering_info(&server, b"$-1\r\n");
     assert_eq!(read(&silent), redis::Value::Nil);
+}
+
+#[test]
+fn the_reply_proxy_replaces_one_reply_and_stays_in_step() {
+    let server = Server::start(Kind::Redis70);
+    let get = |place| Point { command: "GET".to_owned(), place };
+    let read = |lie| -> Result<(redis::Value, Vec<u8>), redis::RedisError> {
+        server.client(0).run(cmd("MSET").arg("a").arg(1).arg("b").arg(2));
+        let proxy = ReplyProxy::start(server.port, lie);
+        let mut connection = redis::Client::open(proxy.url())?.get_connection()?;
+        let mut group = redis::pipe();
+        group.atomic().cmd("GET").arg("a").cmd("INCR").arg("b").cmd("GET").arg("b");
+        let told = group.query(&mut connection)?;
+        let after = cmd("GET").arg("a").query(&mut connection)?;
+        assert_eq!(proxy.seen()[&get(Place::Element)], 2);
+        Ok((told, after))
+    };
+    let text = |text: &str| redis::Value::BulkString(text.into());
+    let group = |last| redis::Value::Array(vec![text("1"), redis::Value::Int(3), last]);
+    let at = |which, wrong| Some((get(Place::Element), which, wrong));
+    assert_eq!(read(None).expect("answers"), (group(text("3")), b"1".to_vec()));
+    let nil = read(at(Which::Nth(1), Wrong::Nil)).expect("answers");
+    assert_eq!(nil, (group(redis::Value::Nil), b"1".to_vec()));
+    assert!(read(at(Which::All, Wrong::Close)).is_err());
+    let queued = (get(Place::Queued), Which::Nth(0), Wrong::Busy);
+    let error = read(Some(queued)).expect_err("an error");
+    assert!(error.to_string().contains("BUSY") || error.to_string().contains("busy"), "{error}");
 }
