@@ -3,6 +3,7 @@
 mod breaking;
 mod failing_over;
 mod given_up;
+mod moves;
 mod random;
 mod refusing;
 mod replies;
