@@ -28,9 +28,14 @@ test: servers ## All tests, against real servers
 	  $(CARGO) test --locked --no-fail-fast; \
 	fi
 
-soak: servers ## 200 copies through random faults (40 more that lose a server), 50 killed ones (KEYFERRY_SEED=N: that one)
-	$(CARGO) test --locked --test end_to_end faults::random::soak -- --ignored --exact --nocapture
-	test -n "$(KEYFERRY_SEED)" || $(CARGO) test --locked --test end_to_end fifty_runs -- --ignored --nocapture
+SOAK = $(CARGO) test --locked --test end_to_end
+
+soak: servers ## Copies, moves and clean-ups through random faults, wrong replies, killed runs (see CONTRIBUTING.md)
+	test -n "$(KEYFERRY_CASE)$(KEYFERRY_MOMENTS)" || $(SOAK) faults::random::soak -- --ignored --exact --nocapture
+	test -n "$(KEYFERRY_CASE)$(KEYFERRY_MOMENTS)" || $(SOAK) faults::moves::soak -- --ignored --exact --nocapture
+	test -n "$(KEYFERRY_SEED)$(KEYFERRY_CASE)$(KEYFERRY_MOMENTS)" || $(SOAK) fifty_runs -- --ignored --nocapture
+	test -n "$(KEYFERRY_SEED)$(KEYFERRY_MOMENTS)" || $(SOAK) faults::replies::soak -- --ignored --exact --nocapture
+	test -z "$(KEYFERRY_MOMENTS)" || $(SOAK) copy::moments::soak -- --ignored --exact --nocapture
 
 check: ## Format, lints, documentation
 	$(CARGO) fmt --check
