@@ -102,15 +102,16 @@ async fn whole_pass(
             keeping.begin_anew(ledgers).await;
         }
     }
+    let known = probed.lied.load(Ordering::Relaxed);
     one_pass(run, probed, ledgers, (pass, ends), keeping).await?;
     if run.stop.is_cancelled() {
         return Ok(true);
     }
-    let lied = probed.lied.load(Ordering::Relaxed);
+    let lied = !known && probed.lied.load(Ordering::Relaxed);
     if !lied && (run.stop.is_cancelled() || trusted.target.is_unchanged().await?) {
         return Ok(true);
     }
-    if lied && pass == 1 {
+    if lied {
         tracing::warn!(
             "INFO of the source says that no key expires, and some do: all keys are copied anew with \
              their expiries"
