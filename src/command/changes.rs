@@ -60,8 +60,8 @@ impl Changes {
     /// How many changes there were since `earlier`, at least: exactly so many if
     /// [`Self::is_exact_since`].
     pub fn since(self, earlier: Self) -> u64 {
-        if self.run_id != earlier.run_id {
-            self.since_save
+        if !self.is_of_process(earlier) {
+            0
         } else if !self.saved_since(earlier) {
             self.since_save - earlier.since_save
         } else if earlier.saving {
@@ -77,7 +77,12 @@ impl Changes {
     pub fn is_exact_since(self, earlier: Self) -> bool {
         // Else a save of the same second may have come behind the reading.
         let saved_before = earlier.now.zip(earlier.saved).is_some_and(|(now, saved)| now > saved);
-        saved_before && self.run_id == earlier.run_id && !self.saved_since(earlier)
+        saved_before && self.is_of_process(earlier) && !self.saved_since(earlier)
+    }
+
+    /// Whether both were read of one process, as far as it is told.
+    pub fn is_of_process(self, earlier: Self) -> bool {
+        self.run_id == earlier.run_id
     }
 
     /// Whether certainly no client wrote or deleted a key since `earlier`: the server reports its
@@ -106,7 +111,7 @@ impl Changes {
     }
 
     /// Whether a save is known to have ended since `earlier`, which hides changes.
-    pub fn saved_since(self, earlier: Self) -> bool {
+    fn saved_since(self, earlier: Self) -> bool {
         // Fewer: a replica is being given a copy, which is a save that is not counted.
         let counted = self.saves.zip(earlier.saves).is_some_and(|(now, then)| now > then);
         self.saved != earlier.saved || counted || self.since_save < earlier.since_save

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock. Nothing here knows whether a server is a source or a target.
 
+pub mod calls;
 pub mod changes;
 pub mod info;
 pub mod keyspace;

@@ -341,7 +341,7 @@ async fn run_probed(
     let verified =
         copy_and_prove(run, &probed, (cancel, abort), compression, source, target).await?;
     if let Some(watch) = watch.filter(|_| !cancel.is_cancelled()) {
-        *noise = watch.end(run.stats.totals().0.deleted_from_source).await;
+        *noise = watch.end().await;
     }
     Ok(verified)
 }

@@ -9,68 +9,125 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Run;
 use super::probe::{Probed, refused_before_work};
+use crate::command::calls::Calls;
 use crate::command::changes::Changes;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Link};
+use crate::resp::Value;
 use crate::units;
 
 /// How long a source is looked at before it is taken to be quiet, and how often later on: a client
 /// that writes less often than this is found at the end.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the first look is taken again because a save ended in the middle of it, which may hide
-/// changes.
+/// How often the first look is repeated because a save in the middle of it may hide changes.
 const LOOKS: u32 = 3;
+/// Commands that change keys though they are not marked as writing ones.
+const ALSO_WRITE: [&str; 3] = ["debug", "replicaof", "slaveof"];
 
-/// What one look came to.
-#[derive(Clone, Copy, Debug)]
-struct Look {
-    /// Changes that were seen.
-    changes: u64,
-    /// In this time.
-    within: Duration,
-    /// The count at the end of the look.
-    last: Changes,
+/// What a server reports of itself at one moment.
+struct Reading {
+    at: Instant,
+    changes: Changes,
+    calls: Option<Calls>,
 }
 
-impl Look {
-    /// Changes in a second.
-    fn per_second(self) -> f64 {
-        self.changes as f64 / self.within.as_secs_f64().max(0.001)
+/// What happened between two readings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    /// No client wrote.
+    Nothing,
+    /// So many changes, at least.
+    Changes(u64),
+    /// A save or a restart may hide changes.
+    Unknown,
+}
+
+async fn read(connection: &mut Connection) -> Result<Reading> {
+    let reply = connection.demand(&[b"INFO", b"all"]).await?;
+    let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default());
+    let Some(changes) = Changes::parse(&text) else {
+        let text = "INFO does not report how many changes there were, so it is not known whether the \
+                    server is being written to";
+        let error = connection.place(Error::refused(text));
+        return Err(error.advise("copy without --require-quiet"));
+    };
+    Ok(Reading { at: Instant::now(), changes, calls: Calls::parse(&text) })
+}
+
+/// Compares two readings. Where the count moved, or a save may have hidden that it did, the commands that
+/// were called show whether there can have been any change. (Redis 6.2 counts a transaction that only
+/// reads if a key expires in it.)
+async fn seen(connection: &mut Connection, from: &Reading, to: &Reading) -> Result<Seen> {
+    let changes = to.changes.since(from.changes);
+    if changes == 0 && to.changes.is_exact_since(from.changes) {
+        return Ok(Seen::Nothing);
     }
+    let called = from.calls.as_ref().zip(to.calls.as_ref()).and_then(|(was, is)| is.since(was));
+    let called = called.filter(|_| to.changes.is_of_process(from.changes));
+    let reads = match called {
+        Some(called) => only_read(connection, &called).await?,
+        None => false,
+    };
+    Ok(match changes {
+        _ if reads => Seen::Nothing,
+        0 => Seen::Unknown,
+        changes => Seen::Changes(changes),
+    })
 }
 
-/// Looks whether somebody writes, for a second.
+/// Whether none of these commands can change a key, as the server itself marks them.
+async fn only_read(connection: &mut Connection, commands: &[&str]) -> Result<bool> {
+    if commands.iter().any(|name| ALSO_WRITE.contains(name)) {
+        return Ok(false);
+    }
+    let mut question: Vec<&[u8]> = vec![b"COMMAND", b"INFO"];
+    question.extend(commands.iter().map(|name| name.as_bytes()));
+    let Value::Array(told) = connection.call(&question).await? else { return Ok(false) };
+    let reads = |told: &Value| match told {
+        Value::Array(parts) => match parts.get(2) {
+            Some(Value::Array(flags)) => !flags.iter().any(|flag| flag.text() == Some("write")),
+            _ => false,
+        },
+        _ => false,
+    };
+    Ok(told.len() == commands.len() && told.iter().all(reads))
+}
+
+/// Looks for a second whether somebody writes, and longer where that is not known.
 ///
 /// # Errors
-/// The connection broke, or the server does not tell.
-async fn look(connection: &mut Connection) -> Result<Look> {
-    let mut looks = 1;
-    loop {
-        let (began, first) = (Instant::now(), changes(connection).await?);
+/// The source is written to, or may be; the connection broke, or the server does not report changes.
+async fn look(connection: &mut Connection) -> Result<Reading> {
+    let mut first = read(connection).await?;
+    for _ in 0..LOOKS {
         sleep(LOOK).await;
-        let last = changes(connection).await?;
-        let activity = Look { changes: last.since(first), within: began.elapsed(), last };
-        if activity.changes > 0 || !last.saved_since(first) || looks == LOOKS {
-            return Ok(activity);
+        let last = read(connection).await?;
+        match seen(connection, &first, &last).await? {
+            Seen::Nothing => return Ok(last),
+            Seen::Unknown => first = last,
+            Seen::Changes(changes) => {
+                let seconds = last.at.duration_since(first.at).as_secs_f64().max(0.001);
+                let rate = units::count((changes as f64 / seconds).ceil() as u64);
+                let text = format!("it is being written to: {rate} changes a second");
+                return Err(connection.place(Error::refused(text)).advise(
+                    "stop its writers first, or copy without --require-quiet; keys that only expire \
+                     do not count",
+                ));
+            }
         }
-        looks += 1;
     }
-}
-
-async fn changes(connection: &mut Connection) -> Result<Changes> {
-    let reply = connection.demand(&[b"INFO", b"persistence"]).await?;
-    Changes::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())).ok_or_else(|| {
-        let text = "INFO does not tell how many changes there were, so nobody knows whether it is \
-                    being written to";
-        connection.place(Error::refused(text)).advise("copy without --require-quiet")
-    })
+    let text = "whether it is being written to is not known: its saves hide changes, and commands that \
+                write are called, or their number is not reported";
+    Err(connection
+        .place(Error::refused(text))
+        .advise("stop its writers and its saves first, or copy without --require-quiet"))
 }
 
 /// Counts the changes of a source that was quiet; ends when it is dropped.
 pub(super) struct Watch {
     done: DropGuard,
-    /// Tells how many changes it saw, and gives its connection back.
-    task: JoinHandle<Result<(u64, Connection)>>,
+    /// Answers what it saw, and gives its connection back.
+    task: JoinHandle<Result<(Seen, Connection)>>,
 }
 
 /// Refuses a source that is being written to, and watches it from then on; `None`: not asked for, or
@@ -85,20 +142,15 @@ pub(super) async fn begin(run: &Run, probed: &Probed) -> Result<Option<Watch>> {
         let text = "the target is the same server: the copy itself would write to the source";
         return Err(connection.place(Error::refused(text)).advise("copy without --require-quiet"));
     }
-    let activity = look(&mut connection).await.map_err(refused_before_work)?;
-    if activity.changes > 0 {
-        let rate = units::count(activity.per_second().ceil() as u64);
-        let text = format!("it is being written to: {rate} changes a second");
-        return Err(connection.place(Error::refused(text)).advise(
-            "stop its writers first, or copy without --require-quiet; keys that only expire are \
-             no writing",
-        ));
-    }
+    let first = look(&mut connection).await.map_err(|error| match error.kind() {
+        Kind::Refused => error,
+        _ => refused_before_work(error),
+    })?;
     if run.plan.dry_run {
         return Ok(None);
     }
     let done = run.stop.child_token();
-    let watched = watch(link, connection, activity.last, done.clone());
+    let watched = watch(link, connection, first, done.clone());
     Ok(Some(Watch { task: tokio::spawn(watched), done: done.drop_guard() }))
 }
 
@@ -106,10 +158,10 @@ pub(super) async fn begin(run: &Run, probed: &Probed) -> Result<Option<Watch>> {
 async fn watch(
     link: Link,
     mut connection: Connection,
-    mut last: Changes,
+    mut last: Reading,
     done: CancellationToken,
-) -> Result<(u64, Connection)> {
-    let mut seen = 0;
+) -> Result<(Seen, Connection)> {
+    let mut all = Seen::Nothing;
     loop {
         tokio::select! {
             biased;
@@ -118,43 +170,55 @@ async fn watch(
         }
         let over = done.is_cancelled();
         let began = Instant::now();
-        let now = loop {
-            match changes(&mut connection).await {
-                Ok(now) => break now,
+        let (now, found) = loop {
+            let looked = async {
+                let now = read(&mut connection).await?;
+                let found = seen(&mut connection, &last, &now).await?;
+                Ok((now, found))
+            };
+            match looked.await {
+                Ok(looked) => break looked,
                 Err(error) => connection = link.reconnect(error, began).await?.connection,
             }
         };
-        seen += now.since(last);
+        all = match (all, found) {
+            (Seen::Changes(before), Seen::Changes(more)) => Seen::Changes(before + more),
+            (Seen::Nothing, found) | (Seen::Unknown, found @ Seen::Changes(_)) => found,
+            (before, _) => before,
+        };
         last = now;
         if over {
-            return Ok((seen, connection));
+            return Ok((all, connection));
         }
     }
 }
 
 impl Watch {
-    /// Ends the watch of a copy that made `own` changes itself.
+    /// Ends the watch; what the run deletes from its source it has to delete after that.
     ///
     /// # Errors
-    /// The source was written to, or nobody knows whether it was.
-    pub(super) async fn end(self, own: u64) -> Result<()> {
+    /// The source was written to, or it is not known whether it was.
+    pub(super) async fn end(self) -> Result<()> {
         let Self { done, task } = self;
         drop(done);
-        let unknown = |why: String| {
+        let unknown = |why: &str| {
             let text = "whether the source was written to during the copy is not known";
             Err(Error::new(Kind::Server, format!("{text}: {why}")).advise(AGAIN))
         };
-        let (written, connection) = match task.await {
-            Ok(Ok((seen, connection))) => (seen.saturating_sub(own), connection),
-            Ok(Err(error)) => return unknown(error.to_string()),
-            Err(panic) => return unknown(format!("a task ended unexpectedly: {panic}")),
-        };
-        if written == 0 {
-            return Ok(());
+        match task.await {
+            Ok(Ok((Seen::Nothing, _))) => Ok(()),
+            Ok(Ok((Seen::Changes(changes), connection))) => {
+                let times = units::count(changes);
+                let text = format!("it was written to during the copy (changes: {times} at least)");
+                Err(connection.place(Error::new(Kind::Server, text)).advise(AGAIN))
+            }
+            Ok(Ok((Seen::Unknown, _))) => unknown(
+                "it saved its keys or was restarted, which hides changes, and commands that write \
+                 were called, or their number is not reported",
+            ),
+            Ok(Err(error)) => unknown(&error.to_string()),
+            Err(panic) => unknown(&format!("a task ended unexpectedly: {panic}")),
         }
-        let times = units::count(written);
-        let text = format!("it was written to during the copy (changes: {times} at least)");
-        Err(connection.place(Error::new(Kind::Server, text)).advise(AGAIN))
     }
 }
 

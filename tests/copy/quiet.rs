@@ -167,6 +167,55 @@ fn a_save_meanwhile_is_no_writing() {
 }
 
 #[test]
+fn a_writer_whose_changes_are_saved_at_once_is_refused() {
+    for kind in Kind::ALL {
+        let (source, target) = servers(kind);
+        let over = AtomicBool::new(false);
+        let run = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut client = source.client(3);
+                let mut batch = redis::pipe();
+                batch.cmd("SET").arg("saved").arg("at once").cmd("SAVE");
+                while !over.load(Ordering::SeqCst) {
+                    client.run_all(&batch);
+                }
+            });
+            let mut client = source.client(3);
+            wait_until("the writer writes", || client.exists(b"saved"));
+            let run = quietly(&source, &target).run();
+            over.store(true, Ordering::SeqCst);
+            run
+        });
+        run.assert_code(&[4]);
+        run.assert_says(&["source", "being written to"]);
+        assert_eq!(target.client(0).dbsize(), 0, "{kind:?}{}", run.frame());
+    }
+}
+
+#[test]
+fn writes_that_a_save_hides_later_are_not_called_quiet() {
+    for kind in Kind::ALL {
+        for more in [None, Some("--delete-source")] {
+            let (source, target) = servers(kind);
+            let slowly = quietly(&source, &target).args(["--max-keys-rate", "1500"]);
+            let running = slowly.args(more).start();
+            let mut client = target.client(0);
+            wait_until("the first keys have arrived", || client.dbsize() > 0);
+            let mut batch = redis::pipe();
+            for number in 0..30 {
+                batch.cmd("SET").arg(format!("late:{number}")).arg("value");
+            }
+            batch.cmd("SAVE");
+            source.client(7).run_all(&batch);
+            let run = running.finish();
+            run.assert_code(&[1]);
+            run.assert_says(&["source", "written to during the copy", "--if-exists replace"]);
+            assert_eq!(run.outcome(), "incomplete", "{kind:?}{}", run.frame());
+        }
+    }
+}
+
+#[test]
 fn where_it_makes_no_sense_it_is_refused() {
     let (source, target) = servers(Kind::Redis70);
     let options = ["--require-quiet", "--db", "0:1"];
