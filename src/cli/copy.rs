@@ -27,8 +27,9 @@ pub(super) struct CopyOptions {
 
     #[command(flatten, next_help_heading = "What is copied")]
     selection: Selection,
-    /// Only the keys that an earlier run wrote to this file by --failures; without --if-exists, a key
-    /// that is on the target meanwhile stays and counts as failed
+    /// Only the keys that an earlier run wrote to this file by --failures, into the databases that it
+    /// copied them to; without --if-exists, a key that is on the target by then stays and counts as
+    /// failed
     #[arg(long, value_name = "FILE", help_heading = "What is copied")]
     retry_failures: Option<PathBuf>,
 
@@ -252,7 +253,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         options.source_options,
         options.target_options,
     )?;
-    let mapping =
+    let mut mapping =
         Mapping::new(&options.selection.db, source.endpoint.database, target.endpoint.database)?;
     let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
     let if_exists = options.if_exists.map(Policy::meaning);
@@ -272,7 +273,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
             options.speech.failures.as_ref(),
             file,
         )?;
-        letters::count(file)?;
+        mapping = mapping.obeying(letters::routes(file)?)?;
     }
     let dry_run = options.dry_run || environment::switch("DRY_RUN")?;
     if options.state.is_some() && (dry_run || retry.is_some()) {

@@ -94,6 +94,36 @@ impl Mapping {
         Ok(Self::Routes(routes))
     }
 
+    /// The same for keys that go where an earlier run would have written them.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Config`] when the options say something else.
+    pub fn obeying(self, earlier: Vec<Route>) -> Result<Self> {
+        let asked = |route: &Route| match &self {
+            Self::All => None,
+            Self::AllInto(target) => Some(*target),
+            Self::Routes(routes) => {
+                routes.iter().find(|asked| asked.source == route.source).map(|asked| asked.target)
+            }
+        };
+        let differs = |route: &&Route| asked(route).is_some_and(|target| target != route.target);
+        if let Some(route) = earlier.iter().find(differs) {
+            let target = asked(route).unwrap_or(route.target);
+            let text = format!(
+                "the keys of database {} that failed were on their way to database {}, and the options \
+                 say {target}",
+                route.source, route.target
+            );
+            return Err(Error::config(text).advise(
+                "leave out --db and the databases of the URLs: the file says where its keys go",
+            ));
+        }
+        Ok(match self {
+            Self::All if !earlier.is_empty() => Self::Routes(earlier),
+            asked => asked,
+        })
+    }
+
     /// The routes on a source that holds keys in `present`.
     ///
     /// # Errors
@@ -157,6 +187,18 @@ mod tests {
         for bad in ["", "x", "1:", ":1", "1:2:3", "-1", "4294967296"] {
             assert!(Route::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn keys_that_failed_go_where_they_were_to_go() {
+        let earlier = || vec![route(0, 3), route(2, 2)];
+        assert_eq!(Mapping::All.obeying(earlier()).unwrap(), Mapping::Routes(earlier()));
+        assert_eq!(Mapping::All.obeying(Vec::new()).unwrap(), Mapping::All);
+        let asked = Mapping::Routes(vec![route(0, 3), route(7, 1)]);
+        assert_eq!(asked.clone().obeying(earlier()).unwrap(), asked);
+        assert!(Mapping::Routes(vec![route(2, 0)]).obeying(earlier()).is_err());
+        assert!(Mapping::AllInto(3).obeying(earlier()).is_err());
+        assert!(Mapping::AllInto(3).obeying(vec![route(0, 3)]).is_ok());
     }
 
     #[test]

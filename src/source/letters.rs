@@ -1,5 +1,6 @@
 //! Names keys by a file of dead letters, where a scan would name all.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,14 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 use super::scan::CHUNK;
-use crate::config::Filter;
+use crate::config::{Filter, Route};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Keys, name_of, wire_of};
 use crate::report::{Ahead, Count, DeadLetter, DeadLetters, Ledger};
 use crate::units;
+
+/// Databases that a file may name: more than any server has.
+const MOST_DATABASES: usize = 65_536;
 
 /// The keys of one database in a file of dead letters.
 pub struct Letters {
@@ -42,17 +46,32 @@ pub async fn name(letters: Letters) -> Result<()> {
     })
 }
 
-/// How many letters a file holds. Every line is looked at.
+/// Where the keys of a file came from and went to: each source database once, in order. Every line is
+/// looked at.
 ///
 /// # Errors
-/// [`Kind::Config`]: it cannot be read. [`Kind::State`]: a line is no dead letter.
-pub fn count(file: &Path) -> Result<u64> {
-    let mut letters = 0;
-    each(file, |_, _| {
-        letters += 1;
-        true
+/// [`Kind::Config`]: it cannot be read, or its keys of one database went to several.
+/// [`Kind::State`]: a line is no dead letter.
+pub fn routes(file: &Path) -> Result<Vec<Route>> {
+    let mut targets = BTreeMap::new();
+    let mut wrong = None;
+    each(file, |letter, _| {
+        let target = *targets.entry(letter.db).or_insert(letter.target_db);
+        if target != letter.target_db {
+            wrong = Some(format!(
+                "keys of database {} go to the databases {target} and {} there",
+                letter.db, letter.target_db
+            ));
+        } else if targets.len() > MOST_DATABASES {
+            wrong = Some(format!("it names more than {MOST_DATABASES} databases"));
+        }
+        wrong.is_none()
     })?;
-    Ok(letters)
+    match wrong {
+        None => Ok(targets.into_iter().map(|(source, target)| Route { source, target }).collect()),
+        Some(why) => Err(Error::config(format!("the dead letters {}: {why}", file.display()))
+            .advise("give the file of one run, or a part of it")),
+    }
 }
 
 impl Letters {

@@ -57,6 +57,51 @@ fn exactly_the_failed_keys_are_written_and_copied_again() {
 }
 
 #[test]
+fn failed_keys_are_copied_again_to_where_they_were_to_go() {
+    let (source, target) = pair();
+    for db in [0, 1, 2] {
+        source.client(db).set(b"a", format!("of {db}").as_bytes());
+    }
+    target.client(3).set(b"a", b"theirs");
+    target.client(1).set(b"a", b"theirs");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("a path");
+    let first = ["--db", "0:3", "--db", "1", "--if-exists", "fail", "--failures", path];
+    Keyferry::copy(source.url(), target.url()).args(first).expect(1);
+    let again = || Keyferry::copy(source.url(), target.url()).args(["--retry-failures", path]);
+    // The file says where they go; what says something else is refused before anything is written.
+    for other in ["0", "0:5", "1:3"] {
+        let run = again().args(["--if-exists", "replace", "--db", other]).expect(2);
+        run.assert_says(&["--db", "were on their way to database"]);
+    }
+    let run = Keyferry::copy(source.url(), format!("{}/7", target.url()));
+    run.args(["--retry-failures", path, "--if-exists", "replace"]).expect(2);
+    let run = again().args(["--if-exists", "replace"]).expect(0);
+    run.assert_counts(&[("scanned", 2), ("copied", 2)]);
+    let held = |db: u32| target.client(db).get(b"a");
+    assert_eq!(held(3).as_deref(), Some(&b"of 0"[..]), "{}", run.frame());
+    assert_eq!(held(1).as_deref(), Some(&b"of 1"[..]));
+    assert_eq!((held(0), held(2), held(5), held(7)), (None, None, None, None));
+    // Some of them, where the options agree with the file.
+    target.client(3).run(cmd("DEL").arg("a"));
+    again().args(["--db", "0:3"]).expect(0).assert_counts(&[("scanned", 1), ("copied", 1)]);
+}
+
+#[test]
+fn keys_of_one_database_that_went_to_several_are_refused() {
+    let (source, target) = pair();
+    source.client(0).set(b"a", b"1");
+    let letter = |to: u32| {
+        format!("{{\"db\":0,\"target_db\":{to},\"key\":\"a\",\"hex\":\"61\",\"error\":\"e\"}}\n")
+    };
+    let run = Keyferry::copy(source.url(), target.url());
+    let path = run.file("letters.jsonl", &(letter(0) + &letter(3)));
+    let run = run.args(["--retry-failures", &path]).expect(2);
+    run.assert_says(&["database 0", "0 and 3", "one run"]);
+    assert_eq!((target.client(0).dbsize(), target.client(3).dbsize()), (0, 0));
+}
+
+#[test]
 fn a_damaged_file_is_refused_before_anything_is_written() {
     let (source, target) = pair();
     source.client(0).set(b"a", b"1");
