@@ -66,6 +66,8 @@ pub struct DeadLetters {
     lines: Lines,
     path: PathBuf,
     complete: AtomicBool,
+    /// Keys failed in an earlier run that are not named here.
+    lacks: AtomicBool,
 }
 
 impl DeadLetters {
@@ -80,20 +82,31 @@ impl DeadLetters {
     pub fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(!goes_on).open(path)?;
-        Ok(Self { lines: Lines::of(file), path: path.to_owned(), ..Self::default() })
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { lines: Lines::of(file), path, ..Self::default() })
     }
 
     /// Keeps so many of the letters of each pair of databases, the first ones, and drops the others:
-    /// their keys are copied again.
+    /// their keys are copied again. Answers how many of them the file does not hold for certain: it
+    /// was written by another run than the one that they failed in, and is not complete then.
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub fn keep_first(&self, mut letters: BTreeMap<(u32, u32), u64>) -> io::Result<()> {
+    pub fn keep_first(
+        &self,
+        mut letters: BTreeMap<(u32, u32), u64>,
+        written_to: Option<&Path>,
+    ) -> io::Result<u64> {
+        let failed: u64 = letters.values().sum();
         self.lines.retain(&self.path, |line| {
             let Ok(letter) = DeadLetter::parse(line) else { return false };
             let left = letters.get_mut(&(letter.db, letter.target_db)).filter(|left| **left > 0);
             left.map(|left| *left -= 1).is_some()
-        })
+        })?;
+        let same = written_to == self.path();
+        let lacking = if same { letters.values().sum() } else { failed };
+        self.lacks.store(lacking > 0, Ordering::Relaxed);
+        Ok(lacking)
     }
 
     /// Drops all letters: every key will be copied, or looked at, again.
@@ -101,6 +114,7 @@ impl DeadLetters {
     /// # Errors
     /// The file cannot be read or written.
     pub fn clear(&self) -> io::Result<()> {
+        self.lacks.store(false, Ordering::Relaxed);
         self.lines.retain(&self.path, |_| false)
     }
 
@@ -111,7 +125,13 @@ impl DeadLetters {
 
     /// Whether every key that differs is named; `None`: there is no file.
     pub fn is_complete(&self) -> Option<bool> {
-        self.are_kept().then(|| self.complete.load(Ordering::Relaxed) && self.flush().is_ok())
+        let complete = self.complete.load(Ordering::Relaxed) && !self.lacks.load(Ordering::Relaxed);
+        self.are_kept().then(|| complete && self.flush().is_ok())
+    }
+
+    /// The file, if there is one.
+    pub fn path(&self) -> Option<&Path> {
+        self.are_kept().then_some(&self.path)
     }
 
     /// Whether there is a file.
@@ -172,14 +192,23 @@ mod tests {
         let mut file = File::options().append(true).open(&path).unwrap();
         io::Write::write_all(&mut file, b"{\"db\":0,\"tar").unwrap();
         let again = DeadLetters::open(&path, true).unwrap();
-        again.keep_first([((0, 7), 2), ((1, 7), 9), ((2, 8), 3)].into()).unwrap();
+        again.are_complete(true);
+        let same = again.path().map(Path::to_owned);
+        let keep = |letters: &[((u32, u32), u64)], written_to: Option<&Path>| {
+            let lacking = again.keep_first(letters.iter().copied().collect(), written_to).unwrap();
+            (lacking, again.is_complete())
+        };
+        assert_eq!(keep(&[((0, 7), 2), ((1, 7), 2)], same.as_deref()), (0, Some(true)));
+        assert_eq!(keep(&[((0, 7), 2), ((1, 7), 2)], None), (4, Some(false)), "of another run");
+        let more = [((0, 7), 2), ((1, 7), 9), ((2, 8), 3)];
+        assert_eq!(keep(&more, same.as_deref()), (10, Some(false)), "some are not in the file");
         again.tell(|| DeadLetter::new(2, 7, b"new", "why"));
         again.finish().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let letters: Vec<DeadLetter> =
             text.lines().map(|line| DeadLetter::parse(line).unwrap()).collect();
         let names: Vec<&str> = letters.iter().map(|letter| letter.hex.as_str()).collect();
-        assert_eq!(names, ["00", "01", "03", "04", "07", "6e6577"]);
+        assert_eq!(names, ["00", "01", "03", "04", "6e6577"]);
         let anew = DeadLetters::open(&path, false).unwrap();
         anew.finish().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");

@@ -117,6 +117,50 @@ fn a_killed_run_goes_on_where_it_was() {
 }
 
 #[test]
+fn keys_that_failed_before_there_was_a_file_of_failures_make_it_incomplete() {
+    let journey = Journey::of_strings();
+    // In the way of some keys.
+    let mut batch = redis::pipe();
+    for number in (0..KEYS).step_by(10) {
+        batch.cmd("SET").arg(format!("key:{number}")).arg("theirs");
+    }
+    journey.target.client(0).run_all(&batch);
+    let file = journey.file("failures.jsonl");
+    let copy = || journey.copy().args(["--if-exists", "fail"]);
+    kill(journey.begin(copy(), KEYS / 2));
+    let before = journey.kept("failed");
+    assert!(before > 0, "nothing failed before");
+    let run = copy().arg("--failures").arg(&file).expect(1);
+    run.assert_counts(&[("failed", KEYS as u64 / 10), ("copied", KEYS as u64 * 9 / 10)]);
+    assert_eq!(run.report()["dead_letters_complete"], false, "{}", run.frame());
+    run.assert_says(&["failed before", "not in the file of failures"]);
+    let letters = fs::read_to_string(&file).expect("the file of failures").lines().count();
+    assert!(letters as u64 <= KEYS as u64 / 10 - before, "{letters} letters, {before} before");
+}
+
+#[test]
+fn a_file_of_failures_of_another_run_is_not_taken_for_its_own() {
+    let journey = Journey::of_strings();
+    let mut batch = redis::pipe();
+    for number in (0..KEYS).step_by(10) {
+        batch.cmd("SET").arg(format!("key:{number}")).arg("theirs");
+    }
+    journey.target.client(0).run_all(&batch);
+    let file = journey.file("failures.jsonl");
+    let all = journey.without_state().args(["--if-exists", "fail", "--failures"]).arg(&file);
+    let all = all.expect(1);
+    assert_eq!(all.report()["dead_letters_complete"], true, "{}", all.frame());
+    let mut client = journey.target.client(0);
+    client.run(&cmd("FLUSHDB"));
+    client.run_all(&batch);
+    let copy = || journey.copy().args(["--if-exists", "fail"]);
+    kill(journey.begin(copy(), KEYS / 2));
+    assert!(journey.kept("failed") > 0, "nothing failed before");
+    let run = copy().arg("--failures").arg(&file).expect(1);
+    assert_eq!(run.report()["dead_letters_complete"], false, "{}", run.frame());
+}
+
+#[test]
 fn an_interrupted_run_says_how_to_go_on_and_does() {
     let journey = Journey::of_strings();
     let running = journey.begin(journey.copy(), KEYS / 3);

@@ -11,6 +11,7 @@ use crate::config::Route;
 use crate::error::Result;
 use crate::report::{FAILED, Ledger, Stats};
 use crate::source::marks::Mark;
+use crate::units;
 
 /// Marks that wait to be kept, over all databases.
 const WAITING: usize = 16;
@@ -47,8 +48,17 @@ impl Keeping {
             let failed = counters.get(FAILED).copied().unwrap_or_default();
             ((route.source, route.target), failed)
         });
-        let letters = run.stats.dead_letters().keep_first(failed.collect());
-        letters.map_err(|error| unwritten(&error))?;
+        let letters = run.stats.dead_letters();
+        let before = checkpoint.letters(letters.path());
+        let lacking = letters.keep_first(failed.collect(), before.as_deref());
+        let lacking = lacking.map_err(|error| unwritten(&error))?;
+        if lacking > 0 && letters.are_kept() {
+            tracing::warn!(
+                "keys failed before that are not in the file of failures: {}; the run that they failed \
+                 in wrote none, or another one",
+                units::count(lacking)
+            );
+        }
         let (marks, receiver) = mpsc::channel(WAITING);
         let keeper = tokio::spawn(keep(checkpoint.clone(), receiver, run.stats.clone()));
         Ok(Self { checkpoint: checkpoint.clone(), marks, keeper })

@@ -124,6 +124,11 @@ impl Checkpoint {
         record.databases.iter().flat_map(|database| database.failures.clone()).collect()
     }
 
+    /// The file that failed keys were written to so far, if there was one; from now on it is this one.
+    fn letters(&self, now: Option<&Path>) -> Option<PathBuf> {
+        std::mem::replace(&mut self.held().letters, now.map(Path::to_owned))
+    }
+
     /// Databases that were begun and are none of these routes: the source holds them no more.
     pub(super) fn others(&self, routes: &[Route]) -> Vec<(Route, Kept)> {
         let record = self.held();

@@ -1,6 +1,7 @@
 //! What a checkpoint says, and whether a run may go on from it.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,9 @@ pub(super) struct Record {
     /// The source does not compress because we told it so.
     #[serde(default)]
     pub(super) compression_off: bool,
+    /// The file that failed keys are written to.
+    #[serde(default)]
+    pub(super) letters: Option<PathBuf>,
     /// In the order they were begun.
     pub(super) databases: Vec<Database>,
 }
