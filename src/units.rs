@@ -123,6 +123,23 @@ pub fn printable(key: &[u8]) -> String {
     text
 }
 
+/// A moment in Unix milliseconds as date and time of day.
+pub fn utc(ms: i64) -> String {
+    const DAY_MS: i64 = 86_400_000;
+    let (days, in_day) = (ms.div_euclid(DAY_MS), ms.rem_euclid(DAY_MS) / 1000);
+    // Years that begin in March, so that leap days are the last of theirs; 400 of them repeat.
+    let since = days + 719_468;
+    let (era, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let march = (5 * of_year + 2) / 153;
+    let month = if march < 10 { march + 3 } else { march - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    let date = of_year - (153 * march + 2) / 5 + 1;
+    let (hours, minutes, seconds) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
+    format!("{year:04}-{month:02}-{date:02} {hours:02}:{minutes:02}:{seconds:02}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,5 +201,13 @@ mod tests {
         assert_eq!(printable(b"user:1"), "user:1");
         assert_eq!(printable(b"a\nb\0\xff\\"), "a\\nb\\x00\\xff\\\\");
         assert_eq!(printable(&[b'x'; 65]), format!("{}…(65 bytes)", "x".repeat(64)));
+    }
+
+    #[test]
+    fn moments_are_told_by_the_calendar() {
+        assert_eq!(utc(0), "1970-01-01 00:00:00");
+        assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00");
+        assert_eq!(utc(1_795_756_912_154), "2026-11-27 05:21:52");
+        assert_eq!(utc(-1), "1969-12-31 23:59:59");
     }
 }

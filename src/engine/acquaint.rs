@@ -98,6 +98,7 @@ pub(super) async fn acquaint(
         let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
         return Err(at_target.place(error));
     }
+    let source_ahead_ms = source_time.offset.as_ref().map_or(0, |offset| offset.ahead_ms);
     let by_source = expiry_clock(&at_source, &from, source_time.offset, target_time.offset)?;
     let by_target = ExpiryClock { command: into.expiry, ahead_ms: 0, together: into.together };
     // Last, since it leaves these connections on other databases.
@@ -113,6 +114,7 @@ pub(super) async fn acquaint(
             source: by_source,
             target: by_target,
             tolerance_ms: i64::try_from(tolerance).unwrap_or(i64::MAX),
+            source_ahead_ms,
         },
         source: source_info.keyspace,
         target: target_info.keyspace,

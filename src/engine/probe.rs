@@ -25,6 +25,8 @@ use crate::units;
 /// Clocks closer than this agree: an expiry then stays the same number. It is what a verification
 /// tolerates, too.
 const CLOCKS_AGREE_MS: i64 = 50;
+/// Clocks may be so far apart: a day, which is more than a wrong time zone.
+const MOST_APART_MS: u64 = 24 * 60 * 60 * 1000;
 /// Looks at each clock; the quickest counts.
 const CLOCK_SAMPLES: usize = 4;
 
@@ -160,8 +162,12 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         false => knowledge::ask(&mut at_target, &target_info).await?,
     };
     tracing::debug!("the target takes {taken:?}");
-    let crossing =
-        Crossing { target: taken, source: knowledge::family(&source_info), lossy: run.plan.lossy };
+    let crossing = Crossing {
+        target: taken,
+        source: knowledge::family(&source_info),
+        lossy: run.plan.lossy,
+        ahead_ms: clock.ahead_ms,
+    };
     let keys: u64 = source_info.keyspace.values().map(|held| held.keys).sum();
     let dataset = source_info.memory.dataset;
     let has_large_values = dataset.is_some_and(|bytes| bytes / keys.max(1) > SPARED_BYTES);
@@ -318,7 +324,10 @@ pub(super) fn expiry_clock(
     at_target: Option<Offset>,
 ) -> Result<ExpiryClock> {
     let ahead_ms = match (at_source, at_target) {
-        (Some(source), Some(target)) => source.until(&target),
+        (Some(at_source), Some(at_target)) => {
+            at_source.refuse_apart(&at_target).map_err(|error| source.place(error))?;
+            at_source.until(&at_target)
+        }
         (None, _) if readable.expiry == ExpiryCommand::Remaining => {
             let text = "without PEXPIRETIME the source's TIME is needed, and it is refused";
             let error = Error::refused(text).advise("grant it there: ACL SETUSER <user> +time");
@@ -346,7 +355,9 @@ pub(super) struct Looks {
 }
 
 pub(super) struct Offset {
-    /// How far the server's clock is ahead of ours.
+    /// What the server's clock said, in Unix milliseconds.
+    now_ms: i64,
+    /// How far it is ahead of ours.
     pub(super) ahead_ms: i64,
     /// By how much this may be wrong: half the round trip.
     unsure_ms: i64,
@@ -356,9 +367,23 @@ impl Offset {
     /// How far the target's clock is ahead of this one, the source's; 0 where they agree, as far as
     /// can be told.
     pub(super) fn until(&self, target: &Self) -> i64 {
-        let ahead = target.ahead_ms - self.ahead_ms;
+        let ahead = target.ahead_ms.saturating_sub(self.ahead_ms);
         let unsure = (self.unsure_ms + target.unsure_ms).max(CLOCKS_AGREE_MS);
-        if ahead.abs() <= unsure { 0 } else { ahead }
+        if ahead.unsigned_abs() <= unsure.unsigned_abs() { 0 } else { ahead }
+    }
+
+    /// Refuses clocks that are further apart than any that are kept: a wrong answer to TIME, or a
+    /// machine that never learned the date. All expiries would be moved by that.
+    pub(super) fn refuse_apart(&self, target: &Self) -> Result<()> {
+        if self.until(target).unsigned_abs() <= MOST_APART_MS {
+            return Ok(());
+        }
+        let text = format!(
+            "its clock and the target's are too far apart to carry expiries over: {} and {} (UTC)",
+            units::utc(self.now_ms),
+            units::utc(target.now_ms)
+        );
+        Err(Error::refused(text).advise("set the clock that is wrong, for instance by NTP"))
     }
 }
 
@@ -375,7 +400,8 @@ pub(super) async fn clock_offset(connection: &mut Connection) -> Result<Looks> {
         looks.round_trip = round_trip;
         looks.offset = crate::source::time_ms(&reply).map(|server| {
             let unsure_ms = i64::try_from(round_trip.as_millis() / 2).unwrap_or(i64::MAX);
-            Offset { ahead_ms: server - wall.saturating_add(unsure_ms), unsure_ms }
+            let ahead_ms = server.saturating_sub(wall.saturating_add(unsure_ms));
+            Offset { now_ms: server, ahead_ms, unsure_ms }
         });
     }
     Ok(looks)

@@ -18,6 +18,9 @@ pub struct Policy {
     /// The source's clock, in milliseconds since 1970: fields that had expired by then are left
     /// out where their expiry cannot be kept.
     pub now_ms: u64,
+    /// How far the target's clock is ahead of the source's, in milliseconds: times inside of a value
+    /// are moved by that, as its key's expiry is.
+    pub ahead_ms: i64,
 }
 
 /// How a payload gets into a target.
@@ -66,12 +69,14 @@ fn way(payload: &[u8], target: &Knowledge, policy: Policy) -> Result<Way, Reason
     let byte = body.first().copied().ok_or(PayloadError::Truncated("its type"))?;
     let known = target.knows(byte) && target.understands(byte, footer.version);
     let too_long = payload.len() as u64 > target.longest_bulk;
+    let moves =
+        policy.ahead_ms != 0 && kind::holds_times(byte) && Type::of(byte, footer.version).is_ok();
     // Who accepts the version of its own family knows what it may hold, also what we do not know.
-    if !too_long && target.accepts(footer.version) && (known || target.is_of_writer(footer.version))
-    {
+    let passes = !too_long && !moves;
+    if passes && target.accepts(footer.version) && (known || target.is_of_writer(footer.version)) {
         return Ok(Way::Verbatim);
     }
-    if !too_long && known {
+    if passes && known {
         let version = target.version_for(byte).ok_or(Refusal::NoVersion)?;
         return Ok(Way::PatchFooter { version });
     }
@@ -133,8 +138,10 @@ fn lost_of_stream(of: Type, target: &Knowledge) -> Result<Losses, Reason> {
 /// # Errors
 /// The payload cannot be read, or its value must not or cannot be sent to that target.
 pub fn reencode(payload: &[u8], target: &Knowledge, policy: Policy) -> Result<Reencoded, Reason> {
-    let value = decode(payload)?;
-    Ok(encode::encode(&value, target, policy)?)
+    let mut value = decode(payload)?;
+    value.shift(policy.ahead_ms);
+    let now_ms = policy.now_ms.saturating_add_signed(policy.ahead_ms);
+    Ok(encode::encode(&value, target, Policy { now_ms, ..policy })?)
 }
 
 #[cfg(test)]
@@ -143,8 +150,8 @@ mod tests {
     use super::super::decode::tests::samples;
     use super::*;
 
-    const STRICT: Policy = Policy { lossy: false, now_ms: 0 };
-    const LOSSY: Policy = Policy { lossy: true, now_ms: 0 };
+    const STRICT: Policy = Policy { lossy: false, now_ms: 0, ahead_ms: 0 };
+    const LOSSY: Policy = Policy { lossy: true, now_ms: 0, ahead_ms: 0 };
 
     fn redis(version: u16) -> Knowledge {
         Knowledge::of_version(Family::Redis, version)

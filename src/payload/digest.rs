@@ -68,7 +68,7 @@ pub fn same_meaning(one: &[u8], other: &[u8]) -> bool {
     digest_payload(one).is_ok_and(|digest| digest_payload(other) == Ok(digest))
 }
 
-struct Digester {
+pub(super) struct Digester {
     /// What has an order: a list's items, a stream's entries.
     ordered: SipHasher13,
     /// The sum of what has none.
@@ -77,11 +77,11 @@ struct Digester {
 }
 
 impl Digester {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { ordered: SipHasher13::new(), unordered: 0, count: 0 }
     }
 
-    fn add(&mut self, part: &Part<'_>) {
+    pub(super) fn add(&mut self, part: &Part<'_>) {
         self.count += 1;
         match part {
             Part::String(bytes) | Part::Item(bytes) => put(&mut self.ordered, bytes),
@@ -120,7 +120,7 @@ impl Digester {
         self.unordered = self.unordered.wrapping_add(of(put));
     }
 
-    fn finish(mut self, kind: Kind) -> u128 {
+    pub(super) fn finish(mut self, kind: Kind) -> u128 {
         self.ordered.write_u8(match kind {
             Kind::String => 0,
             Kind::List => 1,
@@ -160,7 +160,7 @@ fn of(put: impl FnOnce(&mut SipHasher13)) -> u128 {
 }
 
 /// Bytes with their length before them, so that two strings are not taken for two others.
-fn put(hasher: &mut SipHasher13, bytes: &[u8]) {
+pub(super) fn put(hasher: &mut SipHasher13, bytes: &[u8]) {
     hasher.write(&(bytes.len() as u64).to_le_bytes());
     hasher.write(bytes);
 }

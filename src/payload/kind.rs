@@ -53,6 +53,11 @@ pub fn means_the_same_to_all(byte: u8) -> bool {
     byte < FIRST_OF_ONE_FAMILY
 }
 
+/// Whether values of this type may hold times of their own: expiries of fields, deliveries to consumers.
+pub fn holds_times(byte: u8) -> bool {
+    byte >= FIRST_OF_ONE_FAMILY || matches!(byte, STREAM | STREAM_2 | STREAM_3)
+}
+
 /// Whose numbers the type bytes from 22 on are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {

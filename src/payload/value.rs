@@ -63,6 +63,27 @@ impl Value {
         }
     }
 
+    /// Moves all times in it by so many milliseconds, to a server whose clock is so far ahead.
+    pub fn shift(&mut self, ahead_ms: i64) {
+        // What lies before 1970 is as good as its first millisecond: long ago.
+        let moved = |at: i64| at.saturating_add(ahead_ms).max(1);
+        match self {
+            Self::Hash(fields) => fields
+                .iter_mut()
+                .filter_map(|field| field.expires.as_mut())
+                .for_each(|expires| *expires = expires.saturating_add_signed(ahead_ms).max(1)),
+            Self::Stream(stream) => stream.state.groups.iter_mut().for_each(|group| {
+                group.pending.iter_mut().for_each(|entry| entry.delivered = moved(entry.delivered));
+                for consumer in &mut group.consumers {
+                    consumer.seen = moved(consumer.seen);
+                    let active = consumer.active.as_mut().filter(|active| **active >= 0);
+                    active.into_iter().for_each(|active| *active = moved(*active));
+                }
+            }),
+            Self::String(_) | Self::List(_) | Self::Set(_) | Self::SortedSet(_) => {}
+        }
+    }
+
     /// How many elements it has; a string has one.
     pub fn len(&self) -> usize {
         match self {

@@ -19,6 +19,8 @@ pub struct Crossing {
     pub source: Option<Family>,
     /// Whether the expiries of a hash's fields may be lost.
     pub lossy: bool,
+    /// How far its clock is ahead of the source's, in milliseconds; 0 where they agree.
+    pub ahead_ms: i64,
 }
 
 /// What a payload became.
@@ -62,7 +64,7 @@ impl Crossing {
     /// The target has no room for it, or it cannot be read.
     pub fn make(&self, payload: &[u8]) -> Result<Made, Reason> {
         // What has expired by now matters only where something is encoded anew.
-        let policy = |now_ms| Policy { lossy: self.lossy, now_ms };
+        let policy = |now_ms| Policy { lossy: self.lossy, now_ms, ahead_ms: self.ahead_ms };
         Ok(match classify(payload, &self.target, policy(0)) {
             Way::Verbatim => Made::Verbatim,
             Way::PatchFooter { version } => Made::Footer(footer::patch(payload, version)?),
@@ -136,7 +138,8 @@ impl Crossing {
     /// Whether a value of this type can pass while it comes, its footer put right at the end.
     pub(super) fn passes(&self, byte: u8) -> bool {
         let same = self.source.is_some() && self.source == self.target.family;
-        self.target.knows(byte) && (same || payload::means_the_same_to_all(byte))
+        let moves = self.ahead_ms != 0 && payload::holds_times(byte);
+        self.target.knows(byte) && (same || payload::means_the_same_to_all(byte)) && !moves
     }
 
     /// The last bytes of a payload of this type that passed.

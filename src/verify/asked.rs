@@ -78,7 +78,7 @@ impl Asked {
                 let held = connection.body(token);
                 let same = match entry.form {
                     Form::Value => read == held,
-                    Form::Dump => likeness(read, held) == Likeness::Same,
+                    Form::Dump => likeness(read, held, &judge.rule()) == Likeness::Same,
                 };
                 let on_time = matches!(told, Told::At(at) if judge.same_expiry(entry.expiry, at));
                 if same && on_time { Seen::Same } else { Seen::Doubtful }

@@ -38,7 +38,9 @@ impl Comparer {
         };
         let same = held.is_some_and(|Reading { expiry: at, held }| {
             let on_time = self.tools.judge.same_expiry(expiry, at);
-            on_time && matches!(held, Held::Long { digest, .. } if digest == read.digest)
+            let judge = self.tools.judge;
+            let same = |digest, first| digest == read.digest && judge.takes_bytes(first);
+            on_time && matches!(held, Held::Long { digest, first, .. } if same(digest, first))
         });
         if same {
             self.tools.ledger.add(Count::Compared, 1);

@@ -13,7 +13,7 @@ use crate::command::{ServerError, keyspace};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Form;
 use crate::net::Connection;
-use crate::payload::{digest_payload, type_name};
+use crate::payload::{Meaning, type_name};
 use crate::report::DifferenceKind;
 use crate::resp::Value;
 use crate::source::expiry::Moment;
@@ -106,19 +106,34 @@ impl Eyes<'_> {
         }
         let likeness = match (&read.held, &held.held) {
             (Held::Gone, Held::Gone) => return Some(Finding::Gone),
+            (Held::Gone, held) if self.has_expired(held, self.judge.source.ahead_ms) => {
+                return Some(Finding::Gone);
+            }
+            (read, Held::Gone) if self.has_expired(read, 0) => return Some(Finding::Gone),
             (Held::Gone, _) => return Some(extra()),
             (_, Held::Gone) => return Some(missing()),
             (one, other) if kind(one) != kind(other) => {
                 let (one, other) = (kind(one), kind(other));
                 return Some(different(format!("a {one} on the source, a {other} on the target")));
             }
-            (Held::Whole(read), Held::Whole(held)) => likeness(read, held),
-            (Held::Long { digest: read, .. }, Held::Long { digest: held, .. }) if read == held => {
+            (Held::Whole(read), Held::Whole(held)) => likeness(read, held, &self.judge.rule()),
+            (Held::Long { digest: read, first, .. }, Held::Long { digest: held, .. })
+                if read == held && self.judge.takes_bytes(*first) =>
+            {
                 Likeness::Same
             }
             _ => return None,
         };
         Some(self.judged(likeness, read.expiry, held.expiry))
+    }
+
+    /// Whether a side holds but a hash all of whose fields have expired by its clock, which is so far ahead
+    /// of the source's. (A longer one is read as what it is, and differs.)
+    fn has_expired(&self, held: &Held, ahead_ms: i64) -> bool {
+        let Held::Whole(payload) = held else { return false };
+        let now_ms = self.judge.rule().now_ms.saturating_add(ahead_ms);
+        kind(held) == "hash"
+            && Meaning::of(payload).is_ok_and(|meaning| meaning.has_expired(now_ms))
     }
 
     fn judged(&self, likeness: Likeness, source: i64, target: i64) -> Finding {
@@ -156,7 +171,10 @@ impl Eyes<'_> {
         let held = canonical(self.target, of_target, key, self.stop).await?;
         Ok(match (read, held) {
             (Ok((source, read)), Ok((target, held))) => {
-                let same = if read == held { Likeness::Same } else { Likeness::Different };
+                let same = match read.agrees(&held, &self.judge.rule()) {
+                    true => Likeness::Same,
+                    false => Likeness::Different,
+                };
                 self.judged(same, source, target)
             }
             (Err(why), _) | (_, Err(why)) => self.judged(Likeness::Unknown(why), 0, 0),
@@ -212,19 +230,19 @@ pub(super) async fn held(
     }
 }
 
-/// A value's expiry and its canonical digest, for which it is held whole; or why there is none.
+/// A value's expiry and what it means, for which it is held whole; or why that is not known.
 async fn canonical(
     connection: &mut Connection,
     manner: Manner,
     key: &[u8],
     stop: &CancellationToken,
-) -> Result<std::result::Result<(i64, u128), String>> {
+) -> Result<std::result::Result<(i64, Meaning), String>> {
     let Some(Reading { expiry, held }) = read(connection, manner, &[key], stop).await?.pop() else {
         return Ok(Err("it was not read".to_owned()));
     };
     Ok(match held {
         Held::Whole(payload) => {
-            digest_payload(&payload).map(|digest| (expiry, digest)).map_err(|e| e.to_string())
+            Meaning::of(&payload).map(|meaning| (expiry, meaning)).map_err(|e| e.to_string())
         }
         Held::Refused(why) => Err(why),
         Held::Gone | Held::Long { .. } => Err("it has gone meanwhile".to_owned()),

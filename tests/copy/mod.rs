@@ -2,6 +2,7 @@
 
 mod across;
 mod by_value;
+mod clocks;
 mod conflicts;
 mod dead_letters;
 mod delete_source;

@@ -11,6 +11,7 @@ use crate::support::dataset::noise;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::Keyferry;
 use crate::support::server::{Kind, Server, Setup};
+use crate::support::streams::deliveries;
 use crate::support::{now_ms, wait_until};
 
 /// The least that `proto-max-bulk-len` can be: 1 MiB.
@@ -189,6 +190,36 @@ fn an_element_that_is_too_long_is_named_and_the_others_arrive() {
         client.run(cmd("DEL").arg(key));
     }
     assert_equal(&source, &target, &[(0, 0)]);
+}
+
+#[test]
+fn pending_entries_keep_the_moment_of_their_delivery() {
+    for kind in Kind::ALL {
+        let (source, target) = (Server::start(kind), limited(kind));
+        let mut client = source.client(0);
+        client.run(cmd("XGROUP").arg("CREATE").arg("stream").arg("g").arg("$").arg("MKSTREAM"));
+        for number in 0..250 {
+            let mut batch = redis::pipe();
+            for entry in 0..10 {
+                let id = format!("{}-{entry}", number + 1);
+                batch
+                    .cmd("XADD")
+                    .arg("stream")
+                    .arg(id)
+                    .arg("f")
+                    .arg(noise(number * 10 + entry, 500));
+            }
+            let mut read = cmd("XREADGROUP");
+            read.arg("GROUP").arg("g").arg(format!("consumer {}", number % 3));
+            batch.add_command(read.arg("STREAMS").arg("stream").arg(">").clone());
+            client.run_all(&batch);
+        }
+        let run = Keyferry::copy(source.url(), target.url()).args(["--verify", "full"]).expect(0);
+        assert_eq!(run.report()["ways"]["commands"], 1, "{kind:?}{}", run.frame());
+        let [before, after] = [&source, &target].map(|server| deliveries(server, "stream"));
+        assert_eq!(before.len(), 2_500);
+        assert_eq!(before, after, "{kind:?}");
+    }
 }
 
 #[test]

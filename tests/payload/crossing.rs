@@ -88,7 +88,7 @@ fn crosses_to_all(from: Kind) {
 /// Every value is encoded anew, also where it need not be.
 #[track_caller]
 fn encoded_for(source: &Server, target: &Server, dumped: &[Dumped], knows: &Knowledge) {
-    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs() };
+    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs(), ahead_ms: 0 };
     restore(target, dumped, |entry| {
         let made = reencode(&entry.payload, knows, policy)
             .unwrap_or_else(|error| panic!("{}: {error}", shown(&entry.key)));
@@ -109,7 +109,7 @@ fn target_keeps(source: Kind, target: Kind) -> bool {
 /// Every value goes the way that it is said to go.
 #[track_caller]
 fn as_classified(source: &Server, target: &Server, dumped: &[Dumped], knows: &Knowledge) {
-    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs() };
+    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs(), ahead_ms: 0 };
     restore(target, dumped, |entry| match classify(&entry.payload, knows, policy) {
         Way::Verbatim => entry.payload.clone(),
         Way::PatchFooter { version } => {
@@ -180,7 +180,7 @@ fn the_oldest_forms_are_taken_by_all() {
     let source = Server::start(Kind::Valkey81);
     fill(&source);
     let dumped = dump(&source);
-    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs() };
+    let policy = Policy { lossy: true, now_ms: now_ms().unsigned_abs(), ahead_ms: 0 };
     for to in Kind::ALL {
         let target = Server::start(to);
         sanitize(&target);

@@ -11,7 +11,7 @@ use crate::support::client::Client;
 use crate::support::reading::Reader;
 use crate::support::server::{Kind, Server};
 
-const STRICT: Policy = Policy { lossy: false, now_ms: 0 };
+const STRICT: Policy = Policy { lossy: false, now_ms: 0, ahead_ms: 0 };
 
 /// The latest time that Redis lets a field expire at.
 const LATEST_OF_REDIS: u64 = (1 << 46) - 1;

@@ -15,8 +15,8 @@ use keyferry::payload::{
 const MATRIX: &str = include_str!("restore-matrix.csv");
 const ROWS: usize = 5_135;
 
-const STRICT: Policy = Policy { lossy: false, now_ms: 0 };
-const LOSSY: Policy = Policy { lossy: true, now_ms: 0 };
+const STRICT: Policy = Policy { lossy: false, now_ms: 0, ahead_ms: 0 };
+const LOSSY: Policy = Policy { lossy: true, now_ms: 0, ahead_ms: 0 };
 
 struct Row<'a> {
     source: &'a str,

@@ -23,7 +23,7 @@ fn random_values_are_read_as_they_were_made() {
             ("n|", Knowledge::of_version(Family::Redis, 13)),
             ("|", Knowledge::of_version(Family::Redis, 9)),
         ] {
-            let policy = Policy { lossy: true, now_ms: 0 };
+            let policy = Policy { lossy: true, now_ms: 0, ahead_ms: 0 };
             let made = encode(&value, &target, policy).expect("a payload");
             let back = decode(&made.payload).expect("a value");
             if made.lost.field_expiries == 0 {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use redis::{Value, cmd};
 
 use super::client::Client;
+use super::server::Server;
 
 /// All that the commands show of a stream, except idle times, which run on.
 #[derive(Debug, PartialEq)]
@@ -23,6 +24,28 @@ struct Group {
     consumers: Vec<Fields>,
     /// id, consumer, times delivered.
     pending: Vec<(String, String, i64)>,
+}
+
+/// Every pending entry of a stream with the time of its delivery, in Unix milliseconds.
+#[track_caller]
+pub(crate) fn deliveries(server: &Server, key: &str) -> Vec<(String, i64)> {
+    let mut ask = cmd("XINFO");
+    let told: Value =
+        server.client(0).call(ask.arg("STREAM").arg(key).arg("FULL").arg("COUNT").arg(0));
+    let mut found = Vec::new();
+    collect(&told, &mut found);
+    found
+}
+
+/// Rows of four, the id first and the time third: the pending entries of groups.
+fn collect(value: &Value, found: &mut Vec<(String, i64)>) {
+    let Value::Array(parts) = value else { return };
+    match &parts[..] {
+        [Value::BulkString(id), Value::BulkString(_), Value::Int(time), Value::Int(_)] => {
+            found.push((String::from_utf8_lossy(id).into_owned(), *time));
+        }
+        _ => parts.iter().for_each(|part| collect(part, found)),
+    }
 }
 
 /// A stream with entries, deletions, two groups, consumers and pending entries; an empty one; a large one.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use redis::cmd;
 
 use crate::support::client::{Client, fill_strings};
-use crate::support::dataset::{DATABASES, fill};
+use crate::support::dataset::{DATABASES, fill, noise};
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::server::{Kind, Server, Setup};
-use crate::support::wait_until;
+use crate::support::{now_ms, wait_until};
 
 #[track_caller]
 fn assert_agree(run: &Run, keys: u64) {
@@ -121,7 +121,7 @@ fn databases_that_go_into_one_are_held_against_it_together() {
 #[test]
 fn expiries_within_the_tolerance_agree() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Valkey81));
-    let at = crate::support::now_ms() + 7_200_000;
+    let at = now_ms() + 7_200_000;
     for (server, at) in [(&source, at), (&target, at + 900)] {
         server.client(0).run(cmd("SET").arg("key").arg("value").arg("PXAT").arg(at));
     }
@@ -156,7 +156,7 @@ fn what_catches_up_while_it_is_looked_at_is_no_difference() {
 fn keys_that_expire_meanwhile_are_no_difference() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
     // Expires on the target a moment before, within the tolerance.
-    let at = crate::support::now_ms() + 1_200;
+    let at = now_ms() + 1_200;
     for (server, at) in [(&source, at), (&target, at - 40)] {
         let mut batch = redis::pipe();
         for number in 0..2_000 {
@@ -177,4 +177,45 @@ fn two_empty_servers_agree() {
     let run = Keyferry::verify(source.url(), target.url()).expect(1);
     assert_eq!(run.differences(), [("extra".to_owned(), "only".to_owned())], "{}", run.frame());
     Keyferry::verify(source.url(), target.url_of(3)).expect(1);
+}
+
+/// Hashes with fields that expire at this time, and that are stored until somebody looks for them.
+fn with_dying_fields(server: &Server, at: i64) {
+    let mut client = server.client(0);
+    client.run(cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0));
+    for number in 0..20 {
+        let (key, length) = (format!("hash:{number}"), 20_000 * (number % 2) + 10);
+        client.run(cmd("HSET").arg(&key).arg("dying").arg(noise(number, length as usize)));
+        client.run(cmd("HPEXPIREAT").arg(&key).arg(at).arg("FIELDS").arg(1).arg("dying"));
+        if number < 18 {
+            client.run(cmd("HSET").arg(&key).arg("lasting").arg("v"));
+        }
+    }
+}
+
+#[test]
+fn fields_that_have_expired_are_no_difference_wherever_they_are_stored() {
+    for kind in [Kind::Redis82, Kind::Valkey91] {
+        let (source, target) = (Server::start(kind), Server::start(kind));
+        let at = now_ms() + 1_000;
+        with_dying_fields(&source, at);
+        for number in 0..18 {
+            let key = format!("hash:{number}");
+            target.client(0).run(cmd("HSET").arg(key).arg("lasting").arg("v"));
+        }
+        wait_until("they have expired", || now_ms() > at + 200);
+        for (from, to) in [(&source, &target), (&target, &source)] {
+            let run = Keyferry::verify(from.url(), to.url()).run();
+            let differing = run.differences();
+            // Of a long one it is not known that nothing of it lives.
+            assert!(differing.iter().all(|(_, key)| key == "hash:19"), "{kind:?}{}", run.frame());
+        }
+        // One that lives is a difference.
+        let mut client = source.client(0);
+        client.run(cmd("HSET").arg("hash:3").arg("living").arg("v"));
+        client.run(cmd("HEXPIRE").arg("hash:3").arg(1_000).arg("FIELDS").arg(1).arg("living"));
+        let run = Keyferry::verify(source.url(), target.url()).expect(1);
+        let found = ("different".to_owned(), "hash:3".to_owned());
+        assert!(run.differences().contains(&found), "{kind:?}{}", run.frame());
+    }
 }

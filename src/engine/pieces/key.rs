@@ -28,6 +28,8 @@ pub(super) struct Copying<'a> {
     pub(super) from: &'a mut Pages,
     pub(super) to: &'a mut Building,
     pub(super) key: &'a [u8],
+    /// How far the target's clock is ahead of the source's, in milliseconds.
+    pub(super) ahead_ms: i64,
     pace: Option<&'a crate::flow::Pace>,
     paced: u64,
 }
@@ -37,7 +39,6 @@ struct FieldExpiries<'a> {
     known_at_source: &'a mut Option<bool>,
     known_at_target: &'a mut Option<bool>,
     lossy: bool,
-    ahead_ms: i64,
 }
 
 impl Worker {
@@ -70,12 +71,11 @@ impl Worker {
         self.number += 1;
         to.begin(format!("{}:{}", self.name, self.number).into_bytes());
         let pace = tools.pace.as_deref();
-        let mut copying = Copying { from, to, key, pace, paced: 0 };
+        let mut copying = Copying { from, to, key, ahead_ms: tools.clock.ahead_ms, pace, paced: 0 };
         let expiries = FieldExpiries {
             known_at_source: &mut self.field_expiries,
             known_at_target: &mut self.keeps_field_expiries,
             lossy: tools.lossy,
-            ahead_ms: tools.clock.ahead_ms,
         };
         let join_above = if self.by_script { 0 } else { tools.longest_bulk };
         let built = copying.value(&kind, join_above, expiries).await;
@@ -380,7 +380,7 @@ impl Copying<'_> {
                     if !self.target_keeps(expiries).await? {
                         continue;
                     }
-                    let at = expiry.saturating_add(expiries.ahead_ms).to_string();
+                    let at = expiry.saturating_add(self.ahead_ms).to_string();
                     self.to.begin_command(b"HPEXPIREAT", 4).await?;
                     for argument in [at.as_bytes(), b"FIELDS", b"1", field] {
                         self.to.argument(argument).await?;

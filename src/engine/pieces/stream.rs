@@ -7,13 +7,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::key::Copying;
+use crate::command::ServerError;
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
 use crate::source::pages::{HELD, Node, PageSize};
+use crate::source::time_ms;
 use crate::target::building::is_unknown;
 
 /// Pending entries read at once.
 const PENDING: &[u8] = b"1000";
+/// How often the source's clock is read around a page of them until no millisecond passes meanwhile.
+const CLOCK_TRIES: u32 = 5;
 /// Entries that are looked for at once: each may be large, and the source holds the answers.
 const LOOKED_FOR: usize = 16;
 /// Entries that are deleted and still pending, at most: 262,144 take some 6 MB here.
@@ -64,8 +68,10 @@ struct Group {
 struct Pending {
     id: Id,
     consumer: Vec<u8>,
+    /// Milliseconds since it was delivered last.
     idle: i64,
-    delivered: i64,
+    /// How often it was delivered.
+    count: i64,
 }
 
 impl Copying<'_> {
@@ -142,24 +148,65 @@ impl Copying<'_> {
     /// A page of a group's pending entries, from an id on.
     async fn pending(&mut self, group: &Group, from: Id) -> Result<Vec<Pending>> {
         let start = from.text();
-        let command =
-            [b"XPENDING".as_slice(), self.key, &group.name, start.as_bytes(), b"+", PENDING];
-        let told = self.from.connection.demand(&command).await?;
+        let told = self.from.connection.demand(&page(self.key, group, &start, PENDING)).await?;
+        self.read_pending(&told)
+    }
+
+    fn read_pending(&self, told: &Value) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
         for row in told.elements().unwrap_or_default() {
             let row = row.elements().unwrap_or_default();
-            let [id, consumer, idle, delivered] = row else {
+            let [id, consumer, idle, count] = row else {
                 return Err(self.from.unexpected("rows of four"));
             };
             let id = id.bytes().and_then(Id::parse);
             pending.push(Pending {
                 id: id.ok_or_else(|| self.from.unexpected("ids"))?,
                 consumer: consumer.bytes().unwrap_or_default().to_vec(),
-                idle: idle.integer().unwrap_or(0),
-                delivered: delivered.integer().unwrap_or(1),
+                idle: idle.integer().ok_or_else(|| self.from.unexpected("numbers"))?,
+                count: count.integer().ok_or_else(|| self.from.unexpected("numbers"))?,
             });
         }
         Ok(pending)
+    }
+
+    /// Likewise, with the source's time when it was asked. Servers tell for how long an entry has been
+    /// pending, not since when. Its first row alone is asked for between two looks at the clock, until
+    /// these are of one millisecond: then it is known exactly when that row was delivered, and so
+    /// when the page was made, which takes longer.
+    async fn pending_at(&mut self, group: &Group, from: Id) -> Result<(Vec<Pending>, i64)> {
+        let start = from.text();
+        let one = page(self.key, group, &start, b"1");
+        let all = page(self.key, group, &start, PENDING);
+        let commands: [&[&[u8]]; 4] = [&[b"TIME"], &one, &[b"TIME"], &all];
+        let mut tries = 1;
+        loop {
+            let connection = &mut self.from.connection;
+            let replies = connection.call_all(&commands).await?;
+            for (command, reply) in commands.iter().zip(&replies) {
+                if let Value::Error(line) = reply {
+                    let error = ServerError::parse(line.as_bytes());
+                    let name = command.first().copied().unwrap_or_default();
+                    return Err(connection.refused(name, &error));
+                }
+            }
+            let [before, first, after, all] = &replies[..] else {
+                return Err(self.from.unexpected("four answers"));
+            };
+            let (Some(before), Some(after)) = (time_ms(before), time_ms(after)) else {
+                return Err(self.from.unexpected("a time"));
+            };
+            let (first, all) = (self.read_pending(first)?, self.read_pending(all)?);
+            if before != after && tries < CLOCK_TRIES {
+                tries += 1;
+                continue;
+            }
+            let passed = match (first.first(), all.first()) {
+                (Some(first), Some(again)) => again.idle - first.idle,
+                _ => 0,
+            };
+            return Ok((all, i64::midpoint(before, after) + passed));
+        }
     }
 
     /// The entries of a group that are pending and no longer in the stream.
@@ -273,29 +320,30 @@ impl Copying<'_> {
         }
         let mut from = Some(Id(0, 0));
         while let Some(start) = from {
-            let page = self.pending(group, start).await?;
+            let (page, now) = self.pending_at(group, start).await?;
             for pending in &page {
-                self.claim(group, pending).await?;
+                self.claim(group, pending, now - pending.idle).await?;
             }
             from = page.last().and_then(|last| last.id.next());
         }
         Ok(())
     }
 
-    /// Makes an entry pending. IDLE and not TIME: that does not depend on the servers' clocks.
-    async fn claim(&mut self, group: &Group, pending: &Pending) -> Result<()> {
-        let (id, idle) = (pending.id.text(), pending.idle.to_string());
-        let delivered = pending.delivered.to_string();
+    /// Makes an entry pending that was delivered then, by the source's clock.
+    async fn claim(&mut self, group: &Group, pending: &Pending, delivered: i64) -> Result<()> {
+        let id = pending.id.text();
+        let delivered = delivered.saturating_add(self.ahead_ms).max(1).to_string();
+        let count = pending.count.to_string();
         self.to.begin_command(b"XCLAIM", 10).await?;
         let arguments: [&[u8]; 10] = [
             &group.name,
             &pending.consumer,
             b"0",
             id.as_bytes(),
-            b"IDLE",
-            idle.as_bytes(),
-            b"RETRYCOUNT",
+            b"TIME",
             delivered.as_bytes(),
+            b"RETRYCOUNT",
+            count.as_bytes(),
             b"FORCE",
             b"JUSTID",
         ];
@@ -320,6 +368,11 @@ impl Copying<'_> {
         }
         self.to.accepted(&plain, answer).map(drop)
     }
+}
+
+/// Asks for so many of a group's pending entries, from an id on.
+fn page<'a>(key: &'a [u8], group: &'a Group, start: &'a str, count: &'a [u8]) -> [&'a [u8]; 6] {
+    [b"XPENDING", key, &group.name, start.as_bytes(), b"+", count]
 }
 
 /// A field of a flat reply of names and values.

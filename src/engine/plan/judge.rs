@@ -90,14 +90,15 @@ pub(super) fn servers(
     }
 }
 
-/// Clocks that differ.
-pub(super) fn clocks(findings: &mut Findings, clocks: &[Looks; 2]) {
+/// Clocks that differ: how far the target's is ahead.
+pub(super) fn clocks(findings: &mut Findings, clocks: &[Looks; 2]) -> crate::error::Result<i64> {
     let [source, target] = clocks;
-    let (Some(source), Some(target)) = (&source.offset, &target.offset) else { return };
+    let (Some(source), Some(target)) = (&source.offset, &target.offset) else { return Ok(0) };
     let ahead = source.until(target);
-    if ahead != 0 {
+    if findings.take("clocks-apart", source.refuse_apart(target))?.is_some() && ahead != 0 {
         findings.add(skew(ahead));
     }
+    Ok(ahead)
 }
 
 fn skew(ahead_ms: i64) -> Finding {

@@ -99,9 +99,9 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
     let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
-    judge::clocks(&mut findings, &clocks);
+    let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
-    let crossing = crossing(run, &mut met).await?;
+    let crossing = crossing(run, &mut met, ahead_ms).await?;
     // Last of the target, since it leaves this connection on another database.
     permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings).await?;
     let reachable =
@@ -208,7 +208,7 @@ async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()>
     Ok(())
 }
 
-async fn crossing(run: &Run, met: &mut Met) -> Result<Crossing> {
+async fn crossing(run: &Run, met: &mut Met, ahead_ms: i64) -> Result<Crossing> {
     let target = match run.plan.dry_run {
         true => knowledge::of_version(&met.target_info),
         false => match knowledge::ask(&mut met.target, &met.target_info).await {
@@ -218,5 +218,5 @@ async fn crossing(run: &Run, met: &mut Met) -> Result<Crossing> {
         },
     };
     let source = knowledge::family(&met.source_info);
-    Ok(Crossing { target, source, lossy: run.plan.lossy })
+    Ok(Crossing { target, source, lossy: run.plan.lossy, ahead_ms })
 }

@@ -182,8 +182,8 @@ mod tests {
     use super::super::{Entry, StreamId, decode, digest, footer, walk};
     use super::*;
 
-    const STRICT: Policy = Policy { lossy: false, now_ms: 0 };
-    const LOSSY: Policy = Policy { lossy: true, now_ms: 5_000 };
+    const STRICT: Policy = Policy { lossy: false, now_ms: 0, ahead_ms: 0 };
+    const LOSSY: Policy = Policy { lossy: true, now_ms: 5_000, ahead_ms: 0 };
 
     fn targets() -> Vec<Knowledge> {
         let redis = [6, 7, 8, 9, 10, 11, 12, 13].map(|v| Knowledge::of_version(Family::Redis, v));
