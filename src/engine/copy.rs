@@ -14,9 +14,11 @@ use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{fail_given_up, ledgers, reckon};
+use super::upheaval::{Before, Upheaval};
 use super::{Run, database, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Plan, Route, Verify};
 use crate::error::{Error, Kind, Result};
+use crate::net::Line;
 use crate::report::{Ahead, Ledger};
 use crate::source::window::Window;
 use crate::target::recovering::{Loss, OtherProcess};
@@ -60,6 +62,8 @@ async fn until_unchanged(
     ledgers: &[(Route, Ledger)],
     keeping: Option<&Keeping>,
 ) -> Result<()> {
+    let mut line = Line::new(run.source_link(0, probed));
+    let before = Before::if_there(&mut line).await.unwrap_or_default();
     let mut pass = 1;
     let trusted = loop {
         let trusted = Trusted::now(run, Ground::of(probed));
@@ -82,7 +86,17 @@ async fn until_unchanged(
         reckon(run, ledgers, &trusted, &cause).await;
         return Ok(());
     }
-    source_kept_its_keys(run, probed, ledgers).await
+    source_kept_its_keys(run, probed, ledgers).await?;
+    // Without a proof the source may well be gone by now.
+    let now = match run.plan.verify {
+        Verify::None => Before::if_there(&mut line).await,
+        Verify::Count | Verify::Full => Some(Before::now(&mut line).await?),
+    };
+    match now.map(|now| before.until(&now)) {
+        // Where it is not known, the proof looks at names.
+        None | Some(Upheaval::None | Upheaval::Unknown) => Ok(()),
+        Some(called) => called.error().map_or(Ok(()), |error| Err(at_source(run, error))),
+    }
 }
 
 /// Copies all keys once; `false`: they have to be copied once more.
@@ -147,6 +161,11 @@ fn begins_anew(plan: &Plan) -> std::result::Result<(), Loss> {
     }
 }
 
+fn at_source(run: &Run, error: Error) -> Error {
+    let source = &run.plan.source;
+    error.at(source.side, &source.endpoint.to_string())
+}
+
 fn at_target(run: &Run, error: Error) -> Error {
     let target = &run.plan.target;
     error.at(target.side, &target.endpoint.to_string())
@@ -175,13 +194,10 @@ async fn source_kept_its_keys(
                  in database {}; what it lost before it was read is not copied",
                 route.source
             );
-            let source = &run.plan.source;
-            return Err(Error::new(Kind::Server, text)
-                .at(source.side, &source.endpoint.to_string())
-                .advise(
-                    "a server without persistence starts empty: give it its keys back, then copy \
-                     again with --if-exists replace",
-                ));
+            return Err(at_source(run, Error::new(Kind::Server, text)).advise(
+                "a server without persistence starts empty: give it its keys back, then copy again \
+                 with --if-exists replace",
+            ));
         }
     }
     Ok(())

@@ -38,6 +38,7 @@ mod quiet;
 mod reckoning;
 mod rights;
 mod room;
+mod upheaval;
 
 use std::sync::Arc;
 

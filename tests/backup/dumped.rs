@@ -1,14 +1,15 @@
 //! A file made of SCAN and DUMP: where the source hands none out, or a part is meant.
 
-use redis::cmd;
+use redis::{Cmd, cmd};
 
 use super::{Place, backup, loaded, start, total_keys};
 use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill, fill_database};
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
-use crate::support::keyferry::SECRET;
-use crate::support::server::Kind;
+use crate::support::keyferry::{Run, SECRET};
+use crate::support::rewriting_proxy::{RewritingProxy, without_lines};
+use crate::support::server::{Kind, Server};
 use crate::support::wait_until;
 
 #[test]
@@ -106,4 +107,58 @@ fn keys_that_come_and_go_meanwhile_make_no_bad_file() {
     for number in (0..30_000).step_by(16) {
         assert!(client.exists(format!("key:{number}").as_bytes()), "key:{number} is missing");
     }
+}
+
+/// A backup of two databases in which this happens to the source once it has begun.
+fn beside(url: &str, source: &Server, happens: &Cmd) -> (Run, Place) {
+    let place = Place::new();
+    let slowly = ["--fetch", "dump", "--max-keys-rate", "3000"];
+    source.reset_commands();
+    let mut running = backup(url, &place.file()).args(slowly).start();
+    wait_until("keys are read", || source.calls("dump") > 200 || running.is_over());
+    source.client(0).run(happens);
+    (running.finish(), place)
+}
+
+fn two_databases() -> Server {
+    let source = start(Kind::Redis70);
+    for db in [0, 1] {
+        fill_strings(&mut source.client(db), &format!("of {db}"), 3_000, 20);
+    }
+    source
+}
+
+#[test]
+fn databases_that_are_exchanged_or_emptied_meanwhile_are_no_backup() {
+    for words in ["SWAPDB 0 1", "FLUSHALL", "FLUSHDB"] {
+        let source = two_databases();
+        let mut command = Cmd::new();
+        words.split(' ').for_each(|word| {
+            command.arg(word);
+        });
+        let (run, place) = beside(&source.url(), &source, &command);
+        run.assert_code(&[1]);
+        run.assert_says(&["source", words.split(' ').next().unwrap_or_default()]);
+        assert_eq!(run.outcome(), "incomplete", "{}", run.frame());
+        assert_eq!(place.names(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn where_that_cannot_be_known_only_a_source_at_rest_is_saved() {
+    let hidden = |source: &Server| {
+        RewritingProxy::of_info(source, |text| without_lines(text, &["cmdstat_"]))
+    };
+    let source = two_databases();
+    let proxy = hidden(&source);
+    let (run, place) = beside(&proxy.url(), &source, cmd("SET").arg("written").arg("now"));
+    run.assert_code(&[1]);
+    run.assert_says(&["not known", "commandstats"]);
+    assert_eq!(place.names(), Vec::<String>::new());
+    let (run, place) = beside(&proxy.url(), &source, cmd("GET").arg("read"));
+    run.assert_code(&[0]);
+    assert_eq!(place.names(), ["saved.rdb"]);
+    // Where it is told, others may write.
+    let (run, _) = beside(&source.url(), &source, cmd("SET").arg("written").arg("now"));
+    run.assert_code(&[0]);
 }

@@ -10,6 +10,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use super::super::budget::Budget;
 use super::super::copy::join_or_stop;
 use super::super::part_file::PartFile;
+use super::super::upheaval::Before;
 use super::super::{knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
@@ -18,7 +19,7 @@ use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{channel, key_queue};
-use crate::net::{Connection, Link};
+use crate::net::{Connection, Line, Link};
 use crate::payload::FOOTER_BYTES;
 use crate::rdb::Version;
 use crate::report::Ledger;
@@ -39,6 +40,8 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
         let run_id = backup.info.run_id.clone();
         Link::new(backup.source.clone(), database, run_id.into(), backup.stop.clone())
     };
+    let mut line = Line::new(link(0));
+    let before = Before::now(&mut line).await?;
     let mut connection = link(0).connect().await?;
     let present = backup.info.keyspace.keys().copied();
     let routes = backup.plan.databases.routes(present)?;
@@ -62,10 +65,14 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
             let link = link(route.source);
             read_database(backup, route.source, &link, (clock, far), &chapters).await?;
         }
-        let now = info(&mut link(0).connect().await?).await?;
+        let upheaval = before.until(&Before::now(&mut line).await?);
+        let now = info(line.open().await?).await?;
         if now.run_id != backup.info.run_id {
             let text = "the source was restarted meanwhile: keys may stand twice in the file";
             return Err(Error::new(Kind::Server, text).advise("it is not kept; run it again"));
+        }
+        if let Some(error) = upheaval.error() {
+            return Err(line.open().await?.place(error));
         }
         if !backup.stop.is_cancelled() {
             let _ = chapters.send(Chapter::End).await;

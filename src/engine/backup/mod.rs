@@ -74,7 +74,7 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     let endpoint = format!("file:{}", shown(&plan.file));
     let mut target = Peer { endpoint, ..Peer::default() };
     let work = save(plan, stats.clone(), &drain, &mut source);
-    let result = unless_aborted(work, &drain, &abort).await;
+    let result = Box::pin(unless_aborted(work, &drain, &abort)).await;
     let described = result.as_ref().map(Summary::describe).unwrap_or_default();
     target.server = described;
     let mut report = Report::new("backup", source, target, &stats);
