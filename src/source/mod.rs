@@ -5,6 +5,7 @@
 
 mod answer;
 mod answers;
+mod circles;
 mod clock;
 mod duplicates;
 pub mod elements;

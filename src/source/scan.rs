@@ -4,6 +4,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::circles::Circles;
 use super::duplicates::Recent;
 use super::marks::Course;
 use crate::command::{ServerError, keyspace};
@@ -53,6 +54,7 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut cursor = scan.course.from.take().unwrap_or_else(|| b"0".to_vec());
     let mut count = FIRST_COUNT;
     let mut recent = scan.once.then(Recent::default);
+    let mut circles = Circles::default();
     let mut progress = Instant::now();
     loop {
         scan.ledger.reach(|| Ahead::Cursor(cursor.clone()));
@@ -64,12 +66,16 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
             Err(error) => {
                 if scan.reconnect(error, progress).await? {
                     cursor = b"0".to_vec();
+                    circles = Circles::default();
                 }
                 continue;
             }
         };
         progress = Instant::now();
         let (next, mut keys) = page;
+        if circles.close(&next, keys.iter()) {
+            return Err(scan.endless());
+        }
         if let Some(recent) = &mut recent {
             let slab = keys.slab.clone();
             keys.wires.retain(|wire| recent.is_new(wire.of(&slab)));
@@ -98,6 +104,7 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
             return Ok(());
         }
         if anew {
+            circles = Circles::default();
             continue;
         }
         if let Some(marks) = &mut scan.course.marks {
@@ -107,6 +114,14 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
 }
 
 impl Scan {
+    fn endless(&self) -> Error {
+        let text = "its SCAN never ends: the same cursors and the same keys come again and again";
+        let error = self.connection.place(Error::new(Kind::Protocol, text));
+        error.advise(
+            "see whether a proxy in front of it answers SCAN, and connect to the server itself",
+        )
+    }
+
     /// Connects again; `true`: to another process, to which cursors of the last one mean nothing.
     async fn reconnect(&mut self, error: Error, progress: Instant) -> Result<bool> {
         let again = self.link.reconnect(error, progress).await?;

@@ -20,6 +20,7 @@ mod pieces;
 mod quiet;
 mod resume;
 mod same_server;
+mod scanning;
 mod short_lived;
 mod source_compression;
 mod source_is_a_guest_house;

@@ -280,11 +280,14 @@ async fn read(
     Ok(values.into_iter().map(bulk).collect())
 }
 
+/// Pages of a small database, at most: those of a SCAN that never ends are enough for a sample, too.
+const MOST_PAGES: usize = 10_000;
+
 /// All names of a small database, or the first `wanted` of one that has grown.
 async fn all_names(connection: &mut Connection, wanted: u64) -> Result<Vec<Vec<u8>>> {
     let mut names = Names::new(wanted);
     let mut cursor = b"0".to_vec();
-    loop {
+    for _ in 0..MOST_PAGES {
         let page = connection.call(&[b"SCAN", &cursor, b"COUNT", b"500"]).await;
         let Some(next) = names.add(&page.map_err(refused_before_work)?) else { break };
         if next == b"0" || names.is_full() {
