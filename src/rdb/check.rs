@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use super::{RdbError, Record, Records, Version};
+use super::{Key, RdbError, Record, Records, Version};
 use crate::payload::PayloadError;
 use crate::units::printable;
 
@@ -76,6 +76,18 @@ impl Summary {
 /// # Errors
 /// What is wrong with it, and where.
 pub fn check(from: impl Read, length: u64) -> Result<Summary, RdbError> {
+    check_each(from, length, |_, _| {})
+}
+
+/// As [`check`]; `each` sees every key, and the number of its database.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_each(
+    from: impl Read,
+    length: u64,
+    mut each: impl FnMut(u32, &Key),
+) -> Result<Summary, RdbError> {
     let mut records = Records::of_file(from, length)?;
     let mut found = Summary { version: records.version().number(), ..Summary::default() };
     loop {
@@ -114,6 +126,7 @@ pub fn check(from: impl Read, length: u64) -> Result<Summary, RdbError> {
                     section.keys += 1;
                     section.expires += u64::from(key.expiry.is_some());
                     section.bytes += key.payload_bytes();
+                    each(section.database, &key);
                 }
             }
             Record::End => {

@@ -17,7 +17,7 @@ mod records;
 mod window;
 mod write;
 
-pub use check::{MOST_SECTIONS, Section, Summary, check};
+pub use check::{MOST_SECTIONS, Section, Summary, check, check_each};
 pub use records::{Key, Record, Records};
 pub use write::{Mark, Writer};
 

@@ -7,20 +7,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::twice::{MOST_TWICE, Next, Search, Twice};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{
     Batch, Fingerprint, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of,
 };
 use crate::net::Digest;
-use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, footer};
-use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check};
+use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, all_fields_expired, footer};
+use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check_each};
 use crate::report::{Count, Ledger};
 use crate::resp::{self, Span, Token};
 
@@ -71,12 +73,58 @@ impl Opened {
         From { opened: self.clone(), at }
     }
 
-    /// Reads all of it.
+    /// Reads all of it, and looks for names that are there twice.
     ///
     /// # Errors
     /// [`Kind::State`]: it is no RDB file, or damaged.
-    pub fn check(&self) -> Result<Summary> {
-        check(self.from(0), self.length).map_err(|error| self.explain(error))
+    pub fn check(&self) -> Result<(Summary, Twice)> {
+        let mut search = Search::default();
+        let read = check_each(self.from(0), self.length, |database, key| {
+            search.take(database, &key.name);
+        });
+        let summary = read.map_err(|error| self.explain(error))?;
+        loop {
+            match search.next() {
+                Next::Nothing => return Ok((summary, Twice::default())),
+                Next::Again(again) => {
+                    search = again;
+                    self.each_key(&summary, |database, key| {
+                        search.take(database, &key.name);
+                        true
+                    })?;
+                }
+                Next::Close(mut close) => {
+                    let each = |database, key: &Key| close.take(database, &key.name, key.at);
+                    if !self.each_key(&summary, each)? {
+                        let text = format!("more than {MOST_TWICE} keys are there twice");
+                        return Err(Error::new(Kind::State, text)
+                            .advise("no server loads such a file; save the source again"));
+                    }
+                    return Ok((summary, close.end()));
+                }
+            }
+        }
+    }
+
+    /// Reads every key again, until `each` answers `false`.
+    fn each_key(&self, summary: &Summary, mut each: impl FnMut(u32, &Key) -> bool) -> Result<bool> {
+        let version = Version::new(summary.version);
+        for section in &summary.sections {
+            let mut records = self.records(section, version, 0);
+            loop {
+                match records.next_record().map_err(|error| self.explain(error))? {
+                    Record::Key(key) if !each(section.database, &key) => return Ok(false),
+                    Record::End => break,
+                    _ => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn records(&self, section: &Section, version: Version, keep: usize) -> Records<From> {
+        let Section { begin, end, .. } = *section;
+        Records::of_part(self.from(begin), version, begin, end.saturating_sub(begin), keep)
     }
 
     /// Reads the library of functions that begins at this place.
@@ -112,8 +160,10 @@ pub struct Reading {
     pub section: Section,
     /// Which keys are meant.
     pub filter: Filter,
-    /// The time that keys with an earlier expiry have expired by, in Unix milliseconds.
-    pub now_ms: i64,
+    /// Names that are there twice.
+    pub twice: Arc<Twice>,
+    /// How far the target's clock, by which keys expire, is ahead of ours, in milliseconds.
+    pub ahead_ms: i64,
     /// Values whose payloads are longer are passed on in pieces.
     pub large: usize,
     /// Where keys are counted.
@@ -147,9 +197,7 @@ struct Out<'a> {
 
 impl Reading {
     fn records(&self, keep: usize) -> Records<From> {
-        let Section { begin, end, .. } = self.section;
-        let from = self.opened.from(begin);
-        Records::of_part(from, self.version, begin, end.saturating_sub(begin), keep)
+        self.opened.records(&self.section, self.version, keep)
     }
 
     /// The next key that is meant and has not expired; the others are counted.
@@ -167,14 +215,29 @@ impl Reading {
             };
             let kind = type_name(&key);
             let meant = self.filter.admits_name(&key.name) && self.filter.admits_type(kind);
-            let count = match (meant, key.is_expired(self.now_ms)) {
-                (true, false) => return Ok(Some(key)),
-                (true, true) => Count::Expired,
-                (false, _) => Count::Filtered,
+            let count = match meant {
+                false => Count::Filtered,
+                // The later one of its name takes its place.
+                true if self.twice.is_replaced(self.section.database, &key.name, key.at) => {
+                    Count::Skipped
+                }
+                true if self.has_expired(&key) => Count::Expired,
+                true => return Ok(Some(key)),
             };
             self.ledger.add(Count::Scanned, 1);
             self.ledger.add(count, 1);
         }
+    }
+
+    /// Whether a key is not there any more for those who use it: it has expired, or all fields of a hash
+    /// have. (A value that is not held is not looked at; the target drops it if so, and the proof finds
+    /// that.)
+    fn has_expired(&self, key: &Key) -> bool {
+        let now_ms = unix_ms().saturating_add(self.ahead_ms);
+        let fields_have = |body: &Vec<u8>| {
+            all_fields_expired(body, self.version.number(), now_ms).unwrap_or(false)
+        };
+        key.is_expired(now_ms) || key.body.as_ref().is_some_and(fields_have)
     }
 
     /// Sends all names, for a look at each of them.
@@ -182,7 +245,7 @@ impl Reading {
     /// # Errors
     /// The file was changed meanwhile.
     pub fn send_names(&self, to: &mpsc::Sender<Names>) -> Result<()> {
-        let mut records = self.records(0);
+        let mut records = self.records(self.large);
         let (mut slab, mut names) = (Vec::new(), Names::default());
         loop {
             let key = self.next_meant(&mut records)?;
@@ -415,6 +478,11 @@ impl Laid {
         };
         self.batch.push(&wire_of(&key.name), payload, Form::Dump, key.expiry.unwrap_or(0));
     }
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What TYPE would answer; a module's type is told by no file.

@@ -25,6 +25,7 @@ mod row;
 pub mod scan;
 mod settle;
 pub mod still;
+pub mod twice;
 pub mod unlink;
 mod waits;
 pub mod window;

@@ -1,5 +1,6 @@
 //! Files copied into servers: everything arrives, as the options want it.
 
+use keyferry::rdb::{Version, Writer};
 use redis::cmd;
 
 use super::{Place, backup, start, total_keys};
@@ -188,4 +189,77 @@ fn what_needs_a_server_as_source_is_a_mistake() {
     }
     Keyferry::copy(target.url(), place.file()).expect(2).assert_says(&["keyferry backup"]);
     Keyferry::copy("no-such-file.rdb", target.url()).expect(2).assert_says(&["no-such-file.rdb"]);
+}
+
+/// A file of these keys of database 0: name, expiry (0: never), type byte and value.
+fn write(place: &Place, version: u16, keys: &[(String, i64, Vec<u8>)]) {
+    let file = std::fs::File::create(place.file()).expect("a file");
+    let mut writer = Writer::new(file, Version::new(version)).expect("it begins");
+    writer.database(0, keys.len() as u64, 0).expect("a database");
+    for (name, expiry, body) in keys {
+        writer.key(name.as_bytes(), *expiry, body).expect("a key");
+    }
+    writer.finish().expect("it ends");
+}
+
+#[test]
+fn of_keys_of_one_name_the_last_is_copied() {
+    let place = Place::new();
+    let value = |text: String| {
+        let mut body = vec![0, 0x40 | u8::try_from(text.len() >> 8).expect("short")];
+        body.extend([u8::try_from(text.len() & 255).expect("a byte")]);
+        [body, text.into_bytes()].concat()
+    };
+    let mut keys = Vec::new();
+    for round in 0..3 {
+        for number in 0..2_000 {
+            // Every name once, each second one twice, some three times.
+            if round == 0 || number % (2 * round) == 0 {
+                let text = format!("{number} in round {round}").repeat(40);
+                keys.push((format!("key:{number}"), 0, value(text)));
+            }
+        }
+    }
+    write(&place, 9, &keys);
+    let replaced = keys.len() as u64 - 2_000;
+    let target = Server::start(Kind::Redis70);
+    let run = Keyferry::copy(place.file(), target.url()).expect(0);
+    run.assert_counts(&[("scanned", 4_000 - 500), ("copied", 2_000), ("skipped", replaced)]);
+    run.assert_says(&["names twice", "1,500"]);
+    assert_eq!(target.client(0).dbsize(), 2_000);
+    for number in [0, 1, 2, 1_998, 1_999] {
+        let round = if number % 4 == 0 { 2 } else { (number + 1) % 2 };
+        let held = target.client(0).get(format!("key:{number}").as_bytes());
+        let expected = format!("{number} in round {round}").repeat(40);
+        assert_eq!(held.as_deref(), Some(expected.as_bytes()), "key:{number}");
+    }
+}
+
+#[test]
+fn hashes_whose_fields_have_all_expired_are_counted_as_that() {
+    for kind in [Kind::Redis82, Kind::Valkey91] {
+        let (source, place) = (start(kind), Place::new());
+        let mut client = source.client(0);
+        client.run(cmd("DEBUG").arg("SET-ACTIVE-EXPIRE").arg(0));
+        let at = now_ms() + 1_000;
+        for number in 0..30 {
+            let key = format!("hash:{number}");
+            client.run(cmd("HSET").arg(&key).arg("dying").arg("v"));
+            client.run(cmd("HPEXPIREAT").arg(&key).arg(at).arg("FIELDS").arg(1).arg("dying"));
+            if number < 10 {
+                client.run(cmd("HSET").arg(&key).arg("lasting").arg("v"));
+            }
+        }
+        backup(source.url(), &place.file()).expect(0).assert_counts(&[("copied", 30)]);
+        wait_until("they have expired", || now_ms() > at + 200);
+        for to in [kind, Kind::Redis70] {
+            let target = Server::start(to);
+            let run = Keyferry::copy(place.file(), target.url()).arg("--lossy").expect(0);
+            run.assert_counts(&[("copied", 10), ("expired", 20)]);
+            assert_eq!(target.client(0).dbsize(), 10, "{kind:?} to {to:?}{}", run.frame());
+            // What is dead is not there, whether it is stored or not.
+            let fields: Vec<String> = target.client(0).call(cmd("HKEYS").arg("hash:3"));
+            assert_eq!(fields, ["lasting"], "{kind:?} to {to:?}");
+        }
+    }
 }

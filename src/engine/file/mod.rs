@@ -33,9 +33,11 @@ use crate::rdb::{Section, Summary, Version};
 use crate::report::json::{Outcome, Peer, Report, Verified};
 use crate::report::{Ledger, Stats};
 use crate::source::file::{Opened, Reading};
+use crate::source::twice::Twice;
 use crate::target::crossing::Crossing;
 use crate::target::recovering::{Loss, OtherProcess};
 use crate::target::restore::{Hooks, Lane, Tools};
+use crate::units;
 
 /// What is copied from a file, and where.
 #[derive(Clone, Debug)]
@@ -69,6 +71,8 @@ struct Restore {
     plan: FilePlan,
     opened: Opened,
     summary: Summary,
+    /// Names that the file holds twice.
+    twice: Arc<Twice>,
     connector: Connector,
     process: Process,
     routes: Vec<Route>,
@@ -125,17 +129,26 @@ async fn run(
 ) -> Result<Verified> {
     let stop = drain.child_token();
     let place = source.endpoint.clone();
-    let (opened, summary) = open(&plan, &stop).await.map_err(|e| e.at(Side::Source, &place))?;
+    let (opened, (summary, twice)) =
+        open(&plan, &stop).await.map_err(|e| e.at(Side::Source, &place))?;
     source.server = summary.describe();
     tracing::info!("source is {}", source.server);
-    tell(&summary, &plan);
+    tell(&summary, &twice, &plan);
     let connector = Connector::new(&plan.target, plan.timeouts)?;
     let mut connection = connect(&connector, 0).await?;
     let info = probe::info(&mut connection).await?;
     target.server = info.server();
     tracing::info!("target is {}", target.server);
-    let restore =
-        Restore::new(plan, stats, stop, opened, summary, connector, &mut connection, &info).await?;
+    let restore = Restore::new(
+        plan,
+        stats,
+        stop,
+        (opened, summary, twice),
+        connector,
+        &mut connection,
+        &info,
+    )
+    .await?;
     if restore.plan.dry_run {
         proof::dry_run(&restore).await?;
         return Ok(Verified::none());
@@ -160,16 +173,23 @@ async fn run(
 }
 
 /// Opens the file and reads it once.
-async fn open(plan: &FilePlan, stop: &CancellationToken) -> Result<(Opened, Summary)> {
+async fn open(plan: &FilePlan, stop: &CancellationToken) -> Result<(Opened, (Summary, Twice))> {
     let file = File::open(&plan.file).and_then(|file| Opened::new(file, stop.clone()));
     let opened = file.map_err(|error| Error::config(format!("it cannot be read: {error}")))?;
     let reading = opened.clone();
-    let summary = thread(move || reading.check()).await?;
-    Ok((opened, summary))
+    let found = thread(move || reading.check()).await?;
+    Ok((opened, found))
 }
 
 /// Says what of the file stays behind.
-fn tell(summary: &Summary, plan: &FilePlan) {
+fn tell(summary: &Summary, twice: &Twice, plan: &FilePlan) {
+    if twice.replaced > 0 {
+        tracing::warn!(
+            "the file holds names twice, and no server loads it: of each name the last key is copied; \
+             keys that are skipped: {}",
+            units::count(twice.replaced)
+        );
+    }
     if !summary.checked {
         tracing::warn!("the file has no checksum: damage inside of values would not show");
     }
@@ -198,13 +218,11 @@ async fn thread<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'st
 
 impl Restore {
     /// Looks whether the plan is safe on the target. Leaves nothing behind.
-    #[expect(clippy::too_many_arguments, reason = "called once, with what was just made")]
     async fn new(
         plan: FilePlan,
         stats: Arc<Stats>,
         stop: CancellationToken,
-        opened: Opened,
-        summary: Summary,
+        (opened, summary, twice): (Opened, Summary, Twice),
         connector: Connector,
         connection: &mut Connection,
         info: &ServerInfo,
@@ -237,6 +255,7 @@ impl Restore {
             plan,
             opened,
             summary,
+            twice: Arc::new(twice),
             connector,
             process,
             routes,
@@ -280,7 +299,8 @@ impl Restore {
             version: Version::new(self.summary.version),
             section,
             filter: self.plan.filter.clone(),
-            now_ms: self.now_ms(),
+            twice: self.twice.clone(),
+            ahead_ms: self.ahead_ms,
             large: budget.large,
             ledger,
         }
