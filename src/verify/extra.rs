@@ -1,4 +1,5 @@
-//! The way back: keys of the target that the source does not hold.
+//! The way back: keys of the target that the source does not hold, or holds as another type than
+//! those that are compared (which the way there leaves out).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::doubt::Doubt;
 use crate::command::{ServerError, keyspace};
+use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{KeyQueue, Keys, Pace};
 use crate::net::{Connection, Link};
@@ -21,6 +23,8 @@ pub struct Extras {
     pub connection: Connection,
     /// The target's keys.
     pub keys: KeyQueue,
+    /// Which keys are compared; the target's were chosen by it.
+    pub filter: Filter,
     /// Keys that may be asked for at once.
     pub window: usize,
     /// How fast the source may be asked, if there is anything to say about that.
@@ -38,23 +42,26 @@ struct Asked {
 /// Asks for every key, ahead of the answers; who is not there is a doubt.
 ///
 /// # Errors
-/// The connection broke, or the source refuses EXISTS.
+/// The connection broke, or the source refuses EXISTS (TYPE, with `--type`).
 pub async fn extras(mut tools: Extras) -> Result<()> {
     let mut asked: VecDeque<Asked> = VecDeque::new();
     let (mut outstanding, mut more) = (0, true);
+    let command = if tools.filter.types.is_empty() { "EXISTS" } else { "TYPE" };
     let mut progress = Instant::now();
     while more || outstanding > 0 {
         let mut absent = Vec::new();
         while let Some(front) = asked.front_mut() {
             let Some(reply) = tools.connection.next_reply()? else { break };
-            let answer = exists(&reply);
+            let answer = is_there(&reply, &tools.filter);
             progress = Instant::now();
             match answer {
                 Ok(true) => {}
                 Ok(false) => absent.extend(front.keys.wire(front.answered).map(<[u8]>::to_vec)),
-                Err(Some(error)) => return Err(tools.connection.refused(b"EXISTS", &error)),
+                Err(Some(error)) => {
+                    return Err(tools.connection.refused(command.as_bytes(), &error));
+                }
                 Err(None) => {
-                    let text = "EXISTS answered something else";
+                    let text = format!("unexpected reply to {command}");
                     return Err(tools.connection.place(Error::new(Kind::Protocol, text)));
                 }
             }
@@ -87,7 +94,7 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
                     if !waiting {
                         tools.connection.expect_replies();
                     }
-                    ask(&mut tools.connection, &keys, 0);
+                    ask(&mut tools.connection, &tools.filter, &keys, 0);
                     outstanding += keys.wires.len();
                     asked.push_back(Asked { keys, answered: 0 });
                 }
@@ -102,7 +109,7 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
             }, if waiting => if let Err(error) = turn {
                 tools.connection = tools.link.reconnect(error, progress).await?.connection;
                 for asked in &asked {
-                    ask(&mut tools.connection, &asked.keys, asked.answered);
+                    ask(&mut tools.connection, &tools.filter, &asked.keys, asked.answered);
                 }
                 tools.connection.expect_replies();
             },
@@ -111,17 +118,22 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
     Ok(())
 }
 
-fn ask(connection: &mut Connection, keys: &Keys, from: usize) {
-    for wire in keys.wires.iter().skip(from) {
-        keyspace::exists(connection.output(), wire.of(&keys.slab));
+fn ask(connection: &mut Connection, filter: &Filter, keys: &Keys, from: usize) {
+    for wire in keys.wires.iter().skip(from).map(|wire| wire.of(&keys.slab)) {
+        match filter.types.is_empty() {
+            true => keyspace::exists(connection.output(), wire),
+            false => keyspace::key_type(connection.output(), wire),
+        }
     }
 }
 
-/// Whether the key is there; a key that may not be read, or not now, is looked at again.
-fn exists(reply: &Reply<'_>) -> std::result::Result<bool, Option<ServerError>> {
+/// Whether the key is there, as one that is compared; a key that may not be read, or not now, is looked
+/// at again.
+fn is_there(reply: &Reply<'_>, filter: &Filter) -> std::result::Result<bool, Option<ServerError>> {
     let head = reply.head();
     match head.kind {
-        resp::Kind::Integer => Ok(head.number > 0),
+        resp::Kind::Integer if filter.types.is_empty() => Ok(head.number > 0),
+        resp::Kind::Simple if !filter.types.is_empty() => Ok(filter.admits_type(reply.body(head))),
         resp::Kind::Error => {
             let error = ServerError::parse(reply.body(head));
             if error.cause.hits_every_key() { Err(Some(error)) } else { Ok(false) }

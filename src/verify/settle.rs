@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::doubt::Doubt;
 use super::equal::Judge;
 use super::look::{Eyes, Finding, GROUP, extra, held};
+use crate::command::keyspace;
+use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::name_of;
 use crate::net::{Connection, Link};
@@ -50,6 +52,8 @@ pub struct Settle {
     pub target: Link,
     /// When expiries are the same.
     pub judge: Judge,
+    /// Which keys are compared.
+    pub filter: Filter,
     /// What is to be looked at.
     pub doubts: mpsc::Receiver<Doubt>,
     /// How many doubts may wait, and how many bytes their keys may have.
@@ -242,7 +246,8 @@ impl Settle {
             .await
     }
 
-    /// A key of the target is no extra one if any of the sources holds it, whatever it holds.
+    /// A key of the target is not an extra one if any of the sources holds it, whatever it holds; but of
+    /// a type that is not compared, only this look finds it.
     async fn look_for_extras(
         &self,
         open: &mut Connections,
@@ -270,7 +275,41 @@ impl Settle {
                 *finding = Finding::Gone;
             }
         }
+        if !self.filter.types.is_empty() {
+            self.compare_types(open, keys, &mut findings).await?;
+        }
         Ok(findings)
+    }
+
+    /// Finds the keys that the target holds as a type that is compared, and no source does.
+    async fn compare_types(
+        &self,
+        open: &mut Connections,
+        keys: &[&[u8]],
+        findings: &mut [Finding],
+    ) -> Result<()> {
+        let held: Vec<usize> =
+            (0..keys.len()).filter(|&at| findings.get(at) == Some(&Finding::Same)).collect();
+        let chosen = chosen(keys, &held);
+        let at_target = types(&mut open.target, &chosen).await?;
+        let mut at_sources = Vec::new();
+        for source in &mut open.sources {
+            at_sources.push(types(source, &chosen).await?);
+        }
+        for (place, (at, on_target)) in held.into_iter().zip(at_target).enumerate() {
+            let of_sources: Vec<&str> =
+                at_sources.iter().filter_map(|of| of.get(place)?.as_deref()).collect();
+            let admitted = |name: &str| self.filter.admits_type(name.as_bytes());
+            let other = of_sources.iter().find(|name| **name != "none");
+            if let (Some(on_target), Some(other), Some(finding)) =
+                (on_target.filter(|name| admitted(name)), other, findings.get_mut(at))
+                && !of_sources.iter().any(|name| admitted(name))
+            {
+                let what = format!("a {other} on the source, a {on_target} on the target");
+                *finding = Finding::Differs(DifferenceKind::Different, what);
+            }
+        }
+        Ok(())
     }
 
     /// Tells what differs, each key once.
@@ -300,6 +339,13 @@ impl Settle {
             });
         }
     }
+}
+
+/// The types of keys, as TYPE names them (`none`: it is not there); `None`: the server does not tell.
+async fn types(connection: &mut Connection, keys: &[&[u8]]) -> Result<Vec<Option<String>>> {
+    keys.iter().for_each(|key| keyspace::key_type(connection.output(), key));
+    let told = connection.receive(keys.len()).await?;
+    Ok(told.iter().map(|told| told.text().map(str::to_owned)).collect())
 }
 
 /// The keys at these places.

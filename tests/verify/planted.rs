@@ -247,3 +247,33 @@ fn several_at_once_are_all_counted() {
         assert_eq!(verify[kind], count, "{kind}{}", run.frame());
     }
 }
+
+#[test]
+fn a_key_that_is_of_the_type_on_one_side_only_differs() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Valkey91));
+    for (server, one, other) in [(&source, "a", "b"), (&target, "b", "a")] {
+        let mut client = server.client(0);
+        fill_strings(&mut client, "filler", 300, 50);
+        client.run(cmd("HSET").arg("both").arg("f").arg("v"));
+        client.run(cmd("HSET").arg(one).arg("f").arg("v"));
+        client.set(other.as_bytes(), b"value");
+    }
+    target.client(0).run(cmd("HSET").arg("more").arg("f").arg("v"));
+    let verify = |kind: &str| Keyferry::verify(source.url(), target.url()).args(["--type", kind]);
+    let run = verify("hash").expect(1);
+    let expected = [("different", "a"), ("different", "b"), ("extra", "more")];
+    let expected = expected.map(|(kind, key)| (kind.to_owned(), key.to_owned()));
+    assert_eq!(run.differences(), expected, "{}", run.frame());
+    let what = |at: usize| run.report()["differences"][at]["what"].as_str().unwrap_or_default();
+    let mut told = [what(0), what(1), what(2)];
+    told.sort_unstable();
+    assert_eq!(
+        told[..2],
+        [
+            "a hash on the source, a string on the target",
+            "a string on the source, a hash on the target",
+        ]
+    );
+    assert_eq!(verify("string").expect(1).differences(), expected[..2]);
+    assert_eq!(verify("list").expect(0).differences(), []);
+}
