@@ -275,10 +275,32 @@ impl Settle {
                 *finding = Finding::Gone;
             }
         }
+        self.leave_expired_out(open, keys, &mut findings).await?;
         if !self.filter.types.is_empty() {
             self.compare_types(open, keys, &mut findings).await?;
         }
         Ok(findings)
+    }
+
+    /// A hash all of whose fields have expired is not there, though the target stores it.
+    async fn leave_expired_out(
+        &self,
+        open: &mut Connections,
+        keys: &[&[u8]],
+        findings: &mut [Finding],
+    ) -> Result<()> {
+        let only_there: Vec<usize> =
+            (0..keys.len()).filter(|&at| findings.get(at) == Some(&extra())).collect();
+        if only_there.is_empty() {
+            return Ok(());
+        }
+        let looked = self.look(open, 0, &chosen(keys, &only_there)).await?;
+        for (at, looked) in only_there.into_iter().zip(looked) {
+            if let Some(finding) = findings.get_mut(at).filter(|_| looked == Finding::Gone) {
+                *finding = Finding::Gone;
+            }
+        }
+        Ok(())
     }
 
     /// Finds the keys that the target holds as a type that is compared, and no source does.
