@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Run;
+use super::clocks::clock_offset;
 use super::probe::{
-    self, Readable, clock_offset, expiry_clock, meet, readable, refuse_if_pointless, refuse_same,
+    self, Readable, expiry_clock, meet, readable, refuse_if_pointless, refuse_same,
     refused_before_work, select,
 };
 use crate::command::ServerInfo;

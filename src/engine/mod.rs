@@ -17,6 +17,7 @@ pub mod backup;
 mod budget;
 mod checkpoint;
 mod cleanup;
+mod clocks;
 mod compare;
 mod compression;
 mod copy;

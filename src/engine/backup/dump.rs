@@ -11,7 +11,7 @@ use super::super::budget::Budget;
 use super::super::copy::join_or_stop;
 use super::super::part_file::PartFile;
 use super::super::upheaval::Before;
-use super::super::{knowledge, probe};
+use super::super::{clocks, knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
 use super::{Backup, info, whole};
 use crate::command::info::Keyspace;
@@ -46,7 +46,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
     let present = backup.info.keyspace.keys().copied();
     let routes = backup.plan.databases.routes(present)?;
     let clock = clock(&mut connection).await?;
-    let far = probe::clock_offset(&mut connection).await?.round_trip;
+    let far = clocks::clock_offset(&mut connection).await?.round_trip;
     let (functions, told) = functions(&mut connection).await?;
     let version = Version::new(told.unwrap_or_else(|| knowledge::rdb_version(&backup.info)));
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::copy::join_or_stop;
 use super::part_file::shown;
-use super::{Ended, Stop, functions, knowledge, probe, unless_aborted};
+use super::{Ended, Stop, clocks, functions, knowledge, probe, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
 use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
@@ -236,7 +236,7 @@ impl Restore {
         probe::refuse_shared(plan.if_exists, &routes)?;
         probe::refuse_occupied(plan.if_exists, &routes, info, connection)?;
         probe::writable(connection, plan.dry_run).await?;
-        let clock = probe::clock_offset(connection).await?;
+        let clock = clocks::clock_offset(connection).await?;
         let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
         probe::select(connection, routes.iter().map(|route| route.target)).await?;
         let taken = match plan.dry_run {
@@ -283,7 +283,7 @@ impl Restore {
 
     /// The time by the target's clock, in Unix milliseconds.
     fn now_ms(&self) -> i64 {
-        probe::unix_ms().saturating_add(self.ahead_ms)
+        clocks::unix_ms().saturating_add(self.ahead_ms)
     }
 
     fn budget(&self) -> (usize, Budget) {

@@ -1,7 +1,7 @@
 //! Findings made of what servers tell of themselves. No I/O: facts in, findings out.
 
 use super::super::activity::Activity;
-use super::super::probe::Looks;
+use super::super::clocks::Looks;
 use super::super::{Run, room as memory};
 use super::findings::Findings;
 use super::sample::{Sample, UNKNOWN};

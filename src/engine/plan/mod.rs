@@ -18,7 +18,8 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::probe::{self, clock_offset};
+use super::clocks::clock_offset;
+use super::probe;
 use super::{
     Ended, Run, Stop, activity, compression, functions, knowledge, prepare, unless_aborted,
 };

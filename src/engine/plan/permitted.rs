@@ -1,7 +1,8 @@
 //! What both users may do, and what the target does now: trials and what follows from them.
 
 use super::super::Run;
-use super::super::probe::{Looks, may_ask_together, refused_before_work};
+use super::super::clocks::Looks;
+use super::super::probe::{may_ask_together, refused_before_work};
 use super::super::rights::{self, Answer, Need, Trial, refusal};
 use super::Met;
 use super::findings::Findings;
