@@ -59,6 +59,8 @@ fn copied(kind: Kind, keys: &Keys, delay: Option<Duration>, options: &[&str]) {
     // Keys that were touched too often may have failed.
     run.assert_code(&[0, 1]);
     assert_of_one_moment(&format!("{kind:?} {options:?}"), keys, &target, start, &run);
+    let all: usize = keys.families.iter().map(|(_, count)| count).sum();
+    assert!(target.client(keys.db).dbsize() > all * 8 / 10, "most keys are missing{}", run.frame());
     let again = Keyferry::copy(source.url(), target.url()).args(options);
     again.args(["--if-exists", "replace"]).start().finish_within(LIMIT).assert_code(&[0]);
     // A copy deletes nothing: what clients deleted after it was copied is there.

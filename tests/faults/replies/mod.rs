@@ -29,6 +29,19 @@ const AT_ONCE: usize = 6;
 /// The seed of the cases that run with all tests, and how many there are beside one for each command.
 const DRAWN: (u64, usize) = (1, 60);
 
+/// Cases that once hid a difference: they run with all tests, too, as long as the runs ask so.
+const FOUND: [&str; 9] = [
+    "redis70-redis70 copy source INFO.direct all nil",
+    "redis62-valkey81 fail source INFO.direct all nilarray",
+    "redis70-redis70 merge source INFO.direct #0 emptyarray",
+    "redis70-redis70 merge source TYPE.direct all othertype",
+    "redis70-redis70 pieces source STRLEN.direct all othertype",
+    "redis62-valkey81 pieces source LRANGE.direct all emptyarray",
+    "redis70-redis70 verifymissing source TYPE.direct all nil",
+    "redis70-redis70 verifyextra target EXISTS.direct all emptyarray",
+    "redis70-redis70 verifyexpiry target DUMP.direct all emptyarray",
+];
+
 /// The server that answers wrongly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Side {
@@ -299,12 +312,13 @@ fn a_wrong_reply_never_hides_a_difference() {
     let recordings = recordings(&PAIRS[..2]);
     let mut cases = product(&recordings);
     fastrand::Rng::with_seed(DRAWN.0).shuffle(&mut cases);
-    // The first ones, and the first one of each command that they lack.
+    // The first ones, the first one of each command that they lack, and the known ones.
     let mut met = BTreeSet::new();
     let mut number = 0;
     cases.retain(|(case, _)| {
         number += 1;
-        met.insert(case.point.clone()) || number <= DRAWN.1
+        let is_known = FOUND.contains(&case.to_string().as_str());
+        met.insert(case.point.clone()) || number <= DRAWN.1 || is_known
     });
     run_all(&cases);
 }
