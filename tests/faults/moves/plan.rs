@@ -147,8 +147,8 @@ impl Plan {
         }
         let most = keys as u64 * KEY_BYTES;
         let cuts = act == Act::Cuts;
-        let steps = |dice: &mut fastrand::Rng| -> Vec<Step> {
-            (0..if cuts { dice.usize(1..=4) } else { 0 }).map(|_| step(dice, most)).collect()
+        let steps = |dice: &mut fastrand::Rng, heavy| -> Vec<Step> {
+            (0..if cuts { dice.usize(1..=4) } else { 0 }).map(|_| step(dice, most, heavy)).collect()
         };
         Self {
             seed,
@@ -158,14 +158,15 @@ impl Plan {
             kinds,
             keys,
             options: options(&mut dice, job, act),
-            at_source: steps(&mut dice),
-            at_target: steps(&mut dice),
+            at_source: steps(&mut dice, Direction::Replies),
+            at_target: steps(&mut dice, Direction::Requests),
             hold: Duration::from_millis(dice.u64(..150)),
         }
     }
 }
 
-fn step(dice: &mut fastrand::Rng, most: u64) -> Step {
+/// A cut: values go one way, and only questions or acks the other.
+fn step(dice: &mut fastrand::Rng, most: u64, heavy: Direction) -> Step {
     let fault = match dice.u8(..4) {
         0 => Fault::ResetOnce,
         1 => Fault::HalfClose,
@@ -173,7 +174,8 @@ fn step(dice: &mut fastrand::Rng, most: u64) -> Step {
         _ => Fault::CloseOnce,
     };
     let direction = if dice.bool() { Direction::Requests } else { Direction::Replies };
-    Step { direction, after: dice.u64(..most / 2), fault }
+    let bytes = if direction == heavy { most / 4 } else { most / 60 };
+    Step { direction, after: dice.u64(..bytes), fault }
 }
 
 fn options(dice: &mut fastrand::Rng, job: Job, act: Act) -> Vec<String> {
