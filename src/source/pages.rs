@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::command::ServerError;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Pieces};
-use crate::resp;
+use crate::resp::{self, Value};
 use crate::units;
 
 /// Elements longer than this pass in pieces, in bytes: it is a quarter of a read buffer.
@@ -172,6 +172,20 @@ impl Pages {
             }
         }
         Ok(())
+    }
+
+    /// What to say of a whole answer that does not belong there.
+    pub fn unfit(&self, command: &[u8], expected: &str, answer: &Value) -> Error {
+        let command = String::from_utf8_lossy(command);
+        let what = match answer {
+            Value::Simple(_) | Value::Bulk(_) => "a string",
+            Value::Error(_) => "an error",
+            Value::Integer(_) => "a number",
+            Value::Null => "nil",
+            Value::Array(_) => "an array of another length",
+        };
+        let text = format!("{command} answered {what} and not {expected}");
+        self.connection.place(Error::new(Kind::Protocol, text))
     }
 
     /// What to say of a node that does not belong there.

@@ -219,8 +219,7 @@ impl Copying<'_> {
     }
 
     async fn string(&mut self, join_above: u64) -> Result<()> {
-        let length = self.from.connection.demand(&[b"STRLEN", self.key]).await?.integer();
-        let length = usize::try_from(length.unwrap_or(0)).unwrap_or(0);
+        let length = self.length(b"STRLEN").await?;
         if length == 0 {
             return self.element(b"SET", &[], Node::Bytes(Vec::new())).await;
         }
@@ -244,6 +243,14 @@ impl Copying<'_> {
         if join { self.join().await } else { Ok(()) }
     }
 
+    /// How long the source says that the value is.
+    async fn length(&mut self, command: &[u8]) -> Result<usize> {
+        match self.from.connection.demand(&[command, self.key]).await? {
+            Value::Integer(length) if length >= 0 => Ok(usize::try_from(length).unwrap_or(0)),
+            other => Err(self.from.unfit(command, "a length", &other)),
+        }
+    }
+
     /// The target makes one string of the list of its parts.
     async fn join(&mut self) -> Result<()> {
         let key = self.to.key().to_vec();
@@ -258,23 +265,25 @@ impl Copying<'_> {
     }
 
     async fn list(&mut self) -> Result<()> {
+        let length = self.length(b"LLEN").await?;
         let mut size = PageSize::default();
         let mut at = 0;
-        loop {
+        while at < length {
             let (start, end) = (at.to_string(), (at + size.count() - 1).to_string());
             self.from.ask(&[b"LRANGE", self.key, start.as_bytes(), end.as_bytes()]);
             let (elements, before) = (self.from.array().await?, self.to.bytes());
+            if elements == 0 {
+                return Err(self.from.unexpected("as many elements as LLEN told"));
+            }
             for _ in 0..elements {
                 let element = self.from.node(HELD).await?;
                 self.element(b"RPUSH", &[], element).await?;
-            }
-            if elements == 0 {
-                return Ok(());
             }
             at += elements;
             size.learn(elements, (self.to.bytes() - before) as usize);
             self.keep_pace().await;
         }
+        Ok(())
     }
 
     /// The header of a page of SSCAN, HSCAN or ZSCAN: the next cursor, and how many nodes follow.
@@ -369,8 +378,12 @@ impl Copying<'_> {
                 return Ok(());
             }
             // The key is gone, which the end will show.
-            _ => return Ok(()),
+            Value::Null => return Ok(()),
+            other => return Err(self.from.unfit(b"HPEXPIRETIME", "expiries", &other)),
         };
+        if answers.len() != fields.len() {
+            return Err(self.from.unexpected("an expiry for each field"));
+        }
         *expiries.known_at_source = Some(true);
         for (field, answer) in fields.iter().zip(answers) {
             match answer.integer() {

@@ -62,6 +62,8 @@ struct Group {
     name: Vec<u8>,
     last_delivered: Vec<u8>,
     entries_read: Option<i64>,
+    /// How many entries are pending in it.
+    pending: i64,
 }
 
 /// One pending entry.
@@ -83,7 +85,7 @@ impl Copying<'_> {
         for group in &groups {
             self.find_deleted(group, &mut deleted).await?;
         }
-        self.entries(&deleted).await?;
+        self.entries(&deleted, &counters.length).await?;
         if groups.is_empty() && counters.length == "0" {
             self.empty_stream().await?;
         }
@@ -124,9 +126,12 @@ impl Copying<'_> {
             }
         }
         let mut take = |name: &str| told.remove(name.as_bytes());
+        let (Some(length), Some(last_id)) = (take("length"), take("last-generated-id")) else {
+            return Err(self.from.unexpected("length and last-generated-id"));
+        };
         Ok(Counters {
-            length: take("length").unwrap_or_default(),
-            last_id: take("last-generated-id").unwrap_or_default(),
+            length,
+            last_id,
             added: take("entries-added"),
             greatest_deleted: take("max-deleted-entry-id"),
         })
@@ -134,15 +139,21 @@ impl Copying<'_> {
 
     async fn groups(&mut self) -> Result<Vec<Group>> {
         let told = self.from.connection.demand(&[b"XINFO", b"GROUPS", self.key]).await?;
-        let groups = told.elements().unwrap_or_default().iter().map(|group| Group {
-            name: field(group, "name").and_then(Value::bytes).unwrap_or_default().to_vec(),
-            last_delivered: field(group, "last-delivered-id")
-                .and_then(Value::bytes)
-                .unwrap_or(b"0-0")
-                .to_vec(),
-            entries_read: field(group, "entries-read").and_then(Value::integer),
+        let groups = self.rows(b"XINFO", &told)?.iter().map(|group| {
+            let bytes = |name| field(group, name).and_then(Value::bytes).map(<[u8]>::to_vec);
+            Some(Group {
+                name: bytes("name")?,
+                last_delivered: bytes("last-delivered-id")?,
+                entries_read: field(group, "entries-read").and_then(Value::integer),
+                pending: field(group, "pending").and_then(Value::integer)?,
+            })
         });
-        Ok(groups.collect())
+        groups.collect::<Option<_>>().ok_or_else(|| self.from.unexpected("groups"))
+    }
+
+    /// The elements of an answer that has to be an array.
+    fn rows<'v>(&self, command: &[u8], told: &'v Value) -> Result<&'v [Value]> {
+        told.elements().ok_or_else(|| self.from.unfit(command, "an array", told))
     }
 
     /// A page of a group's pending entries, from an id on.
@@ -154,8 +165,8 @@ impl Copying<'_> {
 
     fn read_pending(&self, told: &Value) -> Result<Vec<Pending>> {
         let mut pending = Vec::new();
-        for row in told.elements().unwrap_or_default() {
-            let row = row.elements().unwrap_or_default();
+        for row in self.rows(b"XPENDING", told)? {
+            let row = self.rows(b"XPENDING", row)?;
             let [id, consumer, idle, count] = row else {
                 return Err(self.from.unexpected("rows of four"));
             };
@@ -240,7 +251,8 @@ impl Copying<'_> {
         Ok(())
     }
 
-    async fn entries(&mut self, deleted: &BTreeSet<Id>) -> Result<()> {
+    async fn entries(&mut self, deleted: &BTreeSet<Id>, length: &str) -> Result<()> {
+        let mut passed = 0_u64;
         let mut placeholders = deleted.iter().copied().peekable();
         let mut size = PageSize::default();
         let mut from = Some(Id(0, 0));
@@ -269,12 +281,16 @@ impl Copying<'_> {
                 }
                 self.to.end().await?;
                 from = id.next();
+                passed += 1;
             }
             size.learn(entries, (self.to.bytes() - before) as usize);
             self.keep_pace().await;
         }
         for placeholder in placeholders {
             self.placeholder(placeholder).await?;
+        }
+        if length.parse() != Ok(passed) {
+            return Err(self.from.unexpected("as many entries as XINFO told"));
         }
         Ok(())
     }
@@ -313,18 +329,24 @@ impl Copying<'_> {
         self.to.accepted(&create, answer)?;
         let ask = [b"XINFO".as_slice(), b"CONSUMERS", self.key, &group.name];
         let consumers = self.from.connection.demand(&ask).await?;
-        for consumer in consumers.elements().unwrap_or_default() {
-            let name = field(consumer, "name").and_then(Value::bytes).unwrap_or_default();
+        for consumer in self.rows(b"XINFO", &consumers)? {
+            let name = field(consumer, "name").and_then(Value::bytes);
+            let name = name.ok_or_else(|| self.from.unexpected("consumers"))?;
             let create = [b"XGROUP".as_slice(), b"CREATECONSUMER", &key, &group.name, name];
             self.to.demand(&create).await?;
         }
         let mut from = Some(Id(0, 0));
+        let mut claimed = 0;
         while let Some(start) = from {
             let (page, now) = self.pending_at(group, start).await?;
             for pending in &page {
                 self.claim(group, pending, now - pending.idle).await?;
+                claimed += 1;
             }
             from = page.last().and_then(|last| last.id.next());
+        }
+        if claimed != group.pending {
+            return Err(self.from.unexpected("as many pending entries as XINFO told"));
         }
         Ok(())
     }
