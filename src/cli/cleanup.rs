@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::environment;
 use super::shared::{self, Gentleness, Means, Selection, Speech};
 use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
-use crate::config::{Comparing, FetchMode, Mapping, Plan, SourceCompression, Verify};
+use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine::{self, Intent};
 use crate::error::{Error, Result, Side};
 use crate::units::{count, parse_duration};
@@ -95,7 +95,7 @@ fn plan(options: CleanupOptions) -> Result<Plan> {
         target,
         filter: options.selection.filter(),
         // Nothing is copied: what becomes of existing keys does not come up.
-        if_exists: None,
+        if_exists: IfExists::default(),
         delete_source: false,
         require_quiet: false,
         lossy: false,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::shared::{self, Gentleness, Means, Selection, Speech};
 use super::side::{SourceOptions, TargetOptions};
-use crate::config::{Comparing, FetchMode, Mapping, Plan, SourceCompression, Verify};
+use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine;
 use crate::error::Result;
 use crate::units::parse_duration;
@@ -64,7 +64,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         target,
         filter: options.selection.filter(),
         // Nothing is written: what becomes of existing keys does not come up.
-        if_exists: None,
+        if_exists: IfExists::default(),
         delete_source: false,
         letters: None,
         state: None,

@@ -54,10 +54,10 @@ pub fn mget<'a>(output: &mut Output, keys: impl ExactSizeIterator<Item = &'a [u8
     }
 }
 
-/// Begins `MSET key value …` for `pairs` pairs, which the caller lays behind it in wire form.
-pub fn begin_mset(output: &mut Output, pairs: usize) {
+/// Begins `MSET key value …`, or `MSETNX`, for `pairs` pairs, which the caller lays behind it in wire form.
+pub fn begin_mset(output: &mut Output, only_new: bool, pairs: usize) {
     output.begin(1 + 2 * pairs);
-    output.copy(b"$4\r\nMSET\r\n");
+    output.copy(if only_new { b"$6\r\nMSETNX\r\n" } else { b"$4\r\nMSET\r\n" });
 }
 
 /// Begins `SET`; the caller lays key and value behind it in wire form, then [`end_set`].
@@ -195,11 +195,13 @@ mod tests {
         let keys = [b"$1\r\nk\r\n".as_slice(), b"$1\r\nl\r\n"];
         let by_command = |arguments: &[&[u8]]| written(|output| output.command(arguments));
         assert_eq!(written(|o| mget(o, keys.into_iter())), by_command(&[b"MGET", b"k", b"l"]));
-        let mset = written(|output| {
-            begin_mset(output, 1);
-            keys.into_iter().for_each(|wire| output.copy(wire));
-        });
-        assert_eq!(mset, by_command(&[b"MSET", b"k", b"l"]));
+        for (only_new, name) in [(false, b"MSET".as_slice()), (true, b"MSETNX")] {
+            let mset = written(|output| {
+                begin_mset(output, only_new, 1);
+                keys.into_iter().for_each(|wire| output.copy(wire));
+            });
+            assert_eq!(mset, by_command(&[name, b"k", b"l"]));
+        }
         for (only_new, expiry) in [(false, 0), (true, 0), (false, 7), (true, 7)] {
             let set = written(|output| {
                 begin_set(output, only_new, expiry);

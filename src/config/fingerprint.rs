@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
-use super::{IfExists, Mapping, Plan};
+use super::{Mapping, Plan};
 
 /// Each part by its option's name, in words.
 pub type Fingerprint = BTreeMap<String, String>;
@@ -20,7 +20,7 @@ impl Plan {
             ("--match", listed(&self.filter.include)),
             ("--exclude", listed(&self.filter.exclude)),
             ("--type", listed(&self.filter.types)),
-            ("--if-exists", self.if_exists.map(IfExists::word).unwrap_or_default().to_owned()),
+            ("--if-exists", self.if_exists.word().to_owned()),
             ("--delete-source", self.delete_source.to_string()),
             ("--lossy", self.lossy.to_string()),
             ("--with-functions", self.functions.to_string()),

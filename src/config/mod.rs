@@ -109,8 +109,8 @@ pub struct Plan {
     pub mapping: Mapping,
     /// Which keys are meant.
     pub filter: Filter,
-    /// What happens to a key the target holds; `None`: the target databases must be empty.
-    pub if_exists: Option<IfExists>,
+    /// What happens to a key that the target holds.
+    pub if_exists: IfExists,
     /// Delete a source key once the target acknowledged it and while it still has that value.
     pub delete_source: bool,
     /// Only the keys of this file of dead letters.

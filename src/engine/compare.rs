@@ -97,7 +97,7 @@ pub(super) async fn prove(
 /// Whether the values that a copy left on the target are the source's: with another policy than
 /// `replace`, a key that was there before keeps its own.
 pub(super) fn owns_values(run: &Run) -> bool {
-    matches!(run.plan.if_exists, None | Some(IfExists::Replace))
+    matches!(run.plan.if_exists, IfExists::Refuse | IfExists::Replace)
 }
 
 fn jobs(routes: &[Route], extras: impl Fn(u32) -> bool) -> Vec<Job> {

@@ -22,6 +22,7 @@ use crate::net::Line;
 use crate::report::{Ahead, Ledger};
 use crate::source::window::Window;
 use crate::target::recovering::{Loss, OtherProcess};
+use crate::units;
 
 /// So often all keys are copied, at most: a target that is restarted each time does not survive the
 /// copy (its memory is limited, say), and will not the next time.
@@ -52,6 +53,14 @@ async fn passes(run: &Arc<Run>, probed: &Probed) -> Result<()> {
     let copied = until_unchanged(run, probed, &ledgers, keeping.as_ref()).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
+    }
+    match ledgers.iter().map(|(_, ledger)| ledger.counts().replaced).sum() {
+        0 => {}
+        1 => tracing::warn!("1 key that was on the target already was replaced"),
+        more => {
+            let more = units::count(more);
+            tracing::warn!("{more} keys that were on the target already were replaced");
+        }
     }
     copied
 }
@@ -156,8 +165,8 @@ async fn whole_pass(
 fn begins_anew(plan: &Plan) -> std::result::Result<(), Loss> {
     match plan.if_exists {
         _ if plan.delete_source => Err(Loss::Deleted),
-        Some(IfExists::Skip | IfExists::Fail) => Err(Loss::Written),
-        Some(IfExists::Replace | IfExists::Merge) | None => Ok(()),
+        IfExists::Skip | IfExists::Fail => Err(Loss::Written),
+        IfExists::Refuse | IfExists::Replace | IfExists::Merge => Ok(()),
     }
 }
 
@@ -250,7 +259,8 @@ async fn one_pass(
             crossing: probed.crossing,
             window: window.clone(),
             in_pieces: in_pieces.clone(),
-            resumed: probed.resumed,
+            repeated: (probed.resumed || pass > 1).into(),
+            several: probed.several(&run.plan),
             route: *route,
             from,
             marks: keeping.map(Keeping::marks),

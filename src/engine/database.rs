@@ -4,7 +4,8 @@
 //! scan ──> keys ──┬─> fetch ──> channel ──> lane ──┬─> acked ──> erase   (--delete-source)
 //!                 ├─> fetch ──> channel ──> lane ──┤
 //!                 └─> fetch ──> channel ──> lane ──┼─> exists ─> merge   (--if-exists merge)
-//!                                                  └─> too long ─> pieces
+//!                                                  ├─> too long ─> pieces
+//!                                                  └─> exists, perhaps ours ─> existing ─> lane
 //! ```
 
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::copy::join;
-use super::{Run, merge, pieces};
+use super::{Run, existing, merge, pieces};
 use crate::config::{IfExists, Route};
 use crate::error::Result;
-use crate::flow::{HandOver, channel, key_queue};
+use crate::flow::{HandOver, Repeated, channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::erase::{Erase, erase};
@@ -52,8 +53,10 @@ pub(super) struct Job {
     pub(super) window: Arc<Window>,
     /// For the one key that goes in pieces, all databases together.
     pub(super) in_pieces: Arc<Semaphore>,
-    /// What the target holds may have been written by an earlier run.
-    pub(super) resumed: bool,
+    /// Whether what the target holds may have been written by this copy, in an earlier run or pass.
+    pub(super) repeated: Repeated,
+    /// Whether strings may go several at once where nothing else is in the way.
+    pub(super) several: bool,
     pub(super) route: Route,
     /// The cursor that an earlier run had come to.
     pub(super) from: Option<Vec<u8>>,
@@ -71,7 +74,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let Job { source, target, ledger, connections, asking, budget, crossing, window, .. } = job;
     let told = job.marks.map(|marks| (job.route, marks));
     let (clock, other_process) = (asking.clock, job.other_process);
-    let policy = plan.if_exists.unwrap_or(IfExists::Replace);
+    let policy = plan.if_exists;
     let (at_source, at_target) = tokio::try_join!(
         connect_several(&source, 1 + connections),
         connect_several(&target, connections),
@@ -92,6 +95,17 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         let links = [source.clone(), target.clone()];
         tasks.spawn(merge::merge(links, keys, clock, crossing, ledger, run.stop.clone()));
     }
+    if policy != IfExists::Replace {
+        let (sender, questions) = mpsc::channel(existing::WAITING);
+        hooks.existing = Some(sender);
+        tasks.spawn(existing::answer(existing::Existing {
+            target: target.clone(),
+            questions,
+            ahead_ms: clock.ahead_ms,
+            crossing,
+            stop: run.stop.clone(),
+        }));
+    }
     let (sender, keys) = mpsc::channel(HOOKS_WAITING);
     hooks.pieces = Some(HandOver { keys: sender, longest_bulk: crossing.target.longest_bulk });
     tasks.spawn(pieces::copy(pieces::Tools {
@@ -101,6 +115,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         clock,
         ledger: ledger.clone(),
         policy,
+        repeated: job.repeated.clone(),
         merge: hooks.merge.clone(),
         delete_source: plan.delete_source,
         lossy: crossing.lossy,
@@ -124,6 +139,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             stop: job.over.clone(),
             course: Course {
                 from: job.from,
+                repeated: job.repeated.clone(),
                 marks: told.clone().map(|(route, told)| {
                     Marks::new(route, told, ledger.clone(), plan.delete_source)
                 }),
@@ -151,9 +167,10 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             connection: into,
             batches: receiver,
             policy,
+            several: job.several,
             crossing,
             window: budget.lane,
-            resumed: job.resumed,
+            repeated: job.repeated.clone(),
             ledger: ledger.clone(),
             stop: run.stop.clone(),
             hooks: hooks.clone(),

@@ -29,7 +29,7 @@ async fn one_database(run: &Run, probed: &Probed, route: Route, ledger: &Ledger)
     let link = run.source_link(route.source, probed);
     let (task, keys) = run.names_of(&link, true, ledger.clone()).await?;
     let mut target = run.target_link(route.target, probed).connect().await?;
-    let policy = run.plan.if_exists.unwrap_or(IfExists::Replace);
+    let policy = run.plan.if_exists;
     let look = async {
         let mut existing = 0;
         while let Some(chunk) = keys.next().await {
@@ -71,7 +71,7 @@ pub(super) async fn look_at(
                 ledger.add(Count::Merged, 1);
             }
             (Some(_), IfExists::Merge) => ledger.add(Count::Skipped, 1),
-            (Some(_), IfExists::Fail) => {
+            (Some(_), IfExists::Fail | IfExists::Refuse) => {
                 ledger.fail(name_of(wire.of(&keys.slab)), "exists on the target");
             }
         }

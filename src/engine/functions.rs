@@ -21,7 +21,7 @@ const LONGEST_LINE: usize = 4096;
 
 /// The target's libraries, and what becomes of those that come.
 pub(super) struct Libraries {
-    policy: Option<IfExists>,
+    policy: IfExists,
     held: BTreeSet<Vec<u8>>,
     /// Whether the target knows functions; else this is what it said.
     refused: Option<String>,
@@ -34,7 +34,7 @@ impl Libraries {
     ///
     /// # Errors
     /// The connection broke.
-    pub(super) async fn new(target: &mut Connection, policy: Option<IfExists>) -> Result<Self> {
+    pub(super) async fn new(target: &mut Connection, policy: IfExists) -> Result<Self> {
         let (held, refused) = match target.call(&[b"FUNCTION", b"LIST"]).await? {
             Value::Error(line) => (BTreeSet::new(), Some(printable(line.as_bytes()))),
             libraries => (names(&libraries), None),
@@ -53,7 +53,7 @@ impl Libraries {
             return Err(target.place(Error::refused(text)).advise("leave out --with-functions"));
         }
         let exists = library_name(code).is_some_and(|name| self.held.contains(name));
-        if exists && matches!(self.policy, None | Some(IfExists::Fail)) {
+        if exists && matches!(self.policy, IfExists::Refuse | IfExists::Fail) {
             let name = printable(library_name(code).unwrap_or_default());
             let text = format!("it holds a library of functions named {name}");
             return Err(target
@@ -70,7 +70,7 @@ impl Libraries {
     pub(super) async fn load(&mut self, target: &mut Connection, code: &[u8]) -> Result<()> {
         let exists = library_name(code).is_some_and(|name| self.held.contains(name));
         match (exists, self.policy) {
-            (true, Some(IfExists::Skip | IfExists::Merge)) => {
+            (true, IfExists::Skip | IfExists::Merge) => {
                 self.kept += 1;
                 return Ok(());
             }
@@ -121,10 +121,15 @@ pub(super) async fn carry(run: &Run, probed: &Probed) -> Result<()> {
 /// # Errors
 /// As [`carry`].
 pub(super) async fn carry_again(run: &Run, probed: &Probed) -> Result<()> {
-    carry_by(run, probed, Some(run.plan.if_exists.unwrap_or(IfExists::Replace))).await
+    let policy = match run.plan.if_exists {
+        // They are what the pass before has loaded.
+        IfExists::Refuse => IfExists::Replace,
+        policy => policy,
+    };
+    carry_by(run, probed, policy).await
 }
 
-async fn carry_by(run: &Run, probed: &Probed, policy: Option<IfExists>) -> Result<()> {
+async fn carry_by(run: &Run, probed: &Probed, policy: IfExists) -> Result<()> {
     if !run.plan.functions {
         return Ok(());
     }
@@ -152,7 +157,7 @@ async fn carry_by(run: &Run, probed: &Probed, policy: Option<IfExists>) -> Resul
 pub(super) async fn refuse_uncarriable(
     source: &mut Connection,
     target: &mut Connection,
-    policy: Option<IfExists>,
+    policy: IfExists,
 ) -> Result<()> {
     let codes = codes_of(source).await?;
     if codes.is_empty() {

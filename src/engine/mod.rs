@@ -23,6 +23,7 @@ mod compression;
 mod copy;
 mod database;
 mod dry_run;
+mod existing;
 pub mod file;
 mod functions;
 mod governor;

@@ -12,7 +12,7 @@ use crate::command::info::Keyspace;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
 use crate::config::mapping::{Route, shared_targets};
-use crate::config::{FetchMode, IfExists};
+use crate::config::{FetchMode, IfExists, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Process, connect};
 use crate::report::json::Peer;
@@ -46,6 +46,8 @@ pub(super) struct Probed {
     pub(super) target_process: Process,
     /// Whether strings can go by value: both users may, and the target can set an expiry with them.
     by_value: bool,
+    /// Whether several strings can go at once.
+    several: bool,
     /// Whether source and target are one server.
     pub(super) one_server: bool,
     /// How payloads get across.
@@ -71,9 +73,14 @@ impl Probed {
             clock: self.clock,
             by_value: self.by_value && plan.fetch == FetchMode::Auto,
             large,
-            // To find out whether a value was written before a connection broke, or to delete it.
-            fingerprints: plan.delete_source || plan.if_exists != Some(IfExists::Replace),
+            // To delete it.
+            fingerprints: plan.delete_source,
         }
+    }
+
+    /// Whether strings go several at once: not where each key may be there already.
+    pub(super) fn several(&self, plan: &Plan) -> bool {
+        self.several && matches!(plan.if_exists, IfExists::Refuse | IfExists::Replace)
     }
 
     /// Whether a database may be one whose expiries need not be asked for.
@@ -87,7 +94,7 @@ impl Probed {
     pub(super) fn still(&self, run: &Run, route: Route, now: &ServerInfo) -> Option<Arc<Still>> {
         let held = self.source.get(&route.source)?;
         let worth_it = held.expires == 0 && held.keys >= SPARED_KEYS && !self.has_large_values;
-        let again = matches!(run.plan.if_exists, None | Some(IfExists::Replace));
+        let again = matches!(run.plan.if_exists, IfExists::Refuse | IfExists::Replace);
         let (then, now) = (self.changes?, now.changes?);
         let stands = now.certainly_unchanged_since(then) && !self.source_was_replica;
         let believed = !self.lied.load(Ordering::Relaxed);
@@ -130,7 +137,8 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
         let clocks = tokio::join!(clock_offset(source), clock_offset(target));
-        let rights = tokio::join!(readable(source), writable(target, run.plan.dry_run));
+        let rights =
+            tokio::join!(readable(source), writable(target, run.plan.dry_run, run.plan.if_exists));
         (clocks, rights.0?, rights.1?)
     };
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
@@ -180,6 +188,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         source_was_replica: source_info.replica,
         source_process: source_info.run_id.into(),
         by_value,
+        several: can_write.several,
         changes: source_info.changes,
         has_large_values,
         lied: AtomicBool::new(false),
@@ -252,9 +261,9 @@ pub(super) fn refuse_same(
 }
 
 /// Several databases that would go into one, with nothing said about it.
-pub(super) fn refuse_shared(if_exists: Option<IfExists>, routes: &[Route]) -> Result<()> {
+pub(super) fn refuse_shared(if_exists: IfExists, routes: &[Route]) -> Result<()> {
     let shared = shared_targets(routes);
-    if let Some(target) = shared.first().filter(|_| if_exists.is_none()) {
+    if let Some(target) = shared.first().filter(|_| if_exists == IfExists::Refuse) {
         return Err(Error::config(format!("several databases would go into database {target}")).advise(
             "say what happens to a key that comes twice: --if-exists replace, skip, fail or merge",
         ));
@@ -269,12 +278,12 @@ pub(super) fn fresh(run: &Run, routes: &[Route]) -> Vec<Route> {
 }
 
 pub(super) fn refuse_occupied(
-    if_exists: Option<IfExists>,
+    if_exists: IfExists,
     routes: &[Route],
     target: &ServerInfo,
     connection: &Connection,
 ) -> Result<()> {
-    if if_exists.is_some() {
+    if if_exists != IfExists::Refuse {
         return Ok(());
     }
     let occupied: Vec<String> = routes
@@ -386,26 +395,31 @@ pub(super) async fn may_ask_together(
 /// What may be written to the target.
 pub(super) struct Writable {
     by_value: bool,
+    several: bool,
 }
 
 /// Tries commands that are wrong on purpose and write nothing: an empty payload is never restored, an
 /// option that is none, a value without a key. But what is not permitted, on a full server or on a
 /// read-only replica is refused for that reason first.
-pub(super) async fn writable(target: &mut Connection, dry_run: bool) -> Result<Writable> {
+pub(super) async fn writable(
+    target: &mut Connection,
+    dry_run: bool,
+    if_exists: IfExists,
+) -> Result<Writable> {
     if dry_run {
-        return Ok(Writable { by_value: false });
+        return Ok(Writable { by_value: false, several: false });
     }
     let commands: [&[&[u8]]; 3] = [
         &[b"RESTORE", PROBE_KEY, b"0", b""],
         &[b"SET", PROBE_KEY, b"", b"no-such-option"],
-        &[b"MSET", PROBE_KEY, b"", PROBE_KEY],
+        &[if_exists.sets_several(), PROBE_KEY, b"", PROBE_KEY],
     ];
     let replies = target.call_all(&commands).await.map_err(refused_before_work)?;
     if let (Some(command), Some(reply)) = (commands.first(), replies.first()) {
         refuse_if_pointless(target, command, reply)?;
     }
     let denied = |place: usize| replies.get(place).is_some_and(is_denied);
-    Ok(Writable { by_value: !denied(1) && !denied(2) })
+    Ok(Writable { by_value: !denied(1), several: !denied(2) })
 }
 
 pub(super) fn is_denied(reply: &Value) -> bool {

@@ -446,7 +446,7 @@ impl Worker {
     /// Counts a key where it belongs, and names it if it differs.
     fn settle(&self, key: Key<'_>, finding: Finding) {
         let policy = self.shared.run.plan.if_exists;
-        let (skips, merges) = (policy == Some(IfExists::Skip), policy == Some(IfExists::Merge));
+        let (skips, merges) = (policy == IfExists::Skip, policy == IfExists::Merge);
         let end = match finding {
             Finding::Same => Count::Copied,
             Finding::Gone | Finding::Differs(DifferenceKind::Extra, _) => Count::Expired,

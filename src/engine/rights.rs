@@ -24,6 +24,8 @@ pub(super) enum Need {
     Recovery,
     /// Strings go by value, which is faster.
     Speed,
+    /// Strings go several at once, which is faster than one by one.
+    Several,
     /// Only to look ahead.
     Look,
 }
@@ -53,6 +55,8 @@ const DUMP: &[&[u8]] = &[b"DUMP", PROBE_KEY];
 const TYPE: &[&[u8]] = &[b"TYPE", PROBE_KEY];
 const EXISTS: &[&[u8]] = &[b"EXISTS", PROBE_KEY];
 const MGET: &[&[u8]] = &[b"MGET", PROBE_KEY];
+const MSET: &[&[u8]] = &[b"MSET", PROBE_KEY, b"", PROBE_KEY];
+const MSETNX: &[&[u8]] = &[b"MSETNX", PROBE_KEY, b"", PROBE_KEY];
 const PTTL: &[&[u8]] = &[b"PTTL", PROBE_KEY];
 const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", PROBE_KEY];
 
@@ -72,7 +76,7 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
         trials.push(trial("mget", MGET, if full { Need::Must } else { Need::Speed }));
     }
     proof(plan, &mut trials);
-    if plan.if_exists == Some(IfExists::Merge) {
+    if plan.if_exists == IfExists::Merge {
         trials.extend([
             trial("sscan", &[b"SSCAN", PROBE_KEY, b"0"], Need::Must),
             trial("hscan", &[b"HSCAN", PROBE_KEY, b"0"], Need::Must),
@@ -92,10 +96,13 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
     // First: what hits every write is told by it.
     trials.push(trial("restore", &[b"RESTORE", PROBE_KEY, b"0", b""], Need::Must));
     if plan.fetch == FetchMode::Auto {
-        trials.extend([
-            trial("set", &[b"SET", PROBE_KEY, b"", b"no-such-option"], Need::Speed),
-            trial("mset", &[b"MSET", PROBE_KEY, b"", PROBE_KEY], Need::Speed),
-        ]);
+        trials.extend([trial("set", &[b"SET", PROBE_KEY, b"", b"no-such-option"], Need::Speed)]);
+    }
+    match plan.if_exists {
+        _ if plan.fetch != FetchMode::Auto => {}
+        IfExists::Replace => trials.push(trial("mset", MSET, Need::Several)),
+        IfExists::Refuse => trials.push(trial("msetnx", MSETNX, Need::Several)),
+        IfExists::Skip | IfExists::Fail | IfExists::Merge => {}
     }
     proof(plan, &mut trials);
     if plan.verify == Verify::Full {
@@ -108,11 +115,15 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
     }
     match plan.if_exists {
         _ if plan.verify == Verify::Full => trials.push(trial("dump", DUMP, Need::Must)),
-        Some(IfExists::Merge) => trials.push(trial("dump", DUMP, Need::Must)),
-        Some(IfExists::Skip | IfExists::Fail) => trials.push(trial("dump", DUMP, Need::Recovery)),
-        None | Some(IfExists::Replace) => {}
+        IfExists::Merge => trials.push(trial("dump", DUMP, Need::Must)),
+        IfExists::Refuse | IfExists::Skip | IfExists::Fail => trials.extend([
+            trial("dump", DUMP, Need::Recovery),
+            trial("mget", MGET, Need::Recovery),
+            trial("type", TYPE, Need::Recovery),
+        ]),
+        IfExists::Replace => {}
     }
-    if plan.if_exists == Some(IfExists::Merge) {
+    if plan.if_exists == IfExists::Merge {
         trials.extend([
             trial("pttl", PTTL, Need::Must),
             trial("zadd", &[b"ZADD", PROBE_KEY, b"x", b""], Need::Must),

@@ -68,6 +68,8 @@ pub struct Batch {
     pub payloads: Bytes,
     /// The entries, in the order they were read.
     pub entries: Vec<Entry>,
+    /// An earlier attempt to write them may have been carried out.
+    pub doubtful: bool,
     pub(super) permit: Option<Permit>,
 }
 

@@ -14,7 +14,7 @@ pub const PIECES: usize = 4;
 /// What identifies a value that nobody holds: SHA-256.
 pub type Digest = [u8; 32];
 
-/// A value as it was when its copy came to nobody knows what end.
+/// What identifies a value that nobody holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     /// How it was read.
@@ -38,8 +38,8 @@ pub struct Large {
     pub pieces: mpsc::Receiver<Piece>,
     /// Takes what became of it; dropped: the lane has ended and said why.
     pub verdict: oneshot::Sender<Verdict>,
-    /// An earlier attempt may have been carried out: it was this value.
-    pub doubt: Option<Fingerprint>,
+    /// An earlier attempt to write it may have been carried out.
+    pub doubtful: bool,
 }
 
 /// A part of a large payload.
@@ -58,26 +58,34 @@ pub enum Verdict {
     Settled,
     /// It goes another way, element by element, and is counted there.
     HandedOver,
+    /// The target holds such a key, and there is no other way to find out whether it is this one: it has
+    /// to be sent whole, in a batch that is doubtful if this says so.
+    Whole {
+        /// An earlier attempt may have been carried out.
+        doubtful: bool,
+    },
     /// It has to be sent again; `doubtful`: it may have been carried out.
     Again {
-        /// The command was written whole, and its answer did not come.
+        /// A command was written whole, and its answer did not come.
         doubtful: bool,
     },
 }
 
-/// A key whose elements are to go one by one.
+/// A key whose elements are to go one by one, unless the target holds it already.
 #[derive(Clone, Debug)]
 pub struct HandedOver {
     /// Its name.
     pub key: Vec<u8>,
     /// Whether it is counted as scanned already.
     pub scanned: bool,
+    /// Whether an earlier attempt to write it may have been carried out.
+    pub doubtful: bool,
 }
 
 impl HandOver {
     /// Hands a key on; `false`: the task that takes them has ended.
-    pub async fn send(&self, key: &[u8], scanned: bool) -> bool {
-        self.keys.send(HandedOver { key: key.to_vec(), scanned }).await.is_ok()
+    pub async fn send(&self, key: &[u8], scanned: bool, doubtful: bool) -> bool {
+        self.keys.send(HandedOver { key: key.to_vec(), scanned, doubtful }).await.is_ok()
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Count {
     Scanned,
     /// Acknowledged by the target.
     Copied,
+    /// Of these, in the place of another value that the target held.
+    Replaced,
     /// Of these, sent by commands instead of RESTORE.
     ByCommands,
     /// Left alone because the target holds it.
@@ -59,6 +61,7 @@ impl Count {
     const NAMED: [(Self, &'static str); COUNTS] = [
         (Self::Scanned, "scanned"),
         (Self::Copied, "copied"),
+        (Self::Replaced, "replaced"),
         (Self::ByCommands, "by_commands"),
         (Self::Skipped, "skipped"),
         (Self::Merged, "merged"),
@@ -90,6 +93,9 @@ pub struct Counts {
     pub scanned: u64,
     /// Acknowledged by the target.
     pub copied: u64,
+    /// Of these, in the place of another value that the target held although it was empty when the copy
+    /// began: this copy may have written it earlier.
+    pub replaced: u64,
     /// Of these, sent by commands instead of RESTORE (in the report under `ways`).
     #[serde(skip)]
     pub by_commands: u64,
@@ -138,6 +144,7 @@ impl Counts {
     fn add(&mut self, other: &Self) {
         self.scanned += other.scanned;
         self.copied += other.copied;
+        self.replaced += other.replaced;
         self.by_commands += other.by_commands;
         self.by_footer += other.by_footer;
         self.reencoded += other.reencoded;
@@ -210,6 +217,7 @@ impl DatabaseStats {
         Counts {
             scanned: of(Count::Scanned),
             copied: of(Count::Copied),
+            replaced: of(Count::Replaced),
             by_commands: of(Count::ByCommands),
             by_footer: of(Count::ByFooter),
             reencoded: of(Count::Reencoded),

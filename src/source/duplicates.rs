@@ -1,36 +1,60 @@
-//! SCAN may name a key twice when its table shrinks; where a second copy would be counted wrongly
-//! (`skip`, `fail`, `--delete-source`), the second naming is dropped.
+//! SCAN may name a key twice when its table shrinks; the second naming is dropped where it would be taken
+//! for another client's key on the target, or be counted wrongly.
 //!
 //! Buckets that a shrink merges are neighbours in SCAN's order, so only the recent past can repeat
-//! itself; the memory is bounded to two generations.
+//! itself: the memory is bounded, and older names make room for newer ones.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
+/// Names in one set of the memory.
+const WAYS: usize = 4;
+/// Sets: together 1 MiB, and ten times what the largest page of SCAN names.
+const SETS: usize = 32 << 10;
 
-/// Keys in one generation: two of them are 4 MiB, and many times what one SCAN call answers.
-const GENERATION: usize = 64 << 10;
-
-/// The keys named lately, as two independent hashes each: a false "seen" would lose a key, at 128
-/// bits it does not happen.
-#[derive(Debug, Default)]
+/// The keys named lately, as a keyed hash each: a false "seen" would lose a key. Two names have the same 64
+/// bits once in 10^19, and nobody can choose them so without the seeds.
+#[derive(Debug)]
 pub(super) struct Recent {
-    hashers: (RandomState, RandomState),
-    young: HashSet<(u64, u64)>,
-    old: HashSet<(u64, u64)>,
+    seeds: [u64; 2],
+    /// The latest of each set first; 0: none yet.
+    sets: Vec<[u64; WAYS]>,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { seeds: [fastrand::u64(..), fastrand::u64(..) | 1], sets: vec![[0; WAYS]; SETS] }
+    }
 }
 
 impl Recent {
     /// Notes a key; `false` if it was named lately.
     pub(super) fn is_new(&mut self, key: &[u8]) -> bool {
-        let mark = (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key));
-        if self.old.contains(&mark) || !self.young.insert(mark) {
+        let mark = self.mark(key).max(1);
+        // The set by other bits than those that are mixed least.
+        let Some(set) = self.sets.get_mut((mark >> 32) as usize % SETS) else { return true };
+        if set.contains(&mark) {
             return false;
         }
-        if self.young.len() == GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
+        set.rotate_right(1);
+        set[0] = mark;
         true
     }
+
+    /// Folded multiplications, eight bytes at a time.
+    fn mark(&self, key: &[u8]) -> u64 {
+        let [mut state, factor] = self.seeds;
+        let (words, rest) = key.as_chunks::<8>();
+        for word in words {
+            state = folded(state ^ u64::from_le_bytes(*word), factor);
+        }
+        let mut last = [0; 8];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        state = folded(state ^ u64::from_le_bytes(last), factor);
+        folded(state ^ key.len() as u64, factor)
+    }
+}
+
+fn folded(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    (product as u64) ^ ((product >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -38,12 +62,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_recent_past_is_remembered_and_bounded() {
+    fn the_recent_past_is_remembered() {
         let mut recent = Recent::default();
-        for round in 0..3 * GENERATION {
-            assert!(recent.is_new(&round.to_le_bytes()));
-            assert!(!recent.is_new(&round.saturating_sub(GENERATION - 1).to_le_bytes()));
+        // As many as two of the largest pages, apart by one.
+        for round in 0..200_000_u64 {
+            assert!(recent.is_new(format!("key:{round}").as_bytes()));
+            if let Some(before) = round.checked_sub(500) {
+                assert!(!recent.is_new(format!("key:{before}").as_bytes()));
+            }
         }
-        assert!(recent.young.len() + recent.old.len() <= 2 * GENERATION);
+    }
+
+    #[test]
+    fn names_that_are_much_alike_are_told_apart() {
+        let mut recent = Recent::default();
+        for length in 0..64 {
+            assert!(recent.is_new(&vec![0; length]), "{length} zeroes");
+        }
+        for bit in 0..64_u64 {
+            assert!(recent.is_new(&(1_u64 << bit).to_le_bytes()), "bit {bit}");
+        }
     }
 }

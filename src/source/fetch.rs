@@ -5,7 +5,7 @@
 //! out to be rare, only a sample is asked for that way. A key is counted as scanned when it ends
 //! here: as expired, as failed, or as an entry that goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use super::window::{Seen, Window};
 use crate::command::ServerError;
 use crate::command::keyspace;
 use crate::error::{Error, Result};
-use crate::flow::{Batch, Fingerprint, Form, KeyQueue, Keys, channel, name_of};
+use crate::flow::{Batch, Form, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger, Stage};
 
@@ -49,7 +49,7 @@ pub struct Asking {
     pub by_value: bool,
     /// Payloads longer than this, in bytes, are not held whole but passed on as they come.
     pub large: usize,
-    /// Whether somebody will want to recognise such a payload later.
+    /// Whether somebody will want to compare such a payload.
     pub fingerprints: bool,
 }
 
@@ -120,7 +120,7 @@ pub struct Fetch {
     /// Keys that a busy source will be asked for again, in wire form.
     pub(super) again: Vec<Vec<u8>>,
     /// Large ones among them that may be on the target already.
-    pub(super) doubts: HashMap<Vec<u8>, Fingerprint>,
+    pub(super) doubts: HashSet<Vec<u8>>,
     /// Nothing is outstanding, and the window has no room.
     starved: bool,
     /// The window was half empty, and is not full yet: keys come in chunks that are smaller than it.
@@ -158,7 +158,7 @@ impl Fetch {
             batch: Batch::default(),
             seen: Seen::default(),
             again: Vec::new(),
-            doubts: HashMap::new(),
+            doubts: HashSet::new(),
             starved: false,
             filling: true,
             backoff: Backoff::default(),

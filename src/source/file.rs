@@ -17,10 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::twice::{MOST_TWICE, Next, Search, Twice};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{
-    Batch, Fingerprint, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of,
-};
-use crate::net::Digest;
+use crate::flow::{Batch, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of};
 use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, all_fields_expired, footer};
 use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check_each};
 use crate::report::{Count, Ledger};
@@ -191,8 +188,6 @@ struct Out<'a> {
     lanes: &'a [channel::Sender],
     turn: usize,
     handle: &'a Handle,
-    /// Whether a large value may have to be recognised.
-    fingerprints: bool,
 }
 
 impl Reading {
@@ -270,13 +265,8 @@ impl Reading {
     ///
     /// # Errors
     /// The file was changed meanwhile; keys that were taken up and not sent are counted as failed.
-    pub fn send_values(
-        &self,
-        lanes: &[channel::Sender],
-        handle: &Handle,
-        fingerprints: bool,
-    ) -> Result<()> {
-        let mut out = Out { lanes, turn: 0, handle, fingerprints };
+    pub fn send_values(&self, lanes: &[channel::Sender], handle: &Handle) -> Result<()> {
+        let mut out = Out { lanes, turn: 0, handle };
         let mut laid = Laid::default();
         let sent = self.send_each(&mut laid, &mut out);
         match &sent {
@@ -348,7 +338,7 @@ impl Reading {
         let Some(lane) = out.next() else { return Ok(false) };
         // A file on a 64-bit machine holds no longer values than an address can tell.
         let bytes = usize::try_from(key.payload_bytes()).unwrap_or(usize::MAX);
-        let mut doubt = None;
+        let mut doubtful = false;
         loop {
             let (sender, pieces) = mpsc::channel(PIECES);
             let (verdict, answer) = oneshot::channel();
@@ -359,12 +349,11 @@ impl Reading {
                 expiry: key.expiry.unwrap_or(0),
                 pieces,
                 verdict,
-                doubt,
+                doubtful,
             };
-            let sent = match out.handle.block_on(lane.send_large(large)) {
-                Ok(()) => self.send_pieces(key, footer, lane, &sender, out)?,
-                Err(()) => None,
-            };
+            if out.handle.block_on(lane.send_large(large)).is_ok() {
+                self.send_pieces(key, footer, lane, &sender, out)?;
+            }
             drop(sender);
             match out.handle.block_on(answer) {
                 // Nobody copies a file's values element by element; then the lane has said so.
@@ -373,7 +362,10 @@ impl Reading {
                     self.ledger.fail(&key.name, "stopped before it was sent whole");
                     return Ok(false);
                 }
-                Ok(Verdict::Again { doubtful }) => doubt = sent.filter(|_| doubtful).or(doubt),
+                Ok(Verdict::Again { doubtful: since }) => doubtful |= since,
+                Ok(Verdict::Whole { doubtful }) => {
+                    return self.send_whole(key, doubtful, lane, out);
+                }
                 Err(_) => {
                     let text = "the target connection is lost";
                     self.ledger.fail(&key.name, text);
@@ -402,13 +394,8 @@ impl Reading {
         lane: &channel::Sender,
         to: &mpsc::Sender<Piece>,
         out: &Out<'_>,
-    ) -> Result<Option<Fingerprint>> {
-        let value = usize::try_from(1 + key.length).unwrap_or(usize::MAX);
-        let mut digest = out.fingerprints.then(|| Digest::of_first(value));
+    ) -> Result<()> {
         let mut send = |piece: Bytes| {
-            if let Some(digest) = &mut digest {
-                digest.update(&piece);
-            }
             out.handle.block_on(lane.pace_piece(piece.len()));
             to.blocking_send(Piece::Bytes(piece)).is_ok()
         };
@@ -416,11 +403,32 @@ impl Reading {
             self.each_piece(key, &mut send)?;
             send(Bytes::copy_from_slice(&footer.to_bytes()));
         }
-        let fingerprint =
-            |digest: Digest| Fingerprint { form: Form::Dump, digest: digest.finish() };
-        let fingerprint = digest.map(fingerprint);
-        let _ = to.blocking_send(Piece::End(fingerprint));
-        Ok(fingerprint)
+        let _ = to.blocking_send(Piece::End(None));
+        Ok(())
+    }
+
+    /// Sends a value in one batch after all, held whole, so that it can be compared with what the target
+    /// holds; `false`: nobody takes it.
+    fn send_whole(
+        &self,
+        key: &Key,
+        doubtful: bool,
+        lane: &channel::Sender,
+        out: &Out<'_>,
+    ) -> Result<bool> {
+        let mut body = vec![key.first];
+        self.each_piece(key, |piece| {
+            body.extend_from_slice(&piece);
+            true
+        })?;
+        let mut laid = Laid::default();
+        laid.push(key, &body, self.version);
+        drop(body);
+        let Laid { mut batch, payloads } = laid;
+        (batch.payloads, batch.doubtful) = (payloads.into(), doubtful);
+        let refused = out.handle.block_on(lane.send(batch)).err();
+        refused.iter().for_each(|batch| self.fail(batch, "the target connection is lost"));
+        Ok(refused.is_none())
     }
 
     /// Reads a value from the file again, without its type byte, as long as it is wanted. A large

@@ -85,8 +85,8 @@ impl Fetch {
         let key = self.row.awaited().to_vec();
         let (sender, pieces) = mpsc::channel(PIECES);
         let (verdict, mut answer) = oneshot::channel();
-        let doubt = self.doubts.get(&key).copied();
-        let large = Large { key: key.clone(), form, bytes, expiry, pieces, verdict, doubt };
+        let doubtful = self.doubts.contains(&key);
+        let large = Large { key: key.clone(), form, bytes, expiry, pieces, verdict, doubtful };
         // Refused: the lane has ended, and says why below.
         let _ = self.tools.out.send_large(large).await;
         let sent = self.send_pieces(announced, sender).await;
@@ -101,11 +101,9 @@ impl Fetch {
                 answer.try_recv().ok()
             }
         };
-        let (sent, broken) = match (sent, &verdict) {
-            (Ok(sent), _) => (sent, Ok(())),
-            (Err(error), Some(_)) => (None, Err(error)),
-            (Err(error), None) => return Err(error),
-        };
+        if let (Err(error), None) = (&sent, &verdict) {
+            return Err(error.clone());
+        }
         self.strings += usize::from(form == Form::Value);
         let mut seen = Seen::default();
         seen.add(bytes);
@@ -117,9 +115,9 @@ impl Fetch {
             Some(Verdict::HandedOver) => {
                 self.doubts.remove(&key);
             }
-            Some(Verdict::Again { doubtful }) => {
-                if let Some(fingerprint) = sent.filter(|_| doubtful) {
-                    self.doubts.insert(key.clone(), fingerprint);
+            Some(Verdict::Again { doubtful } | Verdict::Whole { doubtful }) => {
+                if doubtful {
+                    self.doubts.insert(key.clone());
                 }
                 self.again.push(key);
             }
@@ -132,16 +130,12 @@ impl Fetch {
         }
         self.step();
         self.tools.window.release(1, seen);
-        broken
+        sent
     }
 
     /// Sends the payload in pieces, or, once nobody wants it any more, reads over it. Its end is sent
     /// only if it is of one moment with its expiry: without it nothing is written.
-    async fn send_pieces(
-        &mut self,
-        of: Announced,
-        sender: mpsc::Sender<Piece>,
-    ) -> Result<Option<Fingerprint>> {
+    async fn send_pieces(&mut self, of: Announced, sender: mpsc::Sender<Piece>) -> Result<()> {
         let Announced { bytes, form, moment, .. } = of;
         let wanted = self.tools.asking.fingerprints;
         let mut digest = wanted.then(|| Digest::of_first(bytes.saturating_sub(form.tail())));
@@ -161,7 +155,7 @@ impl Fetch {
         if sound {
             let _ = sender.send(Piece::End(fingerprint)).await;
         }
-        Ok(fingerprint.filter(|_| sound))
+        Ok(())
     }
 
     /// Reads what is behind the only value of the group in front, which ends with it.

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Route;
+use crate::flow::Repeated;
 use crate::report::{Kept, Ledger};
 
 /// The least time between two marks.
@@ -45,6 +46,8 @@ pub struct Course {
     pub from: Option<Vec<u8>>,
     /// Tells how far it has come.
     pub marks: Option<Marks>,
+    /// Set before keys are named that were named already.
+    pub repeated: Repeated,
 }
 
 /// Makes the marks of one scan.

@@ -83,14 +83,14 @@ impl Lane {
     pub(super) async fn write_large(&mut self, mut large: Large) -> Result<()> {
         let limit = self.tools.hooks.pieces.as_ref().map_or(u64::MAX, |way| way.longest_bulk);
         if large.bytes as u64 > limit {
-            let Large { key, pieces, verdict, .. } = large;
-            self.hand_over(&key, Some(pieces), verdict).await;
+            let Large { key, pieces, verdict, doubtful, .. } = large;
+            self.hand_over(&key, Some(pieces), doubtful, verdict).await;
             return Ok(());
         }
         let began = Instant::now();
         self.last_taken = began;
         let passed = self.pass_on(&mut large).await;
-        let Large { key, form, bytes, expiry, pieces, verdict, doubt } = large;
+        let Large { key, form, bytes, expiry, pieces, verdict, doubtful } = large;
         let name = name_of(&key);
         let (outcome, fingerprint, road) = match passed {
             Ok(Passed::Answered { outcome: Outcome::Failed(reason), whole, .. })
@@ -99,20 +99,20 @@ impl Lane {
                 let text = "the target takes no bulk string as long as this one";
                 let verdict = self.start_over(text, name, verdict).await?;
                 let to_come = Some(pieces).filter(|_| !whole);
-                self.hand_over(&key, to_come, verdict).await;
+                self.hand_over(&key, to_come, doubtful, verdict).await;
                 return Ok(());
             }
             Ok(Passed::Answered { outcome: Outcome::ReadOnly(error), .. }) => {
                 let error = read_only(&self.tools.connection, b"RESTORE", &error);
                 let verdict = self.recover_from(error, name, verdict).await?;
-                let _ = verdict.send(Verdict::Again { doubtful: false });
+                let _ = verdict.send(Verdict::Again { doubtful });
                 return Ok(());
             }
             Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
                 (outcome, fingerprint, road)
             }
             Ok(Passed::Stopped) => {
-                self.hand_over(&key, Some(pieces), verdict).await;
+                self.hand_over(&key, Some(pieces), doubtful, verdict).await;
                 return Ok(());
             }
             Ok(Passed::Answered { outcome, .. }) => {
@@ -125,23 +125,28 @@ impl Lane {
             Ok(Passed::Cut) => {
                 let text = "the source did not deliver all of a large value";
                 let verdict = self.start_over(text, name, verdict).await?;
-                let _ = verdict.send(Verdict::Again { doubtful: false });
+                let _ = verdict.send(Verdict::Again { doubtful });
                 return Ok(());
             }
             Ok(Passed::Broken { error, whole }) => {
-                return self.after_break(error, whole, (key, bytes), pieces, verdict).await;
+                let sent = (whole, doubtful || whole);
+                return self.after_break(error, sent, (key, bytes), pieces, verdict).await;
             }
             Err(error) => {
-                return self.after_break(error, true, (key, bytes), pieces, verdict).await;
+                return self.after_break(error, (true, true), (key, bytes), pieces, verdict).await;
             }
         };
-        let ours = match (&outcome, doubt) {
-            (Outcome::Exists, Some(doubt)) => self.holds(name, doubt).await,
-            _ => false,
-        };
         match outcome {
-            Outcome::Exists if !ours => self.settle_one_existing(name).await,
-            Outcome::Copied | Outcome::Exists => {
+            Outcome::Exists if doubtful || self.tools.may_be_ours() => {
+                if self.tools.hooks.pieces.is_some() {
+                    self.hand_over(&key, None, doubtful, verdict).await;
+                } else {
+                    let _ = verdict.send(Verdict::Whole { doubtful });
+                }
+                return Ok(());
+            }
+            Outcome::Exists => self.settle_existing(name).await,
+            Outcome::Copied => {
                 self.last_taken = Instant::now();
                 self.tries = Tries::default();
                 let ledger = &self.tools.ledger;
@@ -157,7 +162,7 @@ impl Lane {
             }
             Outcome::Again(_) if self.last_taken.elapsed() < self.patience => {
                 sleep(self.tries.busy.next_delay()).await;
-                let _ = verdict.send(Verdict::Again { doubtful: false });
+                let _ = verdict.send(Verdict::Again { doubtful });
                 return Ok(());
             }
             outcome => {
@@ -292,7 +297,7 @@ impl Lane {
     async fn after_break(
         &mut self,
         error: Error,
-        whole: bool,
+        (whole, doubtful): (bool, bool),
         (key, bytes): (Vec<u8>, usize),
         pieces: mpsc::Receiver<Piece>,
         verdict: oneshot::Sender<Verdict>,
@@ -305,16 +310,14 @@ impl Lane {
         }
         let tries = self.tries.broken.entry(key.clone()).or_default();
         *tries += 1;
-        // A value that went out whole may be there; only this way tells it from somebody else's.
-        let enough = if whole && !self.form.replace { TRIES } else { TRIES_AT_ONCE };
-        if *tries >= enough && bytes > LEAST_LIMIT && self.tools.hooks.pieces.is_some() {
+        if *tries >= TRIES_AT_ONCE && bytes > LEAST_LIMIT && self.tools.hooks.pieces.is_some() {
             self.tries.broken.remove(&key);
             let to_come = Some(pieces).filter(|_| !whole);
-            self.hand_over(&key, to_come, verdict).await;
+            self.hand_over(&key, to_come, doubtful, verdict).await;
             return Ok(());
         }
         if *tries < TRIES {
-            let _ = verdict.send(Verdict::Again { doubtful: whole });
+            let _ = verdict.send(Verdict::Again { doubtful });
             return Ok(());
         }
         self.tries.broken.remove(&key);
@@ -325,12 +328,13 @@ impl Lane {
         Ok(())
     }
 
-    /// Leaves a value to those who write it element by element, once the source has read over it: if
-    /// its connection broke before, it would ask for the key again.
+    /// Leaves a value to those who write it element by element, and look first whether it is there already,
+    /// once the source has read over it: if its connection broke before, it would ask for the key again.
     async fn hand_over(
         &self,
         key: &[u8],
         to_come: Option<mpsc::Receiver<Piece>>,
+        doubtful: bool,
         verdict: oneshot::Sender<Verdict>,
     ) {
         if let Some(mut pieces) = to_come {
@@ -339,7 +343,7 @@ impl Lane {
                     Some(Piece::Bytes(_)) => {}
                     Some(Piece::End(_)) => break,
                     None => {
-                        let _ = verdict.send(Verdict::Again { doubtful: false });
+                        let _ = verdict.send(Verdict::Again { doubtful });
                         return;
                     }
                 }
@@ -347,7 +351,7 @@ impl Lane {
         }
         let name = name_of(key);
         let taken = match &self.tools.hooks.pieces {
-            Some(way) => way.send(name, false).await,
+            Some(way) => way.send(name, false, doubtful).await,
             None => false,
         };
         let verdict_is = if taken {
@@ -394,14 +398,5 @@ impl Lane {
         if verdict.send(Verdict::Settled).is_ok() {
             self.tools.ledger.fail(name, why);
         }
-    }
-
-    /// Whether the target's key is what we may have written before a connection broke.
-    async fn holds(&self, name: &[u8], doubt: Fingerprint) -> bool {
-        let form = doubt.form;
-        let question = [form.question().as_bytes(), name];
-        let Ok(mut apart) = self.tools.link.connect().await else { return false };
-        let held = apart.digest_of(&question, form.tail(), &self.tools.stop).await;
-        held.is_ok_and(|held| held == Some(doubt.digest))
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
 //! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means,
-//! [`recovering`] what is done when a connection breaks;
+//! [`recovering`] what is done when a connection breaks,
+//! [`existing`] what is done with keys that are there already;
 //! [`members`] adds to collections for `merge`; [`building`] makes a value element by element,
 //! [`placing`] gives it its name.
 
 pub mod building;
 pub mod crossing;
+pub mod existing;
 mod large;
 pub mod members;
 mod outcome;

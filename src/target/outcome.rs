@@ -29,6 +29,9 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
         Kind::Simple => return Outcome::Copied,
         // SET … NX on a key that is there.
         Kind::Null => return Outcome::Exists,
+        // MSETNX: all of them, or none.
+        Kind::Integer if head.number == 1 => return Outcome::Copied,
+        Kind::Integer if head.number == 0 => return Outcome::Exists,
         Kind::Error => {}
         _ => return Outcome::Failed("the target answered something else than OK".into()),
     }

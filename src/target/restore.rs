@@ -11,6 +11,7 @@ use tokio::time::{Instant, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::crossing::{Crossing, Road};
+use super::existing::{Asked, next_answer};
 use super::large::Tries;
 use super::outcome::{Outcome, outcome};
 use super::recovering::{OtherProcess, read_only};
@@ -19,9 +20,8 @@ use super::writing::{Written, write};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
 use crate::error::{Error, Result};
-use crate::flow::{Acked, Form, HandOver, Large, Load, channel, name_of};
+use crate::flow::{Acked, Form, HandOver, Large, Load, Question, Repeated, channel, name_of};
 use crate::net::{Connection, Link};
-use crate::payload::same_meaning;
 use crate::report::{Count, Latency, Ledger, Stage};
 
 /// How often silence is looked for.
@@ -37,12 +37,14 @@ pub struct Tools {
     pub batches: channel::Receiver,
     /// What happens to a key that exists.
     pub policy: IfExists,
+    /// Whether strings may go several at once, by MSET, or by MSETNX where nothing is replaced.
+    pub several: bool,
     /// How payloads get across.
     pub crossing: Crossing,
     /// Bytes that may be written and not yet acknowledged.
     pub window: usize,
-    /// A key that exists may be our own, of an earlier run.
-    pub resumed: bool,
+    /// Whether any key that exists may be our own.
+    pub repeated: Repeated,
     /// Where keys are counted.
     pub ledger: Ledger,
     /// Tells everybody to stop, when nothing more can be written.
@@ -67,7 +69,9 @@ pub struct Lane {
     /// What each of them carries, and between them entries that were not sent.
     pub(super) commands: VecDeque<Written>,
     /// What a busy target refused, and when to send it again.
-    again: VecDeque<(Instant, Sending)>,
+    pub(super) again: VecDeque<(Instant, Sending)>,
+    /// Entries whose keys exist, in the order in which it was asked what the target holds.
+    pub(super) asked: VecDeque<Asked>,
     /// An entry that comes in pieces, to be written once all before it has an ack.
     large: Option<Large>,
     pub(super) tries: Tries,
@@ -83,6 +87,8 @@ pub struct Lane {
 pub struct Hooks {
     /// Takes acknowledged entries, to delete them from the source.
     pub acked: Option<mpsc::Sender<Acked>>,
+    /// Takes entries whose keys exist and may be our own.
+    pub existing: Option<mpsc::Sender<Question>>,
     /// Takes the names of keys that exist and are to be merged.
     pub merge: Option<mpsc::Sender<Vec<u8>>>,
     /// Takes the names of keys that are too long to be written at once.
@@ -102,6 +108,7 @@ impl Lane {
             unacked: 0,
             commands: VecDeque::new(),
             again: VecDeque::new(),
+            asked: VecDeque::new(),
             large: None,
             tries: Tries::default(),
             patience,
@@ -155,7 +162,7 @@ impl Lane {
                 continue;
             }
             let hungry = more && self.fatal.is_none() && written && self.large.is_none();
-            if !waiting && !more && self.again.is_empty() {
+            if !waiting && !more && self.again.is_empty() && self.asked.is_empty() {
                 return Ok(());
             }
             let due = self.again.front().map(|(due, _)| *due);
@@ -166,6 +173,9 @@ impl Lane {
                 },
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                     self.row.extend(self.again.pop_front().map(|(_, sending)| sending));
+                }
+                held = next_answer(&mut self.asked), if !self.asked.is_empty() => {
+                    self.judge(held).await;
                 }
                 batch = self.tools.batches.next(), if hungry => match batch {
                     Some(load) => self.take(load),
@@ -206,11 +216,12 @@ impl Lane {
             if self.unacked == 0 {
                 self.tools.connection.expect_replies();
             }
-            let run = if self.form.replace { sending.run_of_values() } else { 1 };
+            let run = if self.tools.several { sending.run_of_values() } else { 1 };
+            let form = RestoreForm { replace: self.form.replace || sending.replaces, ..self.form };
             let places = sending.order.get(sending.written..).unwrap_or_default();
             let places = places.get(..run.max(1)).unwrap_or(places);
             let output = self.tools.connection.output();
-            let written = write(output, sending, places, self.form, &self.tools.crossing);
+            let written = write(output, sending, places, form, &self.tools.crossing);
             let Some(written) = written else { return };
             sending.written += written.entries;
             self.unacked += usize::from(written.answer.is_none());
@@ -265,16 +276,22 @@ impl Lane {
     fn settle(&mut self, front: usize, result: &Outcome, road: Road, shared: bool) {
         let Some(sending) = self.row.get_mut(front) else { return };
         let Some(&at) = sending.order.get(sending.answered) else { return };
-        let Some(entry) = sending.batch.entries.get(at as usize) else { return };
-        let doubtful = self.tools.resumed || sending.answered < sending.doubtful;
+        let Some(&entry) = sending.batch.entries.get(at as usize) else { return };
+        let doubtful = sending.answered < sending.doubtful;
         sending.answered += 1;
         let fatal = match result {
             Outcome::Copied => {
                 sending.arrived(at, road);
                 return;
             }
-            Outcome::Exists if doubtful => {
-                sending.maybe_ours.push((at, road));
+            Outcome::Exists if shared => {
+                // One of them is there, and nothing was written.
+                sending.refuse(at, doubtful);
+                sending.alone = true;
+                return;
+            }
+            Outcome::Exists if doubtful || self.tools.may_be_ours() => {
+                sending.unclear.push((at, road));
                 return;
             }
             Outcome::Exists => {
@@ -286,16 +303,16 @@ impl Lane {
                 return;
             }
             Outcome::Failed(_) if shared => {
-                sending.refused.push(at);
+                sending.refuse(at, doubtful);
                 sending.alone = true;
                 return;
             }
             Outcome::Failed(reason) => {
-                self.tools.ledger.fail(sending.batch.name(entry), reason);
+                self.tools.ledger.fail(sending.batch.name(&entry), reason);
                 return;
             }
             Outcome::Again(error) => {
-                sending.refused.push(at);
+                sending.refuse(at, doubtful);
                 if self.last_taken.elapsed() < self.patience && self.fatal.is_none() {
                     return;
                 }
@@ -304,7 +321,7 @@ impl Lane {
             Outcome::Fatal(error) | Outcome::ReadOnly(error) => {
                 // First, so that nobody takes the key for settled.
                 self.tools.stop.cancel();
-                self.tools.ledger.give_up(sending.batch.name(entry), &error.line);
+                self.tools.ledger.give_up(sending.batch.name(&entry), &error.line);
                 error
             }
         };
@@ -317,51 +334,40 @@ impl Lane {
     /// Finishes the batches in front whose entries all have an answer.
     async fn settle_front(&mut self) {
         while self.row.front().is_some_and(Sending::is_answered) {
-            let Some(mut sending) = self.row.pop_front() else { return };
+            let Some(sending) = self.row.pop_front() else { return };
             self.writing = self.writing.saturating_sub(1);
-            self.find_ours(&mut sending).await;
-            let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
-            let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
-            self.tools.ledger.add(Count::ByCommands, values as u64);
-            self.tools.ledger.add(Count::ByFooter, sending.footers);
-            self.tools.ledger.add(Count::Reencoded, sending.reencoded);
-            self.tell_losses(&sending);
-            self.tools.ledger.add_bytes(bytes);
-            // Last: whoever sees that they are settled sees the rest, too.
-            self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             self.latency.record(Stage::Restore, sending.since.elapsed(), 1);
-            self.settle_existing(&sending).await;
-            for entry in sending.entries(&sending.elements) {
-                self.send_elements(sending.batch.name(entry)).await;
-            }
-            let copied = std::mem::take(&mut sending.copied);
-            if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
-                // Gone when the source connection is lost: then the keys stay, which is safe.
-                let _ = acked.send(Acked::Batch(sending.batch.clone(), copied)).await;
-            }
-            self.send_again(sending);
+            self.finish(sending).await;
         }
     }
 
-    /// Keys that exist and were perhaps written by us, before a connection broke: equal values are.
-    async fn find_ours(&mut self, sending: &mut Sending) {
-        for (at, road) in std::mem::take(&mut sending.maybe_ours) {
-            let Some(entry) = sending.batch.entries.get(at as usize) else { continue };
-            let payload = name_of(entry.payload.of(&sending.batch.payloads));
-            let form = entry.form;
-            let question = [form.question().as_bytes(), sending.batch.name(entry)];
-            let held = match self.tools.link.connect().await {
-                Ok(mut apart) => apart.call(&question).await,
-                Err(error) => Err(error),
-            };
-            let same = |held: &[u8]| {
-                form.value_of(held) == form.value_of(payload)
-                    // Kept in another way there: what counts is what it means.
-                    || (form == Form::Dump && same_meaning(held, payload))
-            };
-            let ours = held.is_ok_and(|held| held.bytes().is_some_and(same));
-            if ours { sending.arrived(at, road) } else { sending.exist.push(at) }
+    /// Counts what became of entries that were answered, and sends those on that are not done.
+    pub(super) async fn finish(&mut self, mut sending: Sending) {
+        self.ask_whose(&mut sending).await;
+        let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
+        let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
+        self.tools.ledger.add(Count::ByCommands, values as u64);
+        self.tools.ledger.add(Count::ByFooter, sending.footers);
+        self.tools.ledger.add(Count::Reencoded, sending.reencoded);
+        self.tell_losses(&sending);
+        self.tools.ledger.add_bytes(bytes);
+        if sending.replaces {
+            self.tools.ledger.add(Count::Replaced, sending.copied.len() as u64);
         }
+        // Last: whoever sees that they are settled sees the rest, too.
+        self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
+        for entry in sending.entries(&sending.exist) {
+            self.settle_existing(sending.batch.name(entry)).await;
+        }
+        for entry in sending.entries(&sending.elements) {
+            self.send_elements(sending.batch.name(entry)).await;
+        }
+        let copied = std::mem::take(&mut sending.copied);
+        if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
+            // Gone when the source connection is lost: then the keys stay, which is safe.
+            let _ = acked.send(Acked::Batch(sending.batch.clone(), copied)).await;
+        }
+        self.send_again(sending);
     }
 
     fn tell_losses(&self, sending: &Sending) {
@@ -375,7 +381,7 @@ impl Lane {
     /// Hands a key on whose value cannot go by one command.
     async fn send_elements(&self, key: &[u8]) {
         let taken = match &self.tools.hooks.pieces {
-            Some(way) => way.send(key, true).await,
+            Some(way) => way.send(key, true, false).await,
             None => false,
         };
         if !taken {
@@ -384,27 +390,7 @@ impl Lane {
         }
     }
 
-    /// What the policy says of keys that the target holds.
-    async fn settle_existing(&mut self, sending: &Sending) {
-        for entry in sending.entries(&sending.exist) {
-            self.settle_one_existing(sending.batch.name(entry)).await;
-        }
-    }
-
-    pub(super) async fn settle_one_existing(&self, key: &[u8]) {
-        match (self.tools.policy, &self.tools.hooks.merge) {
-            (IfExists::Skip, _) => self.tools.ledger.add(Count::Skipped, 1),
-            (IfExists::Merge, Some(merge)) => {
-                if merge.send(key.to_vec()).await.is_err() {
-                    self.tools.stop.cancel();
-                    self.tools.ledger.give_up(key, "the merge has ended");
-                }
-            }
-            _ => self.tools.ledger.fail(key, "exists on the target"),
-        }
-    }
-
-    fn send_again(&mut self, sending: Sending) {
+    pub(super) fn send_again(&mut self, sending: Sending) {
         if sending.refused.is_empty() {
             return;
         }
@@ -421,20 +407,23 @@ impl Lane {
         let due = if sending.alone { now } else { now + backoff.next_delay() };
         let mut again = Sending::some(sending.batch, sending.refused, backoff);
         again.alone = sending.alone;
+        again.doubtful = sending.refused_doubtful;
+        again.replaces = sending.replaces;
         self.again.push_back((due, again));
     }
 
     /// Counts everything that is not acknowledged and will not be, also what still comes in.
     async fn fail_rest(&mut self, error: &Error) {
         let again = self.again.drain(..).map(|(_, sending)| sending);
-        let unsettled: Vec<Sending> = self.row.drain(..).chain(again).collect();
+        let asked = self.asked.drain(..).map(Asked::give_up);
+        let unsettled: Vec<Sending> = self.row.drain(..).chain(again).chain(asked).collect();
         for sending in &unsettled {
             let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
             self.tools.ledger.add_bytes(bytes);
             self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
-            let doubtful: Vec<u32> = sending.maybe_ours.iter().map(|(at, _)| *at).collect();
-            let others = [&sending.refused, &sending.exist, &sending.elements, &doubtful];
+            let unclear: Vec<u32> = sending.unclear.iter().map(|(at, _)| *at).collect();
+            let others = [&sending.refused, &sending.exist, &sending.elements, &unclear];
             for places in others.into_iter().map(Vec::as_slice).chain([open]) {
                 for entry in sending.entries(places) {
                     self.tools.ledger.give_up(sending.batch.name(entry), error.message());

@@ -9,7 +9,7 @@ use crate::flow::{Batch, Entry, Form};
 use crate::net::Backoff;
 use crate::payload::Losses;
 
-/// Strings in one MSET: more gain nothing, and the target does all of them before anybody else.
+/// Strings in one MSET or MSETNX: more gain nothing, and the target does all of them before anybody else.
 const MSET_PAIRS: usize = 128;
 /// Their bytes; a larger string goes by SET.
 const MSET_BYTES: usize = 128 << 10;
@@ -25,9 +25,14 @@ pub(super) struct Sending {
     pub(super) doubtful: usize,
     pub(super) copied: Vec<u32>,
     pub(super) refused: Vec<u32>,
+    /// So many of the refused, the first ones, may have been carried out before.
+    pub(super) refused_doubtful: usize,
+    /// The target holds their keys, and they are somebody else's.
     pub(super) exist: Vec<u32>,
-    /// And how each of them was sent.
-    pub(super) maybe_ours: Vec<(u32, Road)>,
+    /// The target holds their keys, and it is to be found out whether they are ours; how each was sent.
+    pub(super) unclear: Vec<(u32, Road)>,
+    /// Takes the place of what the target holds.
+    pub(super) replaces: bool,
     /// Their elements go one by one.
     pub(super) elements: Vec<u32>,
     /// How many of the copied got another footer, or were encoded anew.
@@ -35,7 +40,7 @@ pub(super) struct Sending {
     pub(super) reencoded: u64,
     /// Of the copied, those that lost something.
     pub(super) lessened: Vec<(u32, Losses)>,
-    /// Strings go one by one: several in one MSET were refused, and one of them is to blame.
+    /// Strings go one by one: several in one command were refused, and one of them is to blame.
     pub(super) alone: bool,
     pub(super) since: Instant,
     pub(super) backoff: Backoff,
@@ -45,7 +50,9 @@ impl Sending {
     /// All entries of a batch.
     pub(super) fn all(batch: Batch) -> Self {
         let count = u32::try_from(batch.entries.len()).unwrap_or(u32::MAX);
-        Self::some(Arc::new(batch), (0..count).collect(), Backoff::default())
+        let doubtful = if batch.doubtful { batch.entries.len() } else { 0 };
+        let all = Self::some(Arc::new(batch), (0..count).collect(), Backoff::default());
+        Self { doubtful, ..all }
     }
 
     /// Some entries of a batch, at these places.
@@ -58,8 +65,10 @@ impl Sending {
             answered: 0,
             doubtful: 0,
             refused: Vec::new(),
+            refused_doubtful: 0,
             exist: Vec::new(),
-            maybe_ours: Vec::new(),
+            unclear: Vec::new(),
+            replaces: false,
             elements: Vec::new(),
             footers: 0,
             reencoded: 0,
@@ -83,6 +92,12 @@ impl Sending {
                 }
             }
         }
+    }
+
+    /// An entry goes again; an answer to an earlier attempt may have been lost.
+    pub(super) fn refuse(&mut self, at: u32, doubtful: bool) {
+        self.refused.push(at);
+        self.refused_doubtful += usize::from(doubtful);
     }
 
     /// How many entries from the next one on can go in one MSET: strings without an expiry.

@@ -29,7 +29,7 @@ impl Written {
     }
 }
 
-/// Writes the entries at these places: strings in one MSET, or a single entry.
+/// Writes the entries at these places: strings in one MSET or MSETNX, or a single entry.
 pub(super) fn write(
     output: &mut Output,
     sending: &Sending,
@@ -41,7 +41,7 @@ pub(super) fn write(
     let batch = &sending.batch;
     Some(match entry.form {
         Form::Value if places.len() > 1 => {
-            let bytes = write_mset(output, sending, places);
+            let bytes = write_mset(output, sending, places, !form.replace);
             Written::sent(places.len(), bytes, Road::Verbatim)
         }
         Form::Value => {
@@ -81,10 +81,10 @@ fn write_set(output: &mut Output, batch: &Batch, entry: &Entry, only_new: bool) 
     entry.payload.len()
 }
 
-/// `MSET key value …` of several entries; answers the values' bytes.
-fn write_mset(output: &mut Output, sending: &Sending, places: &[u32]) -> usize {
+/// `MSET key value …`, or MSETNX, of several entries; answers the values' bytes.
+fn write_mset(output: &mut Output, sending: &Sending, places: &[u32], only_new: bool) -> usize {
     let batch = &sending.batch;
-    keyspace::begin_mset(output, places.len());
+    keyspace::begin_mset(output, only_new, places.len());
     let mut bytes = 0;
     for entry in sending.entries(places) {
         output.copy(entry.key.of(&batch.keys));

@@ -6,7 +6,7 @@
 //! target: scan ──> extra (is it on the source?) ┘                     looks again, in rounds
 //! ```
 //!
-//! [`count()`] asks only whether every key has its name on the target.
+//! [`Sent`] holds what was sent against the target alone; [`count()`] asks only whether every key has its name on the target.
 
 mod asked;
 mod compare;
@@ -16,6 +16,7 @@ mod equal;
 mod extra;
 mod large;
 mod look;
+mod sent;
 mod settle;
 
 pub use compare::{Comparer, Tools};
@@ -24,4 +25,5 @@ pub use doubt::{Doubt, doubts};
 pub use equal::Judge;
 pub use extra::{Extras, extras};
 pub use look::{Eyes, Finding, GROUP, HELD};
+pub use sent::Sent;
 pub use settle::{Origin, Settle, settle};

@@ -263,3 +263,62 @@ fn hashes_whose_fields_have_all_expired_are_counted_as_that() {
         }
     }
 }
+
+#[test]
+fn a_foreign_key_that_appears_meanwhile_is_not_overwritten() {
+    let (source, place) = (start(Kind::Redis70), Place::new());
+    fill_strings(&mut source.client(0), "key", 6_000, 50);
+    backup(source.url(), &place.file()).expect(0);
+    let target = Server::start(Kind::Redis70);
+    let slow = ["--max-keys-rate", "3000"];
+    let mut running = Keyferry::copy(place.file(), target.url()).args(slow).start();
+    let mut there = target.client(0);
+    wait_until("the first keys have arrived", || there.dbsize() > 100 || running.is_over());
+    let mut foreign = Vec::new();
+    for number in (0..6_000).step_by(13) {
+        let name = format!("key:{number}");
+        if there.call(cmd("SETNX").arg(&name).arg("newer")) {
+            foreign.push(name);
+        }
+    }
+    let run = running.finish();
+    assert!(foreign.len() > 50, "the copy was too fast: {}", foreign.len());
+    for name in &foreign {
+        let held = there.get(name.as_bytes());
+        assert_eq!(held.as_deref(), Some(&b"newer"[..]), "{name} was overwritten{}", run.frame());
+    }
+    run.assert_code(&[1]);
+    let foreign = foreign.len() as u64;
+    run.assert_counts(&[("copied", 6_000 - foreign), ("failed", foreign)]);
+}
+
+#[test]
+fn a_lost_answer_does_not_make_a_value_of_the_file_somebody_elses() {
+    let (source, place) = (start(Kind::Redis70), Place::new());
+    let mut here = source.client(0);
+    // A small value, one that goes in pieces, and one that servers keep in an order of their own.
+    here.set(b"small", b"value");
+    here.set(b"large", &noise(1, 3_000_000));
+    let mut set = cmd("SADD");
+    set.arg("large:set");
+    let long = "m".repeat(40);
+    set.arg((0..60_000).map(|number| format!("{number} {long}")).collect::<Vec<_>>());
+    here.run(&set);
+    backup(source.url(), &place.file()).expect(0);
+    // What is asked before has such ends, too.
+    let end: &[u8] = b"\r\n$6\r\nABSTTL\r\n";
+    for (key, needle, spared) in [
+        ("small", &b"$5\r\nsmall\r\n"[..], 0),
+        ("large", end, 1_000_000),
+        ("large:set", end, 1_000_000),
+    ] {
+        let target = Server::start(Kind::Redis70);
+        let for_answer_to = Some((needle, Fault::CloseOnce));
+        let behaviour = Behaviour { for_answer_to, spared, ..Behaviour::default() };
+        let proxy = FaultProxy::start(target.port, behaviour);
+        let only = ["--match", key, "--connections", "1"];
+        let run = Keyferry::copy(place.file(), proxy.url()).args(only).expect(0);
+        assert!(proxy.struck(), "nothing broke{}", run.frame());
+        run.assert_counts(&[("copied", 1), ("filtered", 2)]);
+    }
+}

@@ -23,7 +23,7 @@ fn both_ways_give_the_same() {
         let target = Server::start(Kind::Valkey81);
         Keyferry::copy(source.url(), target.url()).args(["--fetch", fetch]).expect(0);
         assert_equal(&source, &target, &SAME_NUMBERS);
-        assert_eq!(target.calls("set") + target.calls("mset") > 3, fetch == "auto");
+        assert_eq!(target.calls("set") + target.calls("msetnx") > 3, fetch == "auto");
     }
 }
 
@@ -139,7 +139,7 @@ fn existing_strings_follow_the_policy() {
 #[test]
 fn users_without_the_rights_get_their_keys_by_dump() {
     for (denied, on_source) in
-        [("-mget", true), ("-mset", false), ("-set", false), ("-multi", true), ("-exec", true)]
+        [("-mget", true), ("-msetnx", false), ("-set", false), ("-multi", true), ("-exec", true)]
     {
         let (source, target) = pair();
         fill_strings(&mut source.client(0), "key", 200, 20);
@@ -155,7 +155,7 @@ fn users_without_the_rights_get_their_keys_by_dump() {
 
 #[test]
 fn one_refused_string_does_not_take_its_neighbours_along() {
-    // A user who may write only some of the names: an MSET that carries others is refused whole.
+    // A user who may write only some of the names: an MSETNX that carries others is refused whole.
     let (source, target) = pair();
     fill_strings(&mut source.client(0), "yes", 300, 20);
     fill_strings(&mut source.client(0), "no", 3, 20);

@@ -6,6 +6,7 @@ use redis::cmd;
 
 use crate::support::compare::assert_equal;
 use crate::support::keyferry::{Keyferry, Run};
+use crate::support::rewriting_proxy::RewritingProxy;
 use crate::support::server::{Kind, Server};
 
 #[track_caller]
@@ -151,4 +152,32 @@ fn a_second_merge_changes_nothing() {
     Keyferry::copy(source.url(), target.url()).expect(0);
     merge(&source, &target).assert_code(&[0]);
     assert_equal(&source, &target, &[(0, 0)]);
+}
+
+#[test]
+fn a_key_that_the_target_lost_meanwhile_is_copied() {
+    for kind in ["string", "hash"] {
+        let (source, target) = servers(Kind::Redis70, Kind::Redis70);
+        for client in [&mut source.client(0), &mut target.client(0)] {
+            match kind {
+                "string" => client.run(cmd("SET").arg("key").arg("value")),
+                _ => client.run(cmd("HSET").arg("key").arg("f").arg("v")),
+            }
+        }
+        source.client(0).run(cmd("EXPIRE").arg("key").arg(5_000));
+        // It is there when it is to be written, and gone when it is to be merged.
+        let lost = Server::client(&target, 0);
+        let lost = std::sync::Mutex::new(lost);
+        let proxy = RewritingProxy::start(&target, move |command, reply| {
+            let writes = matches!(command[0].as_slice(), b"SET" | b"RESTORE");
+            if writes && command[1] == b"key" && (reply == b"$-1\r\n" || reply[0] == b'-') {
+                lost.lock().expect("no panic").run(cmd("DEL").arg("key"));
+            }
+            None
+        });
+        let run =
+            Keyferry::copy(source.url(), proxy.url()).args(["--if-exists", "merge"]).expect(0);
+        run.assert_counts(&[("copied", 1)]);
+        assert_equal(&source, &target, &[(0, 0)]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What `keyferry copy` does to keys.
 
 mod across;
+mod appearing;
 mod by_value;
 mod clocks;
 mod conflicts;
@@ -15,6 +16,7 @@ mod large;
 mod mapping;
 mod merge;
 mod moments;
+mod ours;
 mod pace;
 mod pieces;
 mod quiet;

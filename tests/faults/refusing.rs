@@ -71,7 +71,7 @@ fn a_valkey_out_of_memory() {
 #[test]
 fn a_target_that_takes_a_permission_away() {
     ends(Side::Target, redis(), &[1], &["target", "NOPERM", "ACL SETUSER"], |target| {
-        permit(target, &["-restore", "-set", "-mset"]);
+        permit(target, &["-restore", "-set", "-mset", "-msetnx"]);
     });
 }
 

@@ -16,18 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
+use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
 use super::copy::join_or_stop;
 use super::part_file::shown;
-use super::{Ended, Stop, clocks, functions, knowledge, probe, unless_aborted};
+use super::{Ended, Stop, clocks, existing, functions, knowledge, probe, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
 use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
 use crate::error::{Error, Kind, Result, Side};
-use crate::flow::{Pace, channel};
+use crate::flow::{Pace, Repeated, channel};
 use crate::net::{Connection, Connector, Link, Process, connect};
 use crate::rdb::{Section, Summary, Version};
 use crate::report::json::{Outcome, Peer, Report, Verified};
@@ -50,8 +51,8 @@ pub struct FilePlan {
     pub mapping: Mapping,
     /// Which keys are meant.
     pub filter: Filter,
-    /// What happens to a key the target holds; `None`: the target databases must be empty.
-    pub if_exists: Option<IfExists>,
+    /// What happens to a key that the target holds.
+    pub if_exists: IfExists,
     /// Whether functions are copied, too.
     pub functions: bool,
     /// Write nothing.
@@ -235,7 +236,7 @@ impl Restore {
         let routes = plan.mapping.routes(present.into_iter())?;
         probe::refuse_shared(plan.if_exists, &routes)?;
         probe::refuse_occupied(plan.if_exists, &routes, info, connection)?;
-        probe::writable(connection, plan.dry_run).await?;
+        probe::writable(connection, plan.dry_run, plan.if_exists).await?;
         let clock = clocks::clock_offset(connection).await?;
         let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
         probe::select(connection, routes.iter().map(|route| route.target)).await?;
@@ -337,8 +338,19 @@ impl Restore {
         let (connections, budget) = self.budget();
         let link = self.target_link(route.target).for_writing();
         let ledger = self.ledger(section, route);
-        let policy = self.plan.if_exists.unwrap_or(IfExists::Replace);
         let mut tasks = JoinSet::new();
+        let mut hooks = Hooks::default();
+        if self.plan.if_exists != IfExists::Replace {
+            let (sender, questions) = mpsc::channel(existing::WAITING);
+            hooks.existing = Some(sender);
+            tasks.spawn(existing::answer(existing::Existing {
+                target: link.clone(),
+                questions,
+                ahead_ms: 0,
+                crossing: self.crossing,
+                stop: self.stop.clone(),
+            }));
+        }
         let mut lanes = Vec::new();
         for _ in 0..connections {
             let (sender, receiver) = channel::bounded(budget.channel);
@@ -347,21 +359,23 @@ impl Restore {
                 link: link.clone(),
                 connection: link.connect().await?,
                 batches: receiver,
-                policy,
+                policy: self.plan.if_exists,
+                several: false,
                 crossing: self.crossing,
                 window: budget.lane,
-                resumed: false,
+                repeated: Repeated::default(),
                 ledger: ledger.clone(),
                 stop: self.stop.clone(),
-                hooks: Hooks::default(),
+                hooks: hooks.clone(),
                 // The file is not read a second time.
                 other_process: OtherProcess { ends: Some(Loss::Written), ..Default::default() },
             });
             tasks.spawn(lane.run());
         }
-        let reading = self.reading(section, ledger);
-        let (handle, fingerprints) = (Handle::current(), policy != IfExists::Replace);
-        tasks.spawn(thread(move || reading.send_values(&lanes, &handle, fingerprints)));
+        // What is left here must not keep the task waiting for more.
+        drop(hooks);
+        let (reading, handle) = (self.reading(section, ledger), Handle::current());
+        tasks.spawn(thread(move || reading.send_values(&lanes, &handle)));
         join_or_stop(tasks, &self.stop).await
     }
 }

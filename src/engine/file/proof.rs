@@ -80,7 +80,7 @@ async fn missing<'a>(
 
 /// Counts what a copy would do, database by database.
 pub(super) async fn dry_run(restore: &Restore) -> Result<()> {
-    let policy = restore.plan.if_exists.unwrap_or(IfExists::Replace);
+    let policy = restore.plan.if_exists;
     for (section, route) in restore.sections() {
         let ledger = restore.ledger(section, route);
         let existing = look(restore, section, route, policy, &ledger).await?;

@@ -1,5 +1,6 @@
 //! One key: watched, read page by page, built under its temporary name, proven, and put in place.
 
+use super::there::There;
 use super::{Fate, Worker};
 use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
@@ -44,14 +45,16 @@ struct FieldExpiries<'a> {
 impl Worker {
     /// Copies a key once; `None`: somebody wrote it meanwhile.
     pub(super) async fn attempt(&mut self, key: &[u8]) -> Result<Option<Fate>> {
+        let older = match self.find_there(key).await? {
+            There::Nothing => false,
+            There::Older => true,
+            There::Settled(fate) => return Ok(Some(fate)),
+        };
         let Self { tools, source, target, keeper, .. } = self;
         let (Some(from), Some(to)) = (source, target) else {
             return Err(Error::new(Kind::Transport, "not connected"));
         };
-        let replace = tools.policy == IfExists::Replace;
-        if !replace && to.ask(&[b"EXISTS", key]).await?.integer() == Some(1) {
-            return Ok(Some(Fate::Exists));
-        }
+        let replace = older || tools.policy == IfExists::Replace;
         if let Some(keeper) = keeper {
             keeper.demand(&[b"UNWATCH"]).await?;
             keeper.demand(&[b"WATCH", key]).await?;
@@ -93,16 +96,21 @@ impl Worker {
         let bytes = copying.to.bytes();
         match copying.to.put_in_place(key, expiry, replace).await {
             Ok(Placed::Done) => {}
-            Ok(Placed::Exists) => return Ok(Some(Fate::Exists)),
+            // It came up in between: it is looked at as if it had been there before.
+            Ok(Placed::Exists) => return Ok(None),
             Ok(Placed::Expired) => return Ok(Some(Fate::Gone)),
             // Was it done? With REPLACE that does not matter.
             Err(error) if error.kind() == Kind::Transport && !replace => {
+                self.doubtful = true;
                 return self.find_out(error, bytes).await.map(Some);
             }
             Err(error) => return Err(error),
         }
         let at_source = self.erase(key).await;
-        Ok(Some(Fate::Copied(bytes, at_source)))
+        Ok(Some(match older {
+            true => Fate::Replaced(bytes, at_source),
+            false => Fate::Copied(bytes, at_source),
+        }))
     }
 
     /// The connection broke when the value should have got its name. It has if the temporary key is

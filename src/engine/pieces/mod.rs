@@ -8,6 +8,7 @@
 
 mod key;
 mod stream;
+mod there;
 
 use std::sync::Arc;
 
@@ -17,13 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{HandedOver, Pace};
-use crate::net::{Backoff, Connection, Link};
+use crate::flow::{HandedOver, Pace, Repeated};
+use crate::net::{Backoff, Connection, Line, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::pages::Pages;
 use crate::target::building::Building;
+use crate::target::existing::APPEARED;
 use crate::units::printable;
 
 /// So often a key is begun anew because it was written meanwhile. With the growing delays between,
@@ -45,6 +47,8 @@ pub(super) struct Tools {
     pub(super) clock: ExpiryClock,
     pub(super) ledger: Ledger,
     pub(super) policy: IfExists,
+    /// Whether any key that exists may be our own.
+    pub(super) repeated: Repeated,
     /// Takes keys that exist and are to be merged.
     pub(super) merge: Option<mpsc::Sender<Vec<u8>>>,
     pub(super) delete_source: bool,
@@ -74,12 +78,16 @@ struct Worker {
     /// No two temporary names of all runs are the same.
     name: String,
     number: u64,
+    /// To both sides, for a look at keys that exist.
+    lines: [Line; 2],
     /// Whether the source knows expiries of fields.
     field_expiries: Option<bool>,
     /// Whether the target knows them.
     keeps_field_expiries: Option<bool>,
     /// The key at hand is counted as scanned already.
     scanned: bool,
+    /// An earlier attempt to write it may have been carried out.
+    doubtful: bool,
     /// The target makes no long strings by APPEND, whatever its limit was said to be.
     by_script: bool,
 }
@@ -88,7 +96,11 @@ struct Worker {
 enum Fate {
     /// It is there: so many bytes; and what became of it on the source, if it was to be deleted.
     Copied(u64, Option<Count>),
-    /// The target holds a key of this name.
+    /// The same, in the place of another value.
+    Replaced(u64, Option<Count>),
+    /// It was there already.
+    Ours,
+    /// The target holds somebody else's key of this name.
     Exists,
     /// It vanished from the source.
     Gone,
@@ -100,8 +112,10 @@ enum Fate {
 /// A connection broke for good: the run is stopped, and the keys that wait are not begun.
 pub(super) async fn copy(tools: Tools) -> Result<()> {
     let name = format!("keyferry:tmp:{:016x}", fastrand::u64(..));
+    let lines = [&tools.source, &tools.target].map(|link| Line::new(link.clone()));
     let mut worker = Worker {
         tools,
+        lines,
         source: None,
         keeper: None,
         target: None,
@@ -113,11 +127,12 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         field_expiries: None,
         keeps_field_expiries: None,
         scanned: false,
+        doubtful: false,
         by_script: false,
     };
     let mut broken = Ok(());
-    while let Some(HandedOver { key, scanned }) = worker.tools.keys.recv().await {
-        worker.scanned = scanned;
+    while let Some(HandedOver { key, scanned, doubtful }) = worker.tools.keys.recv().await {
+        (worker.scanned, worker.doubtful) = (scanned, doubtful);
         let _place = worker.tools.place.clone().acquire_owned().await;
         if worker.tools.stop.is_cancelled() {
             worker.leave(&key);
@@ -216,8 +231,10 @@ impl Worker {
     async fn settle(&self, key: &[u8], fate: Fate) {
         let ledger = &self.tools.ledger;
         self.count_scanned();
+        let replaced = matches!(fate, Fate::Replaced(..));
         match (fate, self.tools.policy, &self.tools.merge) {
-            (Fate::Copied(bytes, at_source), ..) => {
+            (Fate::Copied(bytes, at_source) | Fate::Replaced(bytes, at_source), ..) => {
+                ledger.add(Count::Replaced, u64::from(replaced));
                 ledger.add(Count::ByCommands, 1);
                 ledger.add_bytes(bytes);
                 if let Some(count) = at_source {
@@ -225,6 +242,7 @@ impl Worker {
                 }
                 ledger.add(Count::Copied, 1);
             }
+            (Fate::Ours, ..) => ledger.add(Count::Copied, 1),
             (Fate::Gone, ..) => ledger.add(Count::Expired, 1),
             (Fate::Exists, IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
             (Fate::Exists, IfExists::Merge, Some(merge)) => {
@@ -233,6 +251,7 @@ impl Worker {
                     ledger.give_up(key, "the merge has ended");
                 }
             }
+            (Fate::Exists, IfExists::Refuse, _) => ledger.fail(key, APPEARED),
             (Fate::Exists, ..) => ledger.fail(key, "exists on the target"),
         }
     }

@@ -170,7 +170,7 @@ pub(super) fn room(
     let Some(need) = sampled.max(memory::need(&run.plan, routes, source)) else { return };
     let side = Side::Target.word();
     if memory::too_small(need, target) {
-        let replaces = run.plan.if_exists == Some(IfExists::Replace);
+        let replaces = run.plan.if_exists == IfExists::Replace;
         let hopeless = replaces && memory::too_small_emptied(need, target);
         if memory::replaces(routes, target) && !hopeless {
             let refusal = memory::refusal(need, target);

@@ -60,7 +60,7 @@ pub(super) async fn look(
             findings.refuse("no-permission", &refusal(&met.source, &denied));
         }
     }
-    if plan.if_exists == Some(IfExists::Merge) && !plan.dry_run {
+    if plan.if_exists == IfExists::Merge && !plan.dry_run {
         match rights::try_merge(&run.target).await? {
             Some(denied) if !denied.is_empty() && now_fine(&target) => {
                 findings.refuse("no-permission", &refusal(&met.target, &denied));
@@ -150,7 +150,8 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
     }
     if let Some((names, grant)) = lacking(Need::Recovery) {
         let text = format!(
-            "{names} is refused: after a broken connection our own keys are taken for others'"
+            "{names} refused: after a broken connection, and in a resumed run, keys that keyferry wrote \
+             itself count as keys of other clients"
         );
         findings.add(Finding::warning("no-permission", text, grant).on(side));
     }
@@ -158,6 +159,10 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
         let text = format!(
             "{names} refused: strings go by DUMP and RESTORE, which takes two to three times as long"
         );
+        findings.add(Finding::note("slower", text).with_remedy(grant).on(side));
+    }
+    if let Some((names, grant)) = lacking(Need::Several) {
+        let text = format!("{names} refused: strings are written one by one, which takes longer");
         findings.add(Finding::note("slower", text).with_remedy(grant).on(side));
     }
     if let Some((names, grant)) = lacking(Need::Look) {
