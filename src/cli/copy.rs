@@ -39,7 +39,8 @@ pub(super) struct CopyOptions {
     /// What happens to a key that the target holds [default: the target database must be empty]
     #[arg(long, value_name = "POLICY", help_heading = "How it is copied")]
     if_exists: Option<Policy>,
-    /// Delete each key from the source once it is copied, if it still has the copied value
+    /// When the copy is done, delete each of its keys from the source that is equal on both sides at
+    /// that moment, in value and expiry
     #[arg(long, help_heading = "How it is copied")]
     delete_source: bool,
     /// Refuse a source that is being written to (looked at for a second); exit code 1 if it was
@@ -258,13 +259,6 @@ fn plan(options: CopyOptions) -> Result<Plan> {
     let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
     let if_exists = options.if_exists.map(Policy::meaning);
     let delete_source = options.delete_source || environment::switch("CLEAN_UP")?;
-    if delete_source && matches!(options.verify, VerifyMode::Full) {
-        let text = "--verify full compares with the source, which --delete-source empties";
-        return Err(Error::config(text).advise(
-            "copy with --verify full first, then again with --delete-source --if-exists replace; \
-             a key is deleted only once its copy was acknowledged",
-        ));
-    }
     let retry = options.retry_failures;
     if let Some(file) = &retry {
         refuse_with_letters(

@@ -13,15 +13,15 @@ use super::budget::Budget;
 use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
-use super::reckoning::{fail_given_up, ledgers, reckon};
+use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::upheaval::{Before, Upheaval};
 use super::{Run, database, functions, guard, unwritten};
-use crate::config::{IfExists, Limits, Plan, Route, Verify};
+use crate::config::{IfExists, Limits, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::net::Line;
-use crate::report::{Ahead, Ledger};
+use crate::report::Ahead;
 use crate::source::window::Window;
-use crate::target::recovering::{Loss, OtherProcess};
+use crate::target::recovering::{OtherProcess, written_lost};
 use crate::units;
 
 /// So often all keys are copied, at most: a target that is restarted each time does not survive the
@@ -29,16 +29,16 @@ use crate::units;
 const PASSES: u32 = 5;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
-pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>) -> Result<()> {
+pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>, ledgers: Arc<Ledgers>) -> Result<()> {
     let mut alone = JoinSet::new();
     let copied = run.clone();
-    alone.spawn(async move { Box::pin(copy(&copied, &probed)).await });
+    alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers)).await });
     join(alone, &run).await
 }
 
-async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
+async fn copy(run: &Arc<Run>, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
     let guard = guard::start(run, run.source_link(0, probed)).await?;
-    let copied = passes(run, probed).await;
+    let copied = passes(run, probed, ledgers).await;
     match guard {
         Some(guard) => copied.and(guard.end().await),
         None => copied,
@@ -46,11 +46,10 @@ async fn copy(run: &Arc<Run>, probed: &Probed) -> Result<()> {
 }
 
 /// Copies until the target that acknowledged every key is the one that answers.
-async fn passes(run: &Arc<Run>, probed: &Probed) -> Result<()> {
-    let ledgers = ledgers(run, &probed.routes, &probed.source);
+async fn passes(run: &Arc<Run>, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
     let keeping =
-        run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, &ledgers)).transpose()?;
-    let copied = until_unchanged(run, probed, &ledgers, keeping.as_ref()).await;
+        run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, ledgers)).transpose()?;
+    let copied = until_unchanged(run, probed, ledgers, keeping.as_ref()).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
     }
@@ -68,7 +67,7 @@ async fn passes(run: &Arc<Run>, probed: &Probed) -> Result<()> {
 async fn until_unchanged(
     run: &Arc<Run>,
     probed: &Probed,
-    ledgers: &[(Route, Ledger)],
+    ledgers: &Ledgers,
     keeping: Option<&Keeping>,
 ) -> Result<()> {
     let mut line = Line::new(run.source_link(0, probed));
@@ -112,11 +111,12 @@ async fn until_unchanged(
 async fn whole_pass(
     run: &Arc<Run>,
     probed: &Probed,
-    ledgers: &[(Route, Ledger)],
+    ledgers: &Ledgers,
     (pass, trusted): (u32, &Trusted),
     keeping: Option<&Keeping>,
 ) -> Result<bool> {
-    let ends = begins_anew(&run.plan).err();
+    // What is there before cannot be told from what was written, and lost: it ends the run.
+    let ends = matches!(run.plan.if_exists, IfExists::Skip | IfExists::Fail);
     if pass > 1 {
         ledgers.iter().for_each(|(_, ledger)| ledger.begin(Ahead::All));
         run.stats.forget_failures().map_err(|error| unwritten(&error))?;
@@ -141,8 +141,8 @@ async fn whole_pass(
         );
         return Ok(false);
     }
-    if let Some(loss) = ends {
-        return Err(at_target(run, loss.error()));
+    if ends {
+        return Err(at_target(run, written_lost()));
     }
     if pass == PASSES {
         let text = format!(
@@ -161,15 +161,6 @@ async fn whole_pass(
     Ok(false)
 }
 
-/// Whether everything can be written once more after the target lost it.
-fn begins_anew(plan: &Plan) -> std::result::Result<(), Loss> {
-    match plan.if_exists {
-        _ if plan.delete_source => Err(Loss::Deleted),
-        IfExists::Skip | IfExists::Fail => Err(Loss::Written),
-        IfExists::Refuse | IfExists::Replace | IfExists::Merge => Ok(()),
-    }
-}
-
 fn at_source(run: &Run, error: Error) -> Error {
     let source = &run.plan.source;
     error.at(source.side, &source.endpoint.to_string())
@@ -182,11 +173,7 @@ fn at_target(run: &Run, error: Error) -> Error {
 
 /// A source that was restarted has what its files held: nothing of that, where it has none. What it
 /// had in the beginning and has no more was perhaps never read.
-async fn source_kept_its_keys(
-    run: &Run,
-    probed: &Probed,
-    ledgers: &[(Route, Ledger)],
-) -> Result<()> {
+async fn source_kept_its_keys(run: &Run, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
     let link = run.source_link(0, probed);
     // Where nobody looks at the end, it may well be gone by now.
     let asked = run.plan.verify != Verify::None;
@@ -194,10 +181,10 @@ async fn source_kept_its_keys(
         return Ok(());
     }
     let now = info(run, &link).await?.keyspace;
-    for (route, ledger) in ledgers {
+    for (route, _) in ledgers {
         let had = probed.source.get(&route.source).copied().unwrap_or_default().persistent();
         let has = now.get(&route.source).map_or(0, |keyspace| keyspace.keys);
-        if has + ledger.counts().deleted_from_source < had {
+        if has < had {
             let text = format!(
                 "it was restarted during the copy and holds fewer keys than before: {has} of {had} \
                  in database {}; what it lost before it was read is not copied",
@@ -216,8 +203,8 @@ async fn source_kept_its_keys(
 async fn one_pass(
     run: &Arc<Run>,
     probed: &Probed,
-    ledgers: &[(Route, Ledger)],
-    (pass, ends): (u32, Option<Loss>),
+    ledgers: &Ledgers,
+    (pass, ends): (u32, bool),
     keeping: Option<&Keeping>,
 ) -> Result<()> {
     let connections = run.plan.limits.connections_for(probed.routes.len());
@@ -231,7 +218,7 @@ async fn one_pass(
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
     let over = run.stop.child_token();
     // Where all is copied anew, there is no use in naming more keys before.
-    let tell = if ends.is_some() { CancellationToken::new() } else { over.clone() };
+    let tell = if ends { CancellationToken::new() } else { over.clone() };
     let now = match probed.spares_any() {
         true => Some(info(run, &run.source_link(0, probed)).await?),
         false => None,

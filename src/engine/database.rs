@@ -1,10 +1,9 @@
 //! The pipeline of one database: one scan, several fetches, each with a lane of its own.
 //!
 //! ```text
-//! scan ──> keys ──┬─> fetch ──> channel ──> lane ──┬─> acked ──> erase   (--delete-source)
+//! scan ──> keys ──┬─> fetch ──> channel ──> lane ──┬─> exists ─> merge   (--if-exists merge)
 //!                 ├─> fetch ──> channel ──> lane ──┤
-//!                 └─> fetch ──> channel ──> lane ──┼─> exists ─> merge   (--if-exists merge)
-//!                                                  ├─> too long ─> pieces
+//!                 └─> fetch ──> channel ──> lane ──┼─> too long ─> pieces
 //!                                                  └─> exists, perhaps ours ─> existing ─> lane
 //! ```
 
@@ -22,7 +21,6 @@ use crate::error::Result;
 use crate::flow::{HandOver, Repeated, channel, key_queue};
 use crate::net::{Connection, Link};
 use crate::report::Ledger;
-use crate::source::erase::{Erase, erase};
 use crate::source::fetch::{self, Asking, Fetch};
 use crate::source::marks::{Course, Mark, Marks};
 use crate::source::names::Names;
@@ -33,8 +31,7 @@ use crate::target::crossing::Crossing;
 use crate::target::recovering::OtherProcess;
 use crate::target::restore::{self, Hooks, Lane};
 
-/// Acknowledged batches, and names of keys to be merged or to go in pieces, that may wait for their
-/// task.
+/// Names of keys to be merged or to go in pieces that may wait for their task.
 const HOOKS_WAITING: usize = 64;
 
 /// One database to copy.
@@ -81,13 +78,6 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     )?;
     let mut tasks = JoinSet::new();
     let mut hooks = Hooks::default();
-    if plan.delete_source {
-        let (sender, acked) = mpsc::channel(HOOKS_WAITING);
-        hooks.acked = Some(sender);
-        let (link, connection) = (source.clone(), source.connect().await?);
-        let (ledger, lost) = (ledger.clone(), other_process.tell.clone());
-        tasks.spawn(erase(Erase { link, connection, acked, clock, ledger, lost }));
-    }
     if policy == IfExists::Merge {
         let (sender, keys) = mpsc::channel(HOOKS_WAITING);
         hooks.merge = Some(sender);
@@ -117,7 +107,6 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         policy,
         repeated: job.repeated.clone(),
         merge: hooks.merge.clone(),
-        delete_source: plan.delete_source,
         lossy: crossing.lossy,
         longest_bulk: crossing.target.longest_bulk,
         pace: run.pace.clone(),
@@ -133,16 +122,14 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             connection,
             filter: plan.filter.clone(),
             largest_count,
-            once: policy != IfExists::Replace || plan.delete_source,
+            once: policy != IfExists::Replace,
             keys: key_sender,
             ledger: ledger.clone(),
             stop: job.over.clone(),
             course: Course {
                 from: job.from,
                 repeated: job.repeated.clone(),
-                marks: told.clone().map(|(route, told)| {
-                    Marks::new(route, told, ledger.clone(), plan.delete_source)
-                }),
+                marks: told.clone().map(|(route, told)| Marks::new(route, told, ledger.clone())),
             },
         };
         tasks.spawn(Names::new(scan, plan.letters.as_deref()).run());

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! run:    probe (both servers, safety) ──> for each route: database (scan, fetch × n, lane × n) ──> proof
+//!         (--delete-source: ──> for each route: scan, worker × n, as `cleanup`, instead of the proof)
 //! plan:   rights, room, sample, activity ──> findings
 //! verify: acquaint (both servers) ──> for each target database: compare (scan, fetch × n, comparer × n)
 //! cleanup: acquaint ──> consent ──> for each route: scan, worker × n (watch, compare, delete)
@@ -31,6 +32,7 @@ mod ground;
 mod guard;
 mod knowledge;
 mod merge;
+mod moving;
 mod part_file;
 mod pieces;
 pub mod plan;
@@ -61,7 +63,7 @@ use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
 use probe::Probed;
-use reckoning::reckon_unbegun;
+use reckoning::{Ledgers, ledgers, reckon_unbegun};
 
 /// How a run is ended early. A plain token drains.
 #[derive(Clone, Debug, Default)]
@@ -175,7 +177,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let Stop { drain: cancel, abort } = stop.into();
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
-    let dry_run = plan.dry_run;
+    let (dry_run, moved) = (plan.dry_run, plan.delete_source);
     let mut compression = Compression::default();
     let mut checkpoint = None;
     let mut noise = Ok(());
@@ -188,6 +190,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
     let mut report = Report::new("copy", source, target, &stats);
+    report.moved = moved && !dry_run;
     let mut error = compression.left_behind();
     if let Some(Err(unwritable)) =
         checkpoint.as_ref().filter(|_| error.is_none()).map(|kept| kept.keep_compression(false))
@@ -215,7 +218,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         }
     }
     report.error = error.as_ref().map(Error::to_string);
-    if !proven || noisy {
+    if !proven || noisy || report.keys.kept_on_source > 0 {
         // It found, or may have missed, what was written beside the copy.
         stats.dead_letters().are_complete(false);
     }
@@ -341,11 +344,31 @@ async fn run_probed(
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
-    let verified =
-        copy_and_prove(run, &probed, (cancel, abort), compression, source, target).await?;
-    if let Some(watch) = watch.filter(|_| !cancel.is_cancelled()) {
-        *noise = watch.end().await;
+    let (met, ledgers) =
+        copy_all(run, &probed, (cancel, abort), compression, source, target).await?;
+    if cancel.is_cancelled() {
+        return Ok(Verified::none());
     }
+    let quiet = async {
+        match watch {
+            Some(watch) if !cancel.is_cancelled() => watch.end().await,
+            _ => Ok(()),
+        }
+    };
+    if run.plan.delete_source {
+        // Before our own deletions; what was written to meanwhile stays.
+        *noise = quiet.await;
+        return match noise {
+            Ok(()) => moving::delete_copied(run, &probed, &ledgers).await,
+            Err(_) => Ok(Verified::none()),
+        };
+    }
+    let verified = match (run.plan.verify, met) {
+        (Verify::None, _) => Verified::none(),
+        (_, Some(met)) => proof::prove_values(run, &probed, &met).await?,
+        (_, None) => proof::prove(run, &probed, &probed.routes).await?,
+    };
+    *noise = quiet.await;
     Ok(verified)
 }
 
@@ -358,11 +381,11 @@ async fn begin(
     target: &mut Peer,
 ) -> Result<Option<Arc<Met>>> {
     // Before anything is written: may both users read what the proof needs?
-    let met = match run.plan.verify {
-        Verify::Full => {
+    let met = match run.plan.verify == Verify::Full || run.plan.delete_source {
+        true => {
             Some(Arc::new(again::met(run, Meant::These(&probed.routes), source, target).await?))
         }
-        Verify::None | Verify::Count => None,
+        false => None,
     };
     if let Some(checkpoint) = &run.checkpoint {
         checkpoint.begin(probed)?;
@@ -380,20 +403,22 @@ async fn begin(
     Ok(met)
 }
 
-async fn copy_and_prove(
+/// The copy itself, and what has to be put back afterwards.
+async fn copy_all(
     run: &Arc<Run>,
     probed: &Arc<Probed>,
     (cancel, abort): (&CancellationToken, &CancellationToken),
     compression: &mut Compression,
     source: &mut Peer,
     target: &mut Peer,
-) -> Result<Verified> {
+) -> Result<(Option<Arc<Met>>, Arc<Ledgers>)> {
     let begun = begin(run, probed, compression, source, target).await;
     if let Err(cause) = &begun {
         reckon_unbegun(run, Some(probed), cause).await;
     }
     let met = begun?;
-    let copied = copy::apart(run.clone(), probed.clone()).await;
+    let ledgers = ledgers(run, &probed.routes, &probed.source);
+    let copied = copy::apart(run.clone(), probed.clone(), ledgers.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
     copied?;
@@ -403,11 +428,5 @@ async fn copy_and_prove(
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
-    if run.plan.verify == Verify::None || cancel.is_cancelled() {
-        return Ok(Verified::none());
-    }
-    match met {
-        Some(met) => proof::prove_values(run, probed, &met).await,
-        None => proof::prove(run, probed, &probed.routes).await,
-    }
+    Ok((met, ledgers))
 }

@@ -73,8 +73,7 @@ impl Probed {
             clock: self.clock,
             by_value: self.by_value && plan.fetch == FetchMode::Auto,
             large,
-            // To delete it.
-            fingerprints: plan.delete_source,
+            fingerprints: false,
         }
     }
 

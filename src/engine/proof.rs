@@ -65,7 +65,7 @@ pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Resul
         let was_empty =
             !probed.target.contains_key(&route.target) && !shared.contains(&route.target);
         let every = run.plan.filter.is_all() && run.plan.letters.is_none();
-        let whole = every && was_empty && !run.plan.delete_source;
+        let whole = every && was_empty;
         if whole && counts_prove(held, holds, expired) {
             continue;
         }

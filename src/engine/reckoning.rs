@@ -37,12 +37,11 @@ use crate::verify::{Eyes, Finding, GROUP, HELD};
 /// The reason of a key that nobody came to.
 const UNREAD: &str = "the run was given up before this key was copied";
 
+/// The accounts of the databases.
+pub(super) type Ledgers = [(Route, Ledger)];
+
 /// The accounts of the databases, with how many keys each `held`.
-pub(super) fn ledgers(
-    run: &Run,
-    routes: &[Route],
-    held: &BTreeMap<u32, Keyspace>,
-) -> Vec<(Route, Ledger)> {
+pub(super) fn ledgers(run: &Run, routes: &[Route], held: &BTreeMap<u32, Keyspace>) -> Arc<Ledgers> {
     let ledger = |&route: &Route| {
         let expected = held.get(&route.source).map_or(0, |keyspace| keyspace.keys);
         let stats = run.stats.database(route.source, route.target, expected);
@@ -82,12 +81,7 @@ fn gives_up(run: &Run, cause: &Error) -> bool {
 }
 
 /// Names every key that differs because the run is given up for `cause`, as far as anybody can tell.
-pub(super) async fn reckon(
-    run: &Arc<Run>,
-    ledgers: &[(Route, Ledger)],
-    trusted: &Trusted,
-    cause: &Error,
-) {
+pub(super) async fn reckon(run: &Arc<Run>, ledgers: &Ledgers, trusted: &Trusted, cause: &Error) {
     // From here on connections that break are not made again for what was before.
     run.stop.cancel();
     let left: Vec<(Route, Ledger, Left)> = ledgers
@@ -183,11 +177,6 @@ async fn name_all(
     match guard {
         Some(guard) => named.and(guard.end().await)?,
         None => named?,
-    }
-    if run.plan.delete_source && !same_target {
-        let text = "keys that were deleted from the source, and that the target may have lost since, \
-                    cannot be named";
-        return Err(Error::new(Kind::Server, text));
     }
     // What was acknowledged, or found to be the same, may be lost if another process answers now.
     let restarted =
@@ -461,8 +450,6 @@ impl Worker {
         // What nobody asked for, and what needs no more, is in no count.
         if key.scanned {
             self.ledger.add(end, 1);
-            let keeps = end == Count::Copied && self.shared.run.plan.delete_source;
-            self.ledger.add(Count::KeptOnSource, u64::from(keeps));
         }
     }
 

@@ -1,12 +1,9 @@
 //! What travels from source to target: entries in batches that share two slabs.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::channel::Permit;
 use super::keys::name_of;
-use super::large::Fingerprint;
 use crate::payload::FOOTER_BYTES;
 use crate::resp::{Span, Token};
 
@@ -93,13 +90,4 @@ impl Batch {
     pub fn cost(&self) -> usize {
         self.keys.len() + self.payloads.len()
     }
-}
-
-/// What the target acknowledged.
-#[derive(Debug)]
-pub enum Acked {
-    /// The entries at these places of a batch.
-    Batch(Arc<Batch>, Vec<u32>),
-    /// A large entry: its key in wire form, its expiry, and what it was.
-    Large(Vec<u8>, i64, Fingerprint),
 }

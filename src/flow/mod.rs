@@ -10,7 +10,7 @@ mod large;
 pub mod pace;
 
 pub use channel::Load;
-pub use entry::{Acked, Batch, Entry, Form};
+pub use entry::{Batch, Entry, Form};
 pub use existing::{Held, Question, Repeated};
 pub use keys::{KeyQueue, Keys, WAITING, key_queue, name_of, wire_of};
 pub use large::{Digest, Fingerprint, HandOver, HandedOver, Large, PIECES, Piece, Verdict};

@@ -26,6 +26,8 @@ pub enum DifferenceKind {
     Different,
     /// The value is the same, but it expires at another time.
     Expiry,
+    /// It could not be deleted from the source, or not be compared before.
+    Kept,
 }
 
 /// A key that differs.
@@ -46,7 +48,7 @@ pub struct Difference {
 /// All differences of a run.
 #[derive(Debug, Default)]
 pub struct Differences {
-    counts: [AtomicU64; 4],
+    counts: [AtomicU64; 5],
     named: Mutex<Vec<Difference>>,
     lines: Lines,
 }

@@ -108,6 +108,8 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// What the verification found.
     pub verified: Verified,
+    /// It was a move: what was verified are the keys that were deleted from the source.
+    pub moved: bool,
     /// Keys that differ, as far as they are named.
     pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
@@ -142,6 +144,7 @@ impl Report {
             failures: stats.failures(),
             losses: stats.losses(),
             verified: Verified::none(),
+            moved: false,
             differences: stats.differences().named(),
             error: None,
             checkpoint: None,

@@ -30,13 +30,13 @@ pub fn summary(report: &Report) -> String {
     losses(&mut text, report);
     if report.keys.kept_on_source > 0 {
         let kept = units::count(report.keys.kept_on_source);
-        let why = match report.command {
-            CLEANUP => "the target does not hold the same",
-            _ => "they changed after they were copied",
-        };
+        let why = "the target does not hold the same";
         let _ = writeln!(text, "{kept} keys stay on the source: {why}");
     }
-    verified(&mut text, report);
+    match report.moved {
+        true => moved(&mut text, report),
+        false => verified(&mut text, report),
+    }
     differences(&mut text, report);
     if let Some(checkpoint) = &report.checkpoint {
         let _ = writeln!(text, "The same command goes on from here: {checkpoint}");
@@ -174,6 +174,23 @@ fn and_more(text: &mut String, all: u64) {
     }
 }
 
+/// What was shown of the keys that a move deleted.
+fn moved(text: &mut String, report: &Report) {
+    if report.verified.mode == "none" {
+        return;
+    }
+    let _ = match report.keys.deleted_from_source {
+        0 => writeln!(text, "No key was deleted from the source"),
+        deleted => writeln!(
+            text,
+            "Verified ({}): of the {} keys deleted from the source, each had the same value and \
+             expiry on both sides at the moment it was deleted",
+            report.verified.mode,
+            units::count(deleted),
+        ),
+    };
+}
+
 fn verified(text: &mut String, report: &Report) {
     let found = &report.verified;
     let all_seen = report.outcome != Outcome::Interrupted && report.keys.failed == 0;
@@ -222,7 +239,8 @@ fn differences(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  db {place} \"{key}\": {what}");
     }
     let found = &report.verified;
-    let all = found.missing + found.extra + found.different + found.expiry;
+    let found = found.missing + found.extra + found.different + found.expiry;
+    let all = if report.moved { report.keys.kept_on_source } else { found };
     let more = all.saturating_sub(report.differences.len() as u64);
     if more > 0 && !report.differences.is_empty() {
         let more = units::count(more);

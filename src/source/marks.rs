@@ -24,8 +24,6 @@ const MOST: Duration = Duration::from_secs(1);
 const PART: u32 = 20;
 /// How often it looks whether all is settled.
 const LOOK: Duration = Duration::from_millis(1);
-/// How long it waits for source keys to be deleted once all others are settled; then there is no mark.
-const ERASING: Duration = Duration::from_secs(5);
 
 /// How far a scan has come.
 #[derive(Debug)]
@@ -56,7 +54,6 @@ pub struct Marks {
     route: Route,
     told: mpsc::Sender<Mark>,
     ledger: Ledger,
-    erases: bool,
     named: u64,
     /// Keys that an earlier run counted as settled and not as scanned: none, but for its mistakes.
     unscanned: u64,
@@ -64,12 +61,12 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Marks of a scan that begins now, told to `told`; `erases`: keys are done once they are deleted.
-    pub fn new(route: Route, told: mpsc::Sender<Mark>, ledger: Ledger, erases: bool) -> Self {
+    /// Marks of a scan that begins now, told to `told`.
+    pub fn new(route: Route, told: mpsc::Sender<Mark>, ledger: Ledger) -> Self {
         let counts = ledger.counts();
         let named = counts.settled();
         let unscanned = named.saturating_sub(counts.scanned);
-        Self { route, told, ledger, erases, named, unscanned, due: Instant::now() + LEAST }
+        Self { route, told, ledger, named, unscanned, due: Instant::now() + LEAST }
     }
 
     /// So many keys were named.
@@ -94,7 +91,6 @@ impl Marks {
 
     /// Waits until everything that was named is settled; `false`: it is not going to be.
     async fn settle(&self, stop: &CancellationToken) -> bool {
-        let mut settled = None;
         loop {
             let counts = self.ledger.counts();
             // After the counts: what was counted when the run ended does not count.
@@ -102,14 +98,9 @@ impl Marks {
                 return false;
             }
             // Of a large value the target's side may be counted before the source's.
-            let copied = counts.settled() >= self.named
-                && counts.scanned + self.unscanned >= counts.settled();
-            let erased = counts.deleted_from_source + counts.kept_on_source >= counts.copied;
-            if copied && (erased || !self.erases) {
+            if counts.settled() >= self.named && counts.scanned + self.unscanned >= counts.settled()
+            {
                 return true;
-            }
-            if copied && settled.get_or_insert_with(Instant::now).elapsed() > ERASING {
-                return false;
             }
             sleep(LOOK).await;
         }
@@ -129,7 +120,7 @@ mod tests {
         let ledger = Ledger::new(stats.clone(), stats.database(0, 0, 1));
         let (told, mut marks) = mpsc::channel(1);
         let route = Route { source: 0, target: 0 };
-        let mut scan = Marks::new(route, told, ledger.clone(), false);
+        let mut scan = Marks::new(route, told, ledger.clone());
         scan.name(1);
         scan.due = Instant::now();
         // The lane has a large value's ack, and its reader has not counted the key yet.

@@ -1,7 +1,7 @@
 //! Pull: the tasks that read one database of the source.
 //!
 //! [`scan`] names the keys, several [`fetch`] tasks read them. A source is a guest-house: nothing
-//! here writes, but [`unlink`], for `--delete-source` ([`erase`]) and for a clean-up.
+//! here writes, but [`unlink`], for a clean-up and for `--delete-source`.
 
 mod answer;
 mod answers;
@@ -9,7 +9,6 @@ mod circles;
 mod clock;
 mod duplicates;
 pub mod elements;
-pub mod erase;
 pub mod expiry;
 pub mod fetch;
 pub mod file;

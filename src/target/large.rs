@@ -15,7 +15,7 @@ use super::recovering::read_only;
 use super::restore::Lane;
 use crate::command::keyspace;
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Acked, Fingerprint, Form, Large, Piece, Verdict, name_of};
+use crate::flow::{Form, Large, Piece, Verdict, name_of};
 use crate::net::Backoff;
 use crate::payload::FOOTER_BYTES;
 use crate::report::{Count, Stage};
@@ -69,7 +69,7 @@ impl Tail {
 /// How the writing of a command ended.
 enum Passed {
     /// The target answered. It stays in step only if it had been sent all of the command.
-    Answered { outcome: Outcome, fingerprint: Option<Fingerprint>, road: Road, whole: bool },
+    Answered { outcome: Outcome, road: Road, whole: bool },
     /// Nothing was sent: the target has no such type, and nobody holds the value to encode it anew.
     Stopped,
     /// The source did not deliver the rest.
@@ -90,9 +90,9 @@ impl Lane {
         let began = Instant::now();
         self.last_taken = began;
         let passed = self.pass_on(&mut large).await;
-        let Large { key, form, bytes, expiry, pieces, verdict, doubtful } = large;
+        let Large { key, form, bytes, pieces, verdict, doubtful, .. } = large;
         let name = name_of(&key);
-        let (outcome, fingerprint, road) = match passed {
+        let (outcome, road) = match passed {
             Ok(Passed::Answered { outcome: Outcome::Failed(reason), whole, .. })
                 if reason.contains(REFUSED_LENGTH) =>
             {
@@ -108,9 +108,7 @@ impl Lane {
                 let _ = verdict.send(Verdict::Again { doubtful });
                 return Ok(());
             }
-            Ok(Passed::Answered { outcome, fingerprint, road, whole: true }) => {
-                (outcome, fingerprint, road)
-            }
+            Ok(Passed::Answered { outcome, road, whole: true }) => (outcome, road),
             Ok(Passed::Stopped) => {
                 self.hand_over(&key, Some(pieces), doubtful, verdict).await;
                 return Ok(());
@@ -155,10 +153,6 @@ impl Lane {
                 ledger.add_bytes(bytes as u64);
                 ledger.add(Count::Copied, 1);
                 self.latency.record(Stage::Restore, began.elapsed(), 1);
-                if let (Some(acked), Some(was)) = (&self.tools.hooks.acked, fingerprint) {
-                    // Gone when the source connection is lost: then the key stays, which is safe.
-                    let _ = acked.send(Acked::Large(key, expiry, was)).await;
-                }
             }
             Outcome::Again(_) if self.last_taken.elapsed() < self.patience => {
                 sleep(self.tries.busy.next_delay()).await;
@@ -179,11 +173,11 @@ impl Lane {
         let only_new = !self.form.replace;
         let mut tail = Tail::default();
         let mut first = None;
-        let fingerprint = loop {
+        loop {
             match large.pieces.recv().await {
                 None => return Ok(Passed::Cut),
                 Some(Piece::End(_)) if first.is_none() => return Ok(Passed::Cut),
-                Some(Piece::End(fingerprint)) => break fingerprint,
+                Some(Piece::End(_)) => break,
                 Some(Piece::Bytes(piece)) => {
                     if first.is_none() {
                         first = piece.first().copied();
@@ -207,17 +201,13 @@ impl Lane {
                         }
                         if let Some(reply) = self.tools.connection.next_reply()? {
                             let outcome = outcome(&reply);
-                            return Ok(Passed::Answered {
-                                outcome,
-                                fingerprint: None,
-                                road: Road::Verbatim,
-                                whole: false,
-                            });
+                            let road = Road::Verbatim;
+                            return Ok(Passed::Answered { outcome, road, whole: false });
                         }
                     }
                 }
             }
-        };
+        }
         let mut road = Road::Verbatim;
         if large.form == Form::Dump {
             let end;
@@ -239,7 +229,7 @@ impl Lane {
             if let Some(reply) = self.tools.connection.next_reply()? {
                 let outcome = outcome(&reply);
                 drop(self.tools.connection.take_slab());
-                return Ok(Passed::Answered { outcome, fingerprint, road, whole: true });
+                return Ok(Passed::Answered { outcome, road, whole: true });
             }
             if let Err(error) = self.tools.connection.turn_within(&self.tools.stop).await {
                 return Ok(Passed::Broken { error, whole: true });

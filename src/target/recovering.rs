@@ -14,37 +14,17 @@ use crate::net::Connection;
 pub struct OtherProcess {
     /// Tells those who have to know.
     pub tell: CancellationToken,
-    /// What was to be kept from what is there, or is gone from the source already, so that the copy
-    /// cannot begin anew; `None`: it does.
-    pub ends: Option<Loss>,
+    /// Whether that ends the run: written keys cannot be told from those that were there before, so
+    /// that the copy cannot begin again.
+    pub ends: bool,
 }
 
-/// What may be lost with a target's process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Written keys, which cannot be told from those that were there before.
-    Written,
-    /// Keys that are deleted from the source.
-    Deleted,
-}
-
-impl Loss {
-    /// The error that ends the run.
-    pub fn error(self) -> Error {
-        let (lost, advice) = match self {
-            Self::Written => (
-                "what was written before may be lost, and cannot be told from what was there",
-                "copy again: with --if-exists skip for what is missing, or replace for all",
-            ),
-            Self::Deleted => (
-                "what it acknowledged before may be lost, and is deleted from the source already",
-                "see whether it has loaded its keys again before it is used; what is missing has to \
-                 come from a backup",
-            ),
-        };
-        let text = format!("the target was restarted, or another server took its place: {lost}");
-        Error::new(Kind::Server, text).advise(advice)
-    }
+/// The error that ends a run whose target may have lost what was written to it.
+pub fn written_lost() -> Error {
+    let text = "the target was restarted, or another server took its place: what was written before \
+                may be lost, and cannot be told from what was there";
+    Error::new(Kind::Server, text)
+        .advise("copy again: with --if-exists skip for what is missing, or replace for all")
 }
 
 /// The target was made a replica, or another server took its place: a lane waits for one that takes
@@ -67,8 +47,8 @@ impl Lane {
         let again = self.tools.link.reconnect(error, self.last_taken).await?;
         if !again.same_process {
             self.tools.other_process.tell.cancel();
-            if let Some(loss) = self.tools.other_process.ends {
-                return Err(again.connection.place(loss.error()));
+            if self.tools.other_process.ends {
+                return Err(again.connection.place(written_lost()));
             }
         }
         self.tools.connection = again.connection;

@@ -20,7 +20,7 @@ use super::writing::{Written, write};
 use crate::command::keyspace::RestoreForm;
 use crate::config::IfExists;
 use crate::error::{Error, Result};
-use crate::flow::{Acked, Form, HandOver, Large, Load, Question, Repeated, channel, name_of};
+use crate::flow::{Form, HandOver, Large, Load, Question, Repeated, channel, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Latency, Ledger, Stage};
 
@@ -85,8 +85,6 @@ pub struct Lane {
 /// Where a lane reports keys that are not done with their ack.
 #[derive(Clone, Debug, Default)]
 pub struct Hooks {
-    /// Takes acknowledged entries, to delete them from the source.
-    pub acked: Option<mpsc::Sender<Acked>>,
     /// Takes entries whose keys exist and may be our own.
     pub existing: Option<mpsc::Sender<Question>>,
     /// Takes the names of keys that exist and are to be merged.
@@ -361,11 +359,6 @@ impl Lane {
         }
         for entry in sending.entries(&sending.elements) {
             self.send_elements(sending.batch.name(entry)).await;
-        }
-        let copied = std::mem::take(&mut sending.copied);
-        if let Some(acked) = self.tools.hooks.acked.as_ref().filter(|_| !copied.is_empty()) {
-            // Gone when the source connection is lost: then the keys stay, which is safe.
-            let _ = acked.send(Acked::Batch(sending.batch.clone(), copied)).await;
         }
         self.send_again(sending);
     }

@@ -43,6 +43,7 @@ fn what_did_not_travel_stays() {
         ("failed", 5),
         ("filtered", 30),
         ("deleted_from_source", 45),
+        ("kept_on_source", 5),
     ]);
     assert_eq!(source.client(0).dbsize(), 35);
     assert!(source.client(0).exists(b"go:4") && source.client(0).exists(b"stay:29"));
@@ -55,8 +56,14 @@ fn a_skipped_key_stays() {
     fill_strings(&mut source.client(0), "key", 10, 20);
     target.client(0).set(b"key:3", b"another value");
     let options = ["--delete-source", "--if-exists", "skip"];
-    let run = Keyferry::copy(source.url(), target.url()).args(options).expect(0);
-    run.assert_counts(&[("copied", 9), ("skipped", 1), ("deleted_from_source", 9)]);
+    let run = Keyferry::copy(source.url(), target.url()).args(options).expect(1);
+    run.assert_counts(&[
+        ("copied", 9),
+        ("skipped", 1),
+        ("deleted_from_source", 9),
+        ("kept_on_source", 1),
+    ]);
+    assert_eq!(run.report()["differences"][0]["key"], "key:3", "{}", run.frame());
     assert!(source.client(0).exists(b"key:3"));
 }
 

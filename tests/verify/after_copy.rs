@@ -61,10 +61,6 @@ fn a_target_that_loses_keys_is_found_out() {
 fn what_cannot_be_proven_is_refused_before_anything_is_written() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
     source.client(0).set(b"key", b"value");
-    let run =
-        Keyferry::copy(source.url(), target.url()).args(FULL).arg("--delete-source").expect(2);
-    run.assert_says(&["--delete-source"]);
-    Keyferry::copy(source.url(), target.url()).args(FULL).env("CLEAN_UP", "1").expect(2);
     let rules = ["~*", "+@connection", "+select", "+info", "+time", "+exists", "+type", "+restore"];
     target
         .client(0)

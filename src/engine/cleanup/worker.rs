@@ -12,12 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::deletion::{Accounts, Deletion};
 use crate::config::Route;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{KeyQueue, Pace, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
-use crate::source::unlink::{Removal, Removed, delete_watched, unwatch, watch};
+use crate::source::unlink::{Removed, delete_watched, unwatch, watch};
 use crate::source::window::{Seen, Window};
 use crate::verify::{Eyes, Finding, Judge};
 
@@ -33,8 +34,7 @@ pub(super) struct Tools {
     pub(super) target: Link,
     pub(super) route: Route,
     pub(super) judge: Judge,
-    /// How keys are deleted; `None`: a dry run.
-    pub(super) removal: Option<Removal>,
+    pub(super) deletion: Deletion,
     /// What may be asked of the source at once, all workers together.
     pub(super) window: Arc<Window>,
     /// Held by the one task that has a long value in memory whole.
@@ -111,8 +111,7 @@ impl Worker {
         if let Err(error) = &result {
             self.tools.stop.cancel();
             for key in std::mem::take(&mut self.again) {
-                self.tools.ledger.add(Count::Scanned, 1);
-                self.tools.ledger.fail(name_of(&key), error.message());
+                self.count(&key, End::Failed(error.message().to_owned()));
             }
         }
         result
@@ -181,7 +180,9 @@ impl Worker {
         let result = self.work_on(&mut group).await;
         let seen = std::mem::take(&mut self.seen);
         self.tools.window.release(keys.len(), seen);
-        self.tools.ledger.add_bytes(seen.bytes());
+        if self.tools.deletion.accounts == Accounts::Cleanup {
+            self.tools.ledger.add_bytes(seen.bytes());
+        }
         for (at, (end, key)) in group.ends.into_iter().zip(keys).enumerate() {
             match (end, &result) {
                 (Some(End::Kept(..)), Ok(())) if !last => {
@@ -203,7 +204,6 @@ impl Worker {
                 }
                 (None, Err(error)) => self.count(key, End::Failed(error.message().to_owned())),
             }
-            self.tools.ledger.add(Count::Scanned, 1);
         }
         if let Some(pace) = &self.tools.pace {
             // Afterwards: nothing is watched while this waits.
@@ -212,28 +212,39 @@ impl Worker {
         result
     }
 
-    /// Counts a key, and names it where it stays.
+    /// Counts a key, and names it where it stays. After a copy, which has counted it as scanned, only
+    /// whether it was deleted.
     fn count(&self, key: &[u8], end: End) {
-        let Tools { ledger, route, stats, removal, .. } = &self.tools;
+        let Tools { ledger, deletion, .. } = &self.tools;
+        let compares = u64::from(deletion.accounts == Accounts::Cleanup);
+        ledger.add(Count::Scanned, compares);
         match end {
             End::Deleted => {
-                ledger.add(Count::Compared, 1);
-                ledger.add(Count::DeletedFromSource, u64::from(removal.is_some()));
+                ledger.add(Count::Compared, compares);
+                ledger.add(Count::DeletedFromSource, u64::from(deletion.removal.is_some()));
             }
-            End::Gone => ledger.add(Count::Expired, 1),
-            End::Failed(why) => ledger.fail(name_of(key), &why),
+            End::Gone => ledger.add(Count::Expired, compares),
+            End::Failed(why) => match deletion.accounts {
+                Accounts::Cleanup => ledger.fail(name_of(key), &why),
+                Accounts::Move => self.keep(key, DifferenceKind::Kept, why),
+            },
             End::Kept(kind, what) => {
-                ledger.add(Count::Compared, 1);
-                ledger.add(Count::KeptOnSource, 1);
-                stats.differences().tell(Difference {
-                    db: route.source,
-                    target_db: route.target,
-                    key: name_of(key).escape_ascii().to_string(),
-                    kind,
-                    what,
-                });
+                ledger.add(Count::Compared, compares);
+                self.keep(key, kind, what);
             }
         }
+    }
+
+    fn keep(&self, key: &[u8], kind: DifferenceKind, what: String) {
+        let Tools { ledger, route, stats, .. } = &self.tools;
+        ledger.add(Count::KeptOnSource, 1);
+        stats.differences().tell(Difference {
+            db: route.source,
+            target_db: route.target,
+            key: name_of(key).escape_ascii().to_string(),
+            kind,
+            what,
+        });
     }
 
     /// All keys in one transaction; then, if one of them was touched, in smaller ones.
@@ -264,7 +275,7 @@ impl Worker {
         let keys: Vec<&[u8]> =
             places.iter().filter_map(|&at| group.keys.get(at).copied()).collect();
         let names: Vec<&[u8]> = keys.iter().map(|key| name_of(key)).collect();
-        if self.tools.removal.is_some()
+        if self.tools.deletion.removal.is_some()
             && let Some(denied) = watch(&mut open.source, &names).await?
         {
             group.deny(places, || format!("the source refused WATCH: {denied}"));
@@ -272,7 +283,7 @@ impl Worker {
         }
         let mut eyes = Eyes {
             source: &mut open.source,
-            watched: self.tools.removal.is_some(),
+            watched: self.tools.deletion.removal.is_some(),
             target: &mut open.target,
             judge: self.tools.judge,
             whole: &self.tools.whole,
@@ -281,7 +292,7 @@ impl Worker {
         };
         let findings = eyes.look(&keys).await?;
         let equal = group.take(places, findings);
-        let Some(removal) = self.tools.removal else {
+        let Some(removal) = self.tools.deletion.removal else {
             equal.into_iter().for_each(|at| group.end(at, End::Deleted));
             return Ok(());
         };

@@ -36,7 +36,7 @@ use crate::report::{Ledger, Stats};
 use crate::source::file::{Opened, Reading};
 use crate::source::twice::Twice;
 use crate::target::crossing::Crossing;
-use crate::target::recovering::{Loss, OtherProcess};
+use crate::target::recovering::OtherProcess;
 use crate::target::restore::{Hooks, Lane, Tools};
 use crate::units;
 
@@ -368,7 +368,7 @@ impl Restore {
                 stop: self.stop.clone(),
                 hooks: hooks.clone(),
                 // The file is not read a second time.
-                other_process: OtherProcess { ends: Some(Loss::Written), ..Default::default() },
+                other_process: OtherProcess { ends: true, ..Default::default() },
             });
             tasks.spawn(lane.run());
         }

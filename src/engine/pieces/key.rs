@@ -5,7 +5,6 @@ use super::{Fate, Worker};
 use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
-use crate::report::Count;
 use crate::resp::Value;
 use crate::source::elements::Collection;
 use crate::source::pages::{HELD, Node, PAGE_BYTES, PageSize, Pages};
@@ -50,15 +49,11 @@ impl Worker {
             There::Older => true,
             There::Settled(fate) => return Ok(Some(fate)),
         };
-        let Self { tools, source, target, keeper, .. } = self;
+        let Self { tools, source, target, .. } = self;
         let (Some(from), Some(to)) = (source, target) else {
             return Err(Error::new(Kind::Transport, "not connected"));
         };
         let replace = older || tools.policy == IfExists::Replace;
-        if let Some(keeper) = keeper {
-            keeper.demand(&[b"UNWATCH"]).await?;
-            keeper.demand(&[b"WATCH", key]).await?;
-        }
         let from_server = &mut from.connection;
         from_server.demand(&[b"WATCH", key]).await?;
         let kind = from_server.demand(&[b"TYPE", key]).await?;
@@ -106,11 +101,7 @@ impl Worker {
             }
             Err(error) => return Err(error),
         }
-        let at_source = self.erase(key).await;
-        Ok(Some(match older {
-            true => Fate::Replaced(bytes, at_source),
-            false => Fate::Copied(bytes, at_source),
-        }))
+        Ok(Some(if older { Fate::Replaced(bytes) } else { Fate::Copied(bytes) }))
     }
 
     /// The connection broke when the value should have got its name. It has if the temporary key is
@@ -124,36 +115,10 @@ impl Worker {
         let mut connection = again.connection;
         if again.same_process && connection.demand(&[b"EXISTS", &key]).await?.integer() == Some(0) {
             self.leftover = None;
-            // Whether it was ours that came first is known; whether the source still has the same is
-            // not asked any more: it stays there, which is safe.
-            let kept = self.tools.delete_source.then_some(Count::KeptOnSource);
             self.source = None;
-            self.keeper = None;
-            return Ok(Fate::Copied(bytes, kept));
+            return Ok(Fate::Copied(bytes));
         }
         Err(error)
-    }
-
-    /// Deletes the key from the source, if that was asked for and it is still as it was read.
-    async fn erase(&mut self, key: &[u8]) -> Option<Count> {
-        let keeper = self.keeper.as_mut()?;
-        let erased = async {
-            keeper.demand(&[b"MULTI"]).await?;
-            keeper.demand(&[b"UNLINK", key]).await?;
-            keeper.demand(&[b"EXEC"]).await
-        };
-        match erased.await {
-            Ok(Value::Array(removed)) if removed.first().and_then(Value::integer) == Some(1) => {
-                Some(Count::DeletedFromSource)
-            }
-            Ok(_) => Some(Count::KeptOnSource),
-            Err(error) => {
-                // Perhaps it is deleted; the report then errs on the safe side.
-                tracing::warn!("a key was copied and perhaps not deleted: {error}");
-                self.keeper = None;
-                Some(Count::KeptOnSource)
-            }
-        }
     }
 }
 

@@ -2,9 +2,7 @@
 //! renamed in one step.
 //!
 //! The source's key is watched while it is read, and an empty transaction at the end says whether
-//! it was written meanwhile: what gets its name on the target is the value of one moment. With
-//! `--delete-source` a second connection watches it from before the reading until after the renaming,
-//! and deletes it in a transaction of its own: that can only be the value that was copied.
+//! it was written meanwhile: what gets its name on the target is the value of one moment.
 
 mod key;
 mod stream;
@@ -19,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{HandedOver, Pace, Repeated};
-use crate::net::{Backoff, Connection, Line, Link};
+use crate::net::{Backoff, Line, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
@@ -51,7 +49,6 @@ pub(super) struct Tools {
     pub(super) repeated: Repeated,
     /// Takes keys that exist and are to be merged.
     pub(super) merge: Option<mpsc::Sender<Vec<u8>>>,
-    pub(super) delete_source: bool,
     /// Whether expiries of hash fields may be lost to a target that has none.
     pub(super) lossy: bool,
     /// The longest bulk string that the target takes, in bytes.
@@ -66,8 +63,6 @@ pub(super) struct Tools {
 struct Worker {
     tools: Tools,
     source: Option<Pages>,
-    /// Watches a key that is to be deleted.
-    keeper: Option<Connection>,
     target: Option<Building>,
     /// The target's number of that connection, where it tells.
     client: Option<i64>,
@@ -94,10 +89,10 @@ struct Worker {
 
 /// What became of a key.
 enum Fate {
-    /// It is there: so many bytes; and what became of it on the source, if it was to be deleted.
-    Copied(u64, Option<Count>),
+    /// It is there: so many bytes.
+    Copied(u64),
     /// The same, in the place of another value.
-    Replaced(u64, Option<Count>),
+    Replaced(u64),
     /// It was there already.
     Ours,
     /// The target holds somebody else's key of this name.
@@ -117,7 +112,6 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         tools,
         lines,
         source: None,
-        keeper: None,
         target: None,
         client: None,
         leftover: None,
@@ -233,13 +227,10 @@ impl Worker {
         self.count_scanned();
         let replaced = matches!(fate, Fate::Replaced(..));
         match (fate, self.tools.policy, &self.tools.merge) {
-            (Fate::Copied(bytes, at_source) | Fate::Replaced(bytes, at_source), ..) => {
+            (Fate::Copied(bytes) | Fate::Replaced(bytes), ..) => {
                 ledger.add(Count::Replaced, u64::from(replaced));
                 ledger.add(Count::ByCommands, 1);
                 ledger.add_bytes(bytes);
-                if let Some(count) = at_source {
-                    ledger.add(count, 1);
-                }
                 ledger.add(Count::Copied, 1);
             }
             (Fate::Ours, ..) => ledger.add(Count::Copied, 1),
@@ -262,9 +253,6 @@ impl Worker {
         if self.source.is_none() {
             let connection = tools.source.connect().await?;
             self.source = Some(Pages::new(connection, tools.stop.clone()));
-        }
-        if tools.delete_source && self.keeper.is_none() {
-            self.keeper = Some(tools.source.connect().await?);
         }
         if self.target.is_none() {
             let mut connection = match &self.leftover {
@@ -294,7 +282,6 @@ impl Worker {
     /// middle of a reply, and still watches: its connections are made anew.
     async fn clear_up(&mut self) {
         self.source = None;
-        self.keeper = None;
         if let Some(mut target) = self.target.take() {
             let key = target.key().to_vec();
             if target.give_up().await {

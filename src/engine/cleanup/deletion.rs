@@ -1,0 +1,97 @@
+//! Deletes keys that both sides hold equal, database by database: all of a clean-up, and the second
+//! half of a move.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::super::acquaint::Met;
+use super::super::budget::Budget;
+use super::super::compare::DOUBTS;
+use super::super::copy::join;
+use super::super::reckoning::Ledgers;
+use super::super::{Run, uncounted};
+use super::worker::{Tools, Worker};
+use crate::config::Limits;
+use crate::error::Result;
+use crate::source::unlink::Removal;
+use crate::source::window::Window;
+use crate::verify::{GROUP, HELD};
+
+/// What is counted of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Accounts {
+    /// All of it: scanned, compared, deleted or kept, failed.
+    Cleanup,
+    /// Deleted or kept: the copy before has counted the rest.
+    Move,
+}
+
+/// How keys are deleted.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Deletion {
+    /// The command; `None`: a dry run.
+    pub(in super::super) removal: Option<Removal>,
+    pub(in super::super) accounts: Accounts,
+}
+
+/// Deletes the selected keys that are equal, within bounds; the first error stops all databases.
+pub(in super::super) async fn delete_equal(
+    run: &Arc<Run>,
+    met: &Met,
+    deletion: Deletion,
+    ledgers: &Ledgers,
+) -> Result<()> {
+    let connections = run.plan.limits.connections_for(ledgers.len());
+    let pairs = connections * ledgers.len().clamp(1, Limits::DATABASES_AT_ONCE);
+    let [source_far, target_far] = met.round_trips;
+    let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
+    let keys = (Budget::NEAR_KEYS, budget.source_keys);
+    let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
+    let whole = Arc::new(Semaphore::new(1));
+    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let mut databases = JoinSet::new();
+    for (route, ledger) in ledgers {
+        let tools = Tools {
+            source: met.source_link(run, route.source),
+            target: met.target_link(run, route.target),
+            route: *route,
+            judge: met.judge,
+            deletion,
+            window: window.clone(),
+            whole: whole.clone(),
+            pace: run.pace.clone(),
+            // Of a group both sides' payloads are held.
+            group: (budget.channel / HELD).clamp(1, GROUP),
+            again: (DOUBTS.0 / pairs, DOUBTS.1 / pairs),
+            stats: run.stats.clone(),
+            ledger: ledger.clone(),
+            stop: run.stop.clone(),
+        };
+        let (run, places) = (run.clone(), places.clone());
+        databases.spawn(async move {
+            let _place = places.acquire_owned().await;
+            if run.stop.is_cancelled() {
+                return Ok(());
+            }
+            Box::pin(one_database(&run, tools, connections)).await
+        });
+    }
+    join(databases, run).await
+}
+
+async fn one_database(run: &Arc<Run>, tools: Tools, connections: usize) -> Result<()> {
+    let named = match tools.deletion.accounts {
+        Accounts::Cleanup => tools.ledger.clone(),
+        Accounts::Move => uncounted(),
+    };
+    let (task, keys) = run.names_of(&tools.source, true, named).await?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(task.run());
+    for _ in 0..connections {
+        tasks.spawn(Worker::new(tools.clone(), keys.clone()).run());
+    }
+    drop(keys);
+    join(tasks, run).await
+}
