@@ -33,6 +33,10 @@ pub(super) struct CleanupOptions {
     /// How far two expiries may lie apart
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = parse_duration, help_heading = "How it is deleted")]
     ttl_tolerance: Duration,
+    /// Go on although the target may evict keys when its memory is full; nothing more is deleted once
+    /// it does
+    #[arg(long, help_heading = "How it is deleted")]
+    allow_evicting_target: bool,
     /// Do not ask first
     #[arg(long, help_heading = "How it is deleted")]
     force: bool,
@@ -97,6 +101,7 @@ fn plan(options: CleanupOptions) -> Result<Plan> {
         // Nothing is copied: what becomes of existing keys does not come up.
         if_exists: IfExists::default(),
         delete_source: false,
+        allow_evicting: options.allow_evicting_target,
         require_quiet: false,
         lossy: false,
         functions: false,

@@ -43,6 +43,10 @@ pub(super) struct CopyOptions {
     /// that moment, in value and expiry
     #[arg(long, help_heading = "How it is copied")]
     delete_source: bool,
+    /// Let --delete-source go on although the target may evict keys when its memory is full; it still
+    /// stops deleting once the target does
+    #[arg(long, help_heading = "How it is copied")]
+    allow_evicting_target: bool,
     /// Refuse a source that is being written to (looked at for a second); exit code 1 if it was
     /// written to during the copy. Keys that expire and our own --delete-source are no writing
     #[arg(long, help_heading = "How it is copied")]
@@ -285,6 +289,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         filter: options.selection.filter(),
         if_exists: if_exists.or(replace).or(retries).unwrap_or_default(),
         delete_source,
+        allow_evicting: options.allow_evicting_target,
         require_quiet: options.require_quiet,
         lossy: options.lossy,
         functions: options.with_functions,

@@ -66,6 +66,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         // Nothing is written: what becomes of existing keys does not come up.
         if_exists: IfExists::default(),
         delete_source: false,
+        allow_evicting: false,
         letters: None,
         state: None,
         require_quiet: false,

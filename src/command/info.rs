@@ -21,10 +21,20 @@ pub struct ServerInfo {
     pub history_before: Option<String>,
     /// Whether it is a replica.
     pub replica: bool,
+    /// Whether it says if it is a replica.
+    pub tells_role: bool,
+    /// Of a replica: host and port that it follows, and whether it is connected to it.
+    pub primary: Option<(String, u16)>,
+    /// Whether a replica is connected to its primary.
+    pub linked: bool,
     /// Whether it is a cluster node.
     pub cluster: bool,
     /// How many keys it removed because they had expired, since it started.
     pub expired_keys: Option<u64>,
+    /// How many keys it threw away because its memory was full, since it started.
+    pub evicted_keys: Option<u64>,
+    /// Seconds since it started.
+    pub uptime: Option<u64>,
     /// The databases that hold keys.
     pub keyspace: BTreeMap<u32, Keyspace>,
     /// What it has, and may have, in memory.
@@ -48,6 +58,8 @@ pub struct Memory {
     pub dataset: Option<u64>,
     /// `maxmemory`; `None`: there is no limit, or it does not tell.
     pub limit: Option<u64>,
+    /// It says that there is no limit.
+    pub unlimited: bool,
     /// What becomes of keys at the limit: `noeviction`, `allkeys-lru`, …
     pub policy: Option<String>,
     /// What its machine has.
@@ -60,10 +72,31 @@ impl Memory {
         Some(self.limit?.saturating_sub(self.used.unwrap_or(0)))
     }
 
+    /// Whether, and when, keys are thrown away.
+    pub fn eviction(&self) -> Eviction {
+        match (self.limit, &self.policy) {
+            _ if self.unlimited => Eviction::Never,
+            (_, Some(policy)) if policy == "noeviction" => Eviction::Never,
+            (Some(limit), Some(policy)) => Eviction::At(limit, policy.clone()),
+            _ => Eviction::Untold,
+        }
+    }
+
     /// Whether keys are thrown away at the limit, instead of writes refused.
     pub fn evicts(&self) -> bool {
         self.policy.as_deref().is_some_and(|policy| policy != "noeviction")
     }
+}
+
+/// Whether a server may throw keys away when its memory is full.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// It has no limit, or refuses writes at it.
+    Never,
+    /// At this limit, in bytes, by this policy.
+    At(u64, String),
+    /// It does not tell.
+    Untold,
 }
 
 /// One line of `INFO keyspace`.
@@ -117,13 +150,20 @@ impl ServerInfo {
             history: field("master_replid"),
             history_before: field("master_replid2"),
             replica: field("role").as_deref() == Some("slave"),
+            tells_role: field("role").is_some(),
+            primary: field("master_host")
+                .zip(field("master_port").and_then(|port| port.parse().ok())),
+            linked: field("master_link_status").as_deref() == Some("up"),
             expired_keys: number("expired_keys"),
+            evicted_keys: number("evicted_keys"),
+            uptime: number("uptime_in_seconds"),
             cluster: field("cluster_enabled").as_deref() == Some("1"),
             keyspace,
             memory: Memory {
                 used: number("used_memory"),
                 dataset: number("used_memory_dataset"),
                 limit: number("maxmemory").filter(|limit| *limit > 0),
+                unlimited: number("maxmemory") == Some(0),
                 policy: field("maxmemory_policy"),
                 system: number("total_system_memory"),
             },

@@ -9,6 +9,9 @@ use super::{Mapping, Plan};
 /// Each part by its option's name, in words.
 pub type Fingerprint = BTreeMap<String, String>;
 
+/// The part that says whether it is a move.
+pub const DELETE_SOURCE: &str = "--delete-source";
+
 impl Plan {
     /// The plan's fingerprint. Connections, memory, pace and proof do not belong to it, passwords even
     /// less.
@@ -21,7 +24,7 @@ impl Plan {
             ("--exclude", listed(&self.filter.exclude)),
             ("--type", listed(&self.filter.types)),
             ("--if-exists", self.if_exists.word().to_owned()),
-            ("--delete-source", self.delete_source.to_string()),
+            (DELETE_SOURCE, self.delete_source.to_string()),
             ("--lossy", self.lossy.to_string()),
             ("--with-functions", self.functions.to_string()),
         ];

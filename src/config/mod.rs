@@ -111,8 +111,10 @@ pub struct Plan {
     pub filter: Filter,
     /// What happens to a key that the target holds.
     pub if_exists: IfExists,
-    /// Delete a source key once the target acknowledged it and while it still has that value.
+    /// When all is copied, delete the keys of the source that are equal on both sides.
     pub delete_source: bool,
+    /// Keys may also be deleted where the target may throw its own away.
+    pub allow_evicting: bool,
     /// Only the keys of this file of dead letters.
     pub letters: Option<PathBuf>,
     /// Keeps how far the run has come in this file, and goes on from it.

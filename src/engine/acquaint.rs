@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::Run;
 use super::clocks::clock_offset;
+use super::independent::{self, Sameness};
 use super::probe::{
-    self, Readable, expiry_clock, meet, readable, refuse_if_pointless, refuse_same,
-    refused_before_work, select,
+    Readable, expiry_clock, meet, readable, refuse_if_pointless, refused_before_work, select,
 };
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
@@ -42,6 +42,10 @@ pub(super) struct Met {
     pub(super) target: BTreeMap<u32, Keyspace>,
     source_process: Process,
     target_process: Process,
+    /// What both said of themselves.
+    pub(super) infos: [ServerInfo; 2],
+    /// Whether they are one server.
+    pub(super) sameness: Sameness,
     /// Whether both users may read strings by value.
     pub(super) by_value: bool,
     /// How long source and target take to answer a PING.
@@ -52,6 +56,11 @@ impl Met {
     /// The way to a database of the source.
     pub(super) fn source_link(&self, run: &Run, database: u32) -> Link {
         Link::new(run.source.clone(), database, self.source_process.clone(), run.stop.clone())
+    }
+
+    /// The way to the target, which only the operator ends.
+    pub(super) fn lasting_target_link(&self, run: &Run) -> Link {
+        self.target_link(run, 0).until(run.wish.clone())
     }
 
     /// The way to a database of the target.
@@ -73,22 +82,13 @@ pub(super) async fn acquaint(
     let routes = match meant {
         Meant::These(routes) => routes.to_vec(),
         Meant::OfBoth => every_route(mapping, &source_info, &target_info)?,
-        Meant::OfSource => {
-            let routes = mapping.routes(source_info.keyspace.keys().copied())?;
-            refuse_same(run, &routes, &source_info, &target_info)?;
-            refuse_replica(&source_info, &target_info, &at_target)?;
-            routes
-        }
+        Meant::OfSource => mapping.routes(source_info.keyspace.keys().copied())?,
     };
-    if probe::is_same(run, &source_info, &target_info)
-        && let Some(route) = routes.iter().find(|route| route.source == route.target)
-    {
-        let text =
-            format!("source and target are the same server and the same database {}", route.source);
-        return Err(
-            Error::refused(text).advise("name another target, or other databases by --db N:M")
-        );
-    }
+    let sameness = {
+        let source = (&mut at_source, &source_info);
+        independent::without_a_write(run, source, (&mut at_target, &target_info)).await?
+    };
+    refuse_same(run, meant, &routes, &sameness)?;
     let (from, into) = (&mut at_source, &mut at_target);
     let clocks = tokio::join!(clock_offset(from), clock_offset(into));
     let readable = tokio::join!(permissions(from), permissions(into));
@@ -117,24 +117,33 @@ pub(super) async fn acquaint(
             tolerance_ms: i64::try_from(tolerance).unwrap_or(i64::MAX),
             source_ahead_ms,
         },
-        source: source_info.keyspace,
-        target: target_info.keyspace,
-        source_process: source_info.run_id.into(),
-        target_process: target_info.run_id.into(),
+        source: source_info.keyspace.clone(),
+        target: target_info.keyspace.clone(),
+        source_process: source_info.run_id.clone().into(),
+        target_process: target_info.run_id.clone().into(),
+        infos: [source_info, target_info],
+        sameness,
         by_value: from.by_value && into.by_value,
         round_trips: [source_time.round_trip, target_time.round_trip],
     })
 }
 
-/// What is deleted on a server goes from its replicas, too.
-fn refuse_replica(source: &ServerInfo, target: &ServerInfo, at_target: &Connection) -> Result<()> {
-    let known = source.history.is_some();
-    if !(known && target.replica && source.history == target.history) {
-        return Ok(());
+/// What is compared with itself shows nothing, and what is deleted there is gone.
+fn refuse_same(run: &Run, meant: Meant<'_>, routes: &[Route], sameness: &Sameness) -> Result<()> {
+    if matches!(meant, Meant::OfSource) {
+        independent::refuse_same(run, routes, sameness)?;
     }
-    let text = "it is a replica of the source: what is deleted there would go here, too";
-    let error = Error::refused(text).advise("name a target that has the keys for itself");
-    Err(at_target.place(error))
+    let same = routes.iter().find(|route| route.source == route.target);
+    match same.filter(|_| *sameness == Sameness::One) {
+        Some(route) => {
+            let text = format!(
+                "source and target are the same server and the same database {}",
+                route.source
+            );
+            Err(Error::refused(text).advise("name another target, or other databases by --db N:M"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// As a copy's; but where it takes every database of the source, those of the target count, too: a

@@ -1,8 +1,8 @@
 //! All databases at once, within bounds; and all of them once more, where the target is another
 //! process in the end than it was in the beginning.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
+use super::target_watch::Look;
 use super::upheaval::{Before, Upheaval};
 use super::{Run, database, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Verify};
@@ -29,16 +30,30 @@ use crate::units;
 const PASSES: u32 = 5;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
-pub(super) async fn apart(run: Arc<Run>, probed: Arc<Probed>, ledgers: Arc<Ledgers>) -> Result<()> {
+///
+/// Answers, for a move, what the target said of itself when the pass began that counts.
+pub(super) async fn apart(
+    run: Arc<Run>,
+    probed: Arc<Probed>,
+    ledgers: Arc<Ledgers>,
+) -> Result<Option<Look>> {
     let mut alone = JoinSet::new();
     let copied = run.clone();
-    alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers)).await });
-    join(alone, &run).await
+    let before = Arc::new(Mutex::new(probed.look.clone()));
+    let look = before.clone();
+    alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers, &look)).await });
+    join(alone, &run).await?;
+    Ok(before.lock().unwrap_or_else(PoisonError::into_inner).take())
 }
 
-async fn copy(run: &Arc<Run>, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
+async fn copy(
+    run: &Arc<Run>,
+    probed: &Probed,
+    ledgers: &Ledgers,
+    before: &Mutex<Option<Look>>,
+) -> Result<()> {
     let guard = guard::start(run, run.source_link(0, probed)).await?;
-    let copied = passes(run, probed, ledgers).await;
+    let copied = passes(run, probed, ledgers, before).await;
     match guard {
         Some(guard) => copied.and(guard.end().await),
         None => copied,
@@ -46,10 +61,15 @@ async fn copy(run: &Arc<Run>, probed: &Probed, ledgers: &Ledgers) -> Result<()> 
 }
 
 /// Copies until the target that acknowledged every key is the one that answers.
-async fn passes(run: &Arc<Run>, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
+async fn passes(
+    run: &Arc<Run>,
+    probed: &Probed,
+    ledgers: &Ledgers,
+    before: &Mutex<Option<Look>>,
+) -> Result<()> {
     let keeping =
         run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, ledgers)).transpose()?;
-    let copied = until_unchanged(run, probed, ledgers, keeping.as_ref()).await;
+    let copied = until_unchanged(run, probed, ledgers, keeping.as_ref(), before).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
     }
@@ -69,6 +89,7 @@ async fn until_unchanged(
     probed: &Probed,
     ledgers: &Ledgers,
     keeping: Option<&Keeping>,
+    looked: &Mutex<Option<Look>>,
 ) -> Result<()> {
     let mut line = Line::new(run.source_link(0, probed));
     let before = Before::if_there(&mut line).await.unwrap_or_default();
@@ -83,6 +104,11 @@ async fn until_unchanged(
             break trusted;
         }
         pass += 1;
+        if run.plan.delete_source {
+            // What the process before had lost is copied again.
+            let look = Look::now(&mut run.target_link(0, probed).connect().await?).await?;
+            *looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+        }
     };
     if run.wish.is_cancelled() {
         ledgers.iter().for_each(|(_, ledger)| fail_given_up(ledger));
@@ -176,7 +202,7 @@ fn at_target(run: &Run, error: Error) -> Error {
 async fn source_kept_its_keys(run: &Run, probed: &Probed, ledgers: &Ledgers) -> Result<()> {
     let link = run.source_link(0, probed);
     // Where nobody looks at the end, it may well be gone by now.
-    let asked = run.plan.verify != Verify::None;
+    let asked = run.plan.verify != Verify::None || run.plan.delete_source;
     if probed.source_process.changes() == 0 && (!asked || link.is_unchanged().await?) {
         return Ok(());
     }

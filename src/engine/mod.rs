@@ -30,6 +30,7 @@ mod functions;
 mod governor;
 mod ground;
 mod guard;
+mod independent;
 mod knowledge;
 mod merge;
 mod moving;
@@ -42,6 +43,7 @@ mod quiet;
 mod reckoning;
 mod rights;
 mod room;
+mod target_watch;
 mod upheaval;
 
 use std::sync::Arc;
@@ -64,6 +66,7 @@ pub use cleanup::{Intent, cleanup};
 use compression::Compression;
 use probe::Probed;
 use reckoning::{Ledgers, ledgers, reckon_unbegun};
+use target_watch::Look;
 
 /// How a run is ended early. A plain token drains.
 #[derive(Clone, Debug, Default)]
@@ -344,8 +347,7 @@ async fn run_probed(
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
-    let (met, ledgers) =
-        copy_all(run, &probed, (cancel, abort), compression, source, target).await?;
+    let copied = copy_all(run, &probed, (cancel, abort), compression, source, target).await?;
     if cancel.is_cancelled() {
         return Ok(Verified::none());
     }
@@ -355,21 +357,41 @@ async fn run_probed(
             _ => Ok(()),
         }
     };
-    if run.plan.delete_source {
-        // Before our own deletions; what was written to meanwhile stays.
+    if !run.plan.delete_source {
+        let verified = prove(run, &probed, copied.met).await?;
         *noise = quiet.await;
-        return match noise {
-            Ok(()) => moving::delete_copied(run, &probed, &ledgers).await,
-            Err(_) => Ok(Verified::none()),
-        };
+        return Ok(verified);
     }
-    let verified = match (run.plan.verify, met) {
-        (Verify::None, _) => Verified::none(),
-        (_, Some(met)) => proof::prove_values(run, &probed, &met).await?,
-        (_, None) => proof::prove(run, &probed, &probed.routes).await?,
-    };
+    // Before our own deletions; what is written later stays.
     *noise = quiet.await;
-    Ok(verified)
+    if noise.is_err() {
+        return Ok(Verified::none());
+    }
+    let deleted =
+        moving::delete_copied(run, &probed, &copied.ledgers, copied.before.as_ref()).await;
+    if deleted.is_err() {
+        // What stays for that reason is named nowhere.
+        run.stats.dead_letters().are_complete(false);
+    }
+    deleted
+}
+
+/// Proves that what was copied is there.
+async fn prove(run: &Arc<Run>, probed: &Probed, met: Option<Arc<Met>>) -> Result<Verified> {
+    match (run.plan.verify, met) {
+        (Verify::None, _) => Ok(Verified::none()),
+        (_, Some(met)) => proof::prove_values(run, probed, &met).await,
+        (_, None) => proof::prove(run, probed, &probed.routes).await,
+    }
+}
+
+/// What a copy leaves to those who come after it.
+struct Copied {
+    /// What a comparison needs, if there is to be one.
+    met: Option<Arc<Met>>,
+    ledgers: Arc<Ledgers>,
+    /// Of a move, what the target said of itself when the pass began that counts.
+    before: Option<Look>,
 }
 
 /// All that comes before the first key; answers what a comparison will need, if there is to be one.
@@ -411,7 +433,7 @@ async fn copy_all(
     compression: &mut Compression,
     source: &mut Peer,
     target: &mut Peer,
-) -> Result<(Option<Arc<Met>>, Arc<Ledgers>)> {
+) -> Result<Copied> {
     let begun = begin(run, probed, compression, source, target).await;
     if let Err(cause) = &begun {
         reckon_unbegun(run, Some(probed), cause).await;
@@ -421,12 +443,12 @@ async fn copy_all(
     let copied = copy::apart(run.clone(), probed.clone(), ledgers.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
-    copied?;
+    let before = copied?;
     run.stats.dead_letters().are_complete(!cancel.is_cancelled());
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, probed).await
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
-    Ok((met, ledgers))
+    Ok(Copied { met, ledgers, before })
 }

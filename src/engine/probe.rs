@@ -1,11 +1,13 @@
 //! What both servers are, and whether the plan is safe on them. Leaves nothing behind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::clocks::{Offset, clock_offset};
+use super::independent::{self, Sameness};
+use super::target_watch::Look;
 use super::{Run, knowledge, rights, room};
 use crate::command::changes::Changes;
 use crate::command::info::Keyspace;
@@ -63,6 +65,8 @@ pub(super) struct Probed {
     pub(super) expired_keys: Option<u64>,
     /// An earlier run began it: what the target holds may be ours.
     pub(super) resumed: bool,
+    /// What the target said of itself before anything was written, where that will be asked for.
+    pub(super) look: Option<Look>,
 }
 
 impl Probed {
@@ -125,11 +129,22 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let [(mut at_source, source_info), (mut at_target, target_info)] =
         meet(run, source, target).await?;
     let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
-    refuse_same(run, &routes, &source_info, &target_info)?;
+    let sameness = {
+        let source = (&mut at_source, &source_info);
+        independent::without_a_write(run, source, (&mut at_target, &target_info)).await?
+    };
+    independent::refuse_same(run, &routes, &sameness)?;
     refuse_shared(run.plan.if_exists, &routes)?;
     let earlier = run.checkpoint.as_deref();
-    if let Some(earlier) = earlier {
-        earlier.meet(&source_info, &target_info)?;
+    let look = match earlier.is_some() || run.plan.delete_source {
+        true => Some(Look::now(&mut at_target).await?),
+        false => None,
+    };
+    if let (Some(earlier), Some(look)) = (earlier, &look) {
+        earlier.meet(&source_info, &target_info, look).map_err(|error| match error.kind() {
+            Kind::Server => at_target.place(error),
+            _ => error,
+        })?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());
     refuse_occupied(run.plan.if_exists, &fresh(run, &routes), &target_info, &at_target)?;
@@ -149,6 +164,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             rights::refuse_without_deletion(&run.source, &at_source).await?;
         }
     }
+    let sameness = match run.plan.delete_source {
+        true => {
+            let target = (&mut at_target, &target_info);
+            independent::refuse_deletion(run, &routes, sameness, &source_info, target).await?
+        }
+        false => independent::decide(run, &routes, sameness).await?,
+    };
     let by_value = target_info.sets_with_expiry() && can_read.by_value && can_write.by_value;
     // Last, since it leaves these connections on other databases.
     let selected = tokio::join!(
@@ -174,7 +196,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     Ok(Probed {
         target_process: Process::with_data(&target_info),
         routes,
-        one_server: is_same(run, &source_info, &target_info),
+        one_server: matches!(sameness, Sameness::One | Sameness::Mixed(_)),
         crossing,
         clock,
         source: source_info.keyspace,
@@ -196,6 +218,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             None => source_info.expired_keys,
         },
         resumed: resumed.is_some(),
+        look,
         round_trips: [source_time.round_trip, target_time.round_trip],
     })
 }
@@ -219,44 +242,6 @@ pub(super) fn refused_before_work(error: Error) -> Error {
         Kind::Server => error.as_kind(Kind::Refused),
         _ => error.as_kind(Kind::Connect),
     }
-}
-
-/// Whether source and target are one server.
-pub(super) fn is_same(run: &Run, source: &ServerInfo, target: &ServerInfo) -> bool {
-    match (&source.run_id, &target.run_id) {
-        (Some(source), Some(target)) => source == target,
-        _ => run.plan.source.endpoint.address == run.plan.target.endpoint.address,
-    }
-}
-
-/// The same database on both sides, or a database that is read and written at once.
-pub(super) fn refuse_same(
-    run: &Run,
-    routes: &[Route],
-    source: &ServerInfo,
-    target: &ServerInfo,
-) -> Result<()> {
-    if is_same(run, source, target) {
-        let read: BTreeSet<u32> = routes.iter().map(|route| route.source).collect();
-        if let Some(route) = routes.iter().find(|route| read.contains(&route.target)) {
-            let text = if route.source == route.target {
-                format!(
-                    "source and target are the same server and the same database {}",
-                    route.source
-                )
-            } else {
-                format!(
-                    "source and target are the same server, and database {} would be read and \
-                     written",
-                    route.target
-                )
-            };
-            return Err(
-                Error::refused(text).advise("name another target, or another database by --db N:M")
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Several databases that would go into one, with nothing said about it.

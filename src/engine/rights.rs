@@ -62,7 +62,7 @@ const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", PROBE_KEY];
 
 /// What a copy may need of the source.
 pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
-    let full = plan.verify == Verify::Full;
+    let full = compares(plan);
     let typed = !plan.filter.types.is_empty();
     let mut trials = vec![
         trial("scan", SCAN, Need::Must),
@@ -105,7 +105,7 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
         IfExists::Skip | IfExists::Fail | IfExists::Merge => {}
     }
     proof(plan, &mut trials);
-    if plan.verify == Verify::Full {
+    if compares(plan) {
         trials.extend([
             trial("scan", SCAN, Need::Must),
             trial("pexpiretime", PEXPIRETIME, Need::Expiry),
@@ -114,7 +114,7 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
         ]);
     }
     match plan.if_exists {
-        _ if plan.verify == Verify::Full => trials.push(trial("dump", DUMP, Need::Must)),
+        _ if compares(plan) => trials.push(trial("dump", DUMP, Need::Must)),
         IfExists::Merge => trials.push(trial("dump", DUMP, Need::Must)),
         IfExists::Refuse | IfExists::Skip | IfExists::Fail => trials.extend([
             trial("dump", DUMP, Need::Recovery),
@@ -134,10 +134,15 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
 
 fn proof(plan: &Plan, trials: &mut Vec<Trial>) {
     match plan.verify {
-        Verify::None => {}
+        _ if compares(plan) => trials.push(trial("exists", EXISTS, Need::Must)),
         Verify::Count => trials.push(trial("exists", EXISTS, Need::Proof)),
-        Verify::Full => trials.push(trial("exists", EXISTS, Need::Must)),
+        Verify::None | Verify::Full => {}
     }
+}
+
+/// Whether values are compared after the copy.
+fn compares(plan: &Plan) -> bool {
+    plan.verify == Verify::Full || plan.delete_source
 }
 
 /// Tries them in one round trip.

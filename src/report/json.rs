@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Difference, DifferenceKind, Failure, Loss, Preflight, Stats, Usage};
+use super::{Counts, Difference, DifferenceKind, Failure, InDoubt, Loss, Preflight, Stats, Usage};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -110,6 +110,8 @@ pub struct Report {
     pub verified: Verified,
     /// It was a move: what was verified are the keys that were deleted from the source.
     pub moved: bool,
+    /// Keys that were deleted from the source and may be lost on the target: all of them.
+    pub in_doubt: Vec<InDoubt>,
     /// Keys that differ, as far as they are named.
     pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
@@ -145,6 +147,7 @@ impl Report {
             losses: stats.losses(),
             verified: Verified::none(),
             moved: false,
+            in_doubt: stats.in_doubt(),
             differences: stats.differences().named(),
             error: None,
             checkpoint: None,
@@ -189,6 +192,7 @@ impl Report {
             "latency_ms": self.latency,
             "verify": self.verified,
             "differences": self.differences,
+            "deleted_in_doubt": self.in_doubt,
             "process": self.process,
         });
         if let (Some(found), Some(fields)) = (&self.preflight, report.as_object_mut()) {

@@ -27,4 +27,6 @@ pub use left::{Ahead, Left};
 pub use percentiles::Percentiles;
 pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, TypeShare};
 pub use process::Usage;
-pub use stats::{Count, Counts, DatabaseStats, FAILED, Failure, Kept, Loss, Stats};
+pub use stats::{
+    Count, Counts, DatabaseStats, FAILED, Failure, InDoubt, KEPT_ON_SOURCE, Kept, Loss, Stats,
+};

@@ -69,7 +69,7 @@ impl Count {
         (Self::Expired, "expired"),
         (Self::Failed, FAILED),
         (Self::DeletedFromSource, "deleted_from_source"),
-        (Self::KeptOnSource, "kept_on_source"),
+        (Self::KeptOnSource, KEPT_ON_SOURCE),
         (Self::ByFooter, "by_footer"),
         (Self::Reencoded, "reencoded"),
         (Self::Lessened, "lessened"),
@@ -80,6 +80,8 @@ impl Count {
 
 /// The name of the failed keys among kept counters.
 pub const FAILED: &str = "failed";
+/// The name of the keys that stay on the source among kept counters.
+pub const KEPT_ON_SOURCE: &str = "kept_on_source";
 /// The name of the sum of payload bytes among kept counters.
 const BYTES: &str = "bytes";
 
@@ -257,6 +259,16 @@ pub struct Loss {
     pub lost: String,
 }
 
+/// A key that was deleted from the source, and that the target may have lost since it was last seen
+/// intact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InDoubt {
+    /// The source database.
+    pub db: u32,
+    /// The key, escaped.
+    pub key: String,
+}
+
 /// All counters of a run.
 #[derive(Debug)]
 pub struct Stats {
@@ -264,6 +276,7 @@ pub struct Stats {
     databases: Mutex<Vec<Arc<DatabaseStats>>>,
     failures: Mutex<Vec<Failure>>,
     losses: Mutex<Vec<Loss>>,
+    in_doubt: Mutex<Vec<InDoubt>>,
     latency: Mutex<Latency>,
     differences: Differences,
     dead_letters: DeadLetters,
@@ -276,6 +289,7 @@ impl Default for Stats {
             databases: Mutex::default(),
             failures: Mutex::default(),
             losses: Mutex::default(),
+            in_doubt: Mutex::default(),
             latency: Mutex::default(),
             differences: Differences::default(),
             dead_letters: DeadLetters::default(),
@@ -341,6 +355,18 @@ impl Stats {
     /// The keys copied in part that are named.
     pub fn losses(&self) -> Vec<Loss> {
         held(&self.losses).clone()
+    }
+
+    /// Names a key that was deleted from the source and may be lost on the target, also in the dead
+    /// letters. Whoever tells these keeps them few.
+    pub fn doubt(&self, (db, target_db): (u32, u32), name: &[u8], why: &str) {
+        self.dead_letters.tell(|| DeadLetter::new(db, target_db, name, why));
+        held(&self.in_doubt).push(InDoubt { db, key: name.escape_ascii().to_string() });
+    }
+
+    /// The keys that were deleted and may be lost, all of them.
+    pub fn in_doubt(&self) -> Vec<InDoubt> {
+        held(&self.in_doubt).clone()
     }
 
     /// The failed keys that are named.

@@ -33,6 +33,7 @@ pub fn summary(report: &Report) -> String {
         let why = "the target does not hold the same";
         let _ = writeln!(text, "{kept} keys stay on the source: {why}");
     }
+    in_doubt(&mut text, report);
     match report.moved {
         true => moved(&mut text, report),
         false => verified(&mut text, report),
@@ -171,6 +172,21 @@ fn and_more(text: &mut String, all: u64) {
     if all > FAILURES_SHOWN as u64 {
         let more = units::count(all - FAILURES_SHOWN as u64);
         let _ = writeln!(text, "  … and {more} more (--report FILE names up to 1,000)");
+    }
+}
+
+/// Every key that may be on neither side. They are few, and this may be the only place that names them.
+fn in_doubt(text: &mut String, report: &Report) {
+    if report.in_doubt.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "{} keys were deleted from the source and may be lost on the target:",
+        units::count(report.in_doubt.len() as u64)
+    );
+    for key in &report.in_doubt {
+        let _ = writeln!(text, "  db {} \"{}\"", key.db, key.key);
     }
 }
 

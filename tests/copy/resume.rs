@@ -353,6 +353,94 @@ fn what_is_moved_is_moved_once() {
     assert_eq!(journey.source.client(0).dbsize(), 0, "{}", run.frame());
 }
 
+/// A move that takes some seconds, once so many keys have gone and some of that is kept.
+#[track_caller]
+fn half_deleted(journey: &Journey) -> Running {
+    let mut running = journey.copy().args(["--delete-source", "--max-keys-rate", "8000"]).start();
+    let mut client = journey.source.client(0);
+    wait_until("keys have gone, and that is kept", || {
+        (client.dbsize() < KEYS && journey.kept("deleted_from_source") > 0) || running.is_over()
+    });
+    assert!(!running.is_over(), "it was over too soon{}", running.finish().frame());
+    running
+}
+
+#[test]
+fn a_move_that_was_killed_while_it_deleted_goes_on_deleting() {
+    let journey = Journey::of_strings();
+    kill(half_deleted(&journey));
+    journey.target.reset_commands();
+    let run = journey.copy().arg("--delete-source").expect(0);
+    // Some are only tried; all keys would take a hundred and more.
+    assert!(journey.target.calls("mset") < 10, "keys are copied twice{}", run.frame());
+    assert!(run.stdout.contains("Verified (full)"), "{}", run.frame());
+    assert_eq!(run.count("copied"), KEYS as u64, "{}", run.frame());
+    assert_eq!(journey.source.client(0).dbsize(), 0, "{}", run.frame());
+    assert_eq!(journey.target.client(0).dbsize(), KEYS, "{}", run.frame());
+    assert!(!journey.state().exists());
+}
+
+#[test]
+fn a_move_that_was_interrupted_while_it_deleted_says_so_and_goes_on() {
+    let journey = Journey::of_strings();
+    let running = half_deleted(&journey);
+    running.signal("INT");
+    let run = running.finish();
+    run.assert_code(&[130]);
+    run.assert_says(&["stopped while keys were being deleted"]);
+    assert!(run.stdout.contains("state.json"), "{}", run.frame());
+    let gone = (KEYS - journey.source.client(0).dbsize()) as u64;
+    assert!(gone < KEYS as u64, "it was not interrupted{}", run.frame());
+    run.assert_counts(&[("copied", KEYS as u64), ("deleted_from_source", gone)]);
+    let run = journey.copy().arg("--delete-source").expect(0);
+    run.assert_counts(&[("copied", KEYS as u64), ("deleted_from_source", KEYS as u64)]);
+    assert_eq!(journey.target.client(0).dbsize(), KEYS, "{}", run.frame());
+}
+
+#[test]
+fn a_target_that_was_flushed_between_two_runs_of_a_move_is_told() {
+    let journey = Journey::of_strings();
+    kill(half_deleted(&journey));
+    journey.target.client(0).run(cmd("FLUSHALL").arg("SYNC"));
+    let left = journey.source.client(0).dbsize();
+    for _ in 0..2 {
+        let run = journey.copy().arg("--delete-source").expect(1);
+        assert_eq!(run.outcome(), "incomplete", "{}", run.frame());
+        run.assert_says(&["target", "FLUSHALL", "nothing is deleted or copied", "state.json"]);
+        assert!(!run.stdout.contains("Verified"), "{}", run.frame());
+        assert_eq!(journey.source.client(0).dbsize(), left, "{}", run.frame());
+    }
+}
+
+#[test]
+fn a_target_that_lost_keys_between_two_runs_of_a_move_is_told() {
+    let journey = Journey::of_strings();
+    kill(half_deleted(&journey));
+    let script = "for n = 0, 19999 do redis.call('DEL', 'key:' .. n) end";
+    journey.target.client(0).run(cmd("EVAL").arg(script).arg(0));
+    let left = journey.source.client(0).dbsize();
+    let run = journey.copy().arg("--delete-source").expect(1);
+    run.assert_says(&["target", "lost", "nothing is deleted or copied"]);
+    assert_eq!(journey.source.client(0).dbsize(), left, "{}", run.frame());
+}
+
+#[test]
+fn a_target_that_was_flushed_while_a_copy_was_away_is_filled_again() {
+    for moves in [false, true] {
+        let journey = Journey::of_strings();
+        let copy = || match moves {
+            true => journey.copy().arg("--delete-source"),
+            false => journey.copy(),
+        };
+        kill(journey.begin(copy(), KEYS / 3));
+        journey.target.client(0).run(cmd("FLUSHALL").arg("SYNC"));
+        let run = copy().expect(0);
+        run.assert_says(&["flushed", "anew"]);
+        assert_eq!(run.count("copied"), KEYS as u64, "{}", run.frame());
+        assert_eq!(journey.target.client(0).dbsize(), KEYS, "{}", run.frame());
+    }
+}
+
 #[test]
 fn compression_that_a_killed_run_turned_off_is_put_back() {
     let journey = Journey::of_strings();

@@ -2,7 +2,7 @@
 
 use redis::cmd;
 
-use super::{ALL, FEW, KEYS, PAIRS, half_way, source};
+use super::{ALL, FEW, PAIRS, half_way, source};
 use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::fault_proxy::{Behaviour, FaultProxy};

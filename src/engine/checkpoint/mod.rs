@@ -16,11 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::part_file::{MODE, directory_of, shown};
 use super::probe::Probed;
+use super::target_watch::Look;
 use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Kind, Result};
-use crate::report::{FAILED, Failure, Kept, Stats};
+use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
 use lock::Lock;
@@ -66,12 +67,24 @@ impl Checkpoint {
         Ok(Some(Arc::new(Self { path: path.clone(), record: Mutex::new(record), _lock: lock })))
     }
 
-    /// Compares with the servers that are there.
+    /// Compares with the servers that are there, and with what the target says of itself now.
     ///
     /// # Errors
-    /// [`Kind::State`]: it was made with another server.
-    pub(super) fn meet(&self, source: &ServerInfo, target: &ServerInfo) -> Result<()> {
-        let met = self.held().meet(source, target);
+    /// [`Kind::State`]: it was made with another server. [`Kind::Server`]: keys were deleted from the
+    /// source already, and the target may have lost them.
+    pub(super) fn meet(&self, source: &ServerInfo, target: &ServerInfo, look: &Look) -> Result<()> {
+        if let Some(why) = self.held().doubt(look) {
+            let text = format!(
+                "an earlier run was deleting keys from the source, and since then keys may have been \
+                 lost there: {why}"
+            );
+            return Err(Error::new(Kind::Server, text).advise(format!(
+                "nothing is deleted or copied; see that the target holds what was moved before. To \
+                 move what the source still holds, remove {} and give --if-exists",
+                shown(&self.path)
+            )));
+        }
+        let met = self.held().meet(source, target, look);
         match met {
             Ok(None) => Ok(()),
             Ok(Some(why)) => {
@@ -162,6 +175,27 @@ impl Checkpoint {
     pub(super) fn keep_compression(&self, off: bool) -> Result<()> {
         if std::mem::replace(&mut self.held().compression_off, off) == off {
             return Ok(());
+        }
+        self.save()
+    }
+
+    /// All keys are copied, and deleting them from the source begins, or goes on; the target was intact
+    /// at this `look`.
+    ///
+    /// # Errors
+    /// As [`Self::save`].
+    pub(super) fn keep_deleting(&self, look: Look, counts: &[(Route, Kept)]) -> Result<()> {
+        {
+            let mut record = self.held();
+            (record.deleting, record.look) = (true, Some(look));
+            for (route, counters) in counts {
+                let of = |database: &&mut Database| database.route() == *route;
+                if let Some(database) = record.databases.iter_mut().find(of) {
+                    database.counters.clone_from(counters);
+                    // Those are looked at again.
+                    database.counters.remove(KEPT_ON_SOURCE);
+                }
+            }
         }
         self.save()
     }

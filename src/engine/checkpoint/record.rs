@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::target_watch::Look;
 use crate::command::ServerInfo;
 use crate::config::Route;
-use crate::config::fingerprint::Fingerprint;
+use crate::config::fingerprint::{DELETE_SOURCE, Fingerprint};
 use crate::report::{Failure, Kept};
 
 /// The version of the format; another one is not read.
@@ -32,6 +33,12 @@ pub(super) struct Record {
     /// The file that failed keys are written to.
     #[serde(default)]
     pub(super) letters: Option<PathBuf>,
+    /// All was copied, and keys were being deleted from the source.
+    #[serde(default)]
+    pub(super) deleting: bool,
+    /// The last that is known of the target, when it was certainly intact.
+    #[serde(default)]
+    pub(super) look: Option<Look>,
     /// In the order they were begun.
     pub(super) databases: Vec<Database>,
 }
@@ -142,6 +149,7 @@ impl Record {
         &mut self,
         source: &ServerInfo,
         target: &ServerInfo,
+        look: &Look,
     ) -> Result<Option<&'static str>, String> {
         let (source, target) = (Process::of(source), Process::of(target));
         let first = self.databases.is_empty();
@@ -152,14 +160,18 @@ impl Record {
                 return Err(format!("the {side} was {} and is {}", was.server, is.server));
             }
         }
+        let moves = self.plan.get(DELETE_SOURCE).is_some_and(|asked| asked == "true");
+        let lost = self.look.as_ref().is_some_and(|was| look.taken_since(was, moves).is_some());
         let restarted = match (self.source.is_same(&source), self.target.is_same(&target)) {
             _ if first => None,
+            (true, true) if lost => Some("the target lost keys that it had (it was flushed, say)"),
             (true, true) => None,
             (false, _) => Some("the source was restarted, so its cursors mean nothing any more"),
             (true, false) => Some("the target was restarted and may have lost what it had"),
         };
         if restarted.is_some() {
             self.databases.iter_mut().for_each(Database::begin_anew);
+            self.deleting = false;
             self.functions &= self.target.is_same(&target);
             if !self.source.is_same(&source) {
                 // Another process counts from 0.
@@ -167,7 +179,15 @@ impl Record {
             }
         }
         (self.source, self.target) = (source, target);
+        self.look = Some(look.clone());
         Ok(restarted)
+    }
+
+    /// Why the target may have lost keys that were deleted from the source already.
+    pub(super) fn doubt(&self, look: &Look) -> Option<String> {
+        let was = self.look.as_ref().filter(|_| self.deleting)?;
+        let targets: Vec<u32> = self.databases.iter().map(|database| database.target).collect();
+        look.doubt_since(was).or_else(|| look.fewer_since(was, &targets))
     }
 }
 
@@ -184,10 +204,14 @@ mod tests {
         }
     }
 
+    fn look() -> Look {
+        Look::default()
+    }
+
     fn begun() -> Record {
         let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
         let mut record = Record::new(plan);
-        assert_eq!(record.meet(&info("a"), &info("b")), Ok(None));
+        assert_eq!(record.meet(&info("a"), &info("b"), &look()), Ok(None));
         let mut database = Database::new(Route { source: 1, target: 2 }, true);
         database.cursor = Some("17".into());
         database.counters.insert("copied".into(), 3);
@@ -227,18 +251,18 @@ mod tests {
     fn a_restarted_server_is_begun_anew_and_another_refused() {
         let kept = begun();
         let mut same = kept.clone();
-        assert_eq!(same.meet(&info("a"), &info("b")), Ok(None));
+        assert_eq!(same.meet(&info("a"), &info("b"), &look()), Ok(None));
         assert_eq!(same, kept);
         for (source, target, functions) in [("a", "x", false), ("x", "b", true)] {
             let mut record = kept.clone();
-            assert!(record.meet(&info(source), &info(target)).unwrap().is_some());
+            assert!(record.meet(&info(source), &info(target), &look()).unwrap().is_some());
             let database = &record.databases[0];
             assert_eq!((&database.cursor, database.counters.len()), (&None, 0));
             assert!(database.was_empty);
             assert_eq!(record.functions, functions);
         }
         let newer = ServerInfo { version: "8.0.0".into(), ..info("a") };
-        let refused = begun().meet(&newer, &info("b")).unwrap_err();
+        let refused = begun().meet(&newer, &info("b"), &look()).unwrap_err();
         assert!(refused.contains("the source was redis 7.0.15"), "{refused}");
     }
 
@@ -246,7 +270,7 @@ mod tests {
     fn a_process_without_a_name_is_never_the_same() {
         let nameless = ServerInfo { run_id: None, ..info("a") };
         let mut record = begun();
-        assert!(record.meet(&nameless, &info("b")).unwrap().is_some());
-        assert!(record.meet(&nameless, &info("b")).unwrap().is_some());
+        assert!(record.meet(&nameless, &info("b"), &look()).unwrap().is_some());
+        assert!(record.meet(&nameless, &info("b"), &look()).unwrap().is_some());
     }
 }

@@ -11,7 +11,8 @@ use super::super::budget::Budget;
 use super::super::compare::DOUBTS;
 use super::super::copy::join;
 use super::super::reckoning::Ledgers;
-use super::super::{Run, uncounted};
+use super::super::target_watch::TargetWatch;
+use super::super::{Run, guard, uncounted};
 use super::worker::{Tools, Worker};
 use crate::config::Limits;
 use crate::error::Result;
@@ -29,15 +30,39 @@ pub(in super::super) enum Accounts {
 }
 
 /// How keys are deleted.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(in super::super) struct Deletion {
     /// The command; `None`: a dry run.
     pub(in super::super) removal: Option<Removal>,
     pub(in super::super) accounts: Accounts,
+    /// Whether the target keeps what it holds; `None`: a dry run.
+    pub(in super::super) watch: Option<Arc<TargetWatch>>,
 }
 
-/// Deletes the selected keys that are equal, within bounds; the first error stops all databases.
+/// Deletes the selected keys that are equal; the first error stops all databases. What was deleted when
+/// the target was not seen intact afterwards is named.
 pub(in super::super) async fn delete_equal(
+    run: &Arc<Run>,
+    met: &Met,
+    deletion: Deletion,
+    ledgers: &Ledgers,
+) -> Result<()> {
+    let watch = deletion.watch.clone();
+    let guard = guard::start(run, met.source_link(run, 0)).await?;
+    let deleted = every_database(run, met, deletion, ledgers).await;
+    let deleted = match guard {
+        Some(guard) => deleted.and(guard.end().await),
+        None => deleted,
+    };
+    match watch {
+        // Whatever ended it: a doubt comes first.
+        Some(watch) => watch.end(&run.stats).await.and(deleted),
+        None => deleted,
+    }
+}
+
+/// Every database, within bounds.
+async fn every_database(
     run: &Arc<Run>,
     met: &Met,
     deletion: Deletion,
@@ -58,7 +83,7 @@ pub(in super::super) async fn delete_equal(
             target: met.target_link(run, route.target),
             route: *route,
             judge: met.judge,
-            deletion,
+            deletion: deletion.clone(),
             window: window.clone(),
             whole: whole.clone(),
             pace: run.pace.clone(),

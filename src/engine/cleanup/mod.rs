@@ -15,7 +15,8 @@ use std::sync::Arc;
 use super::acquaint::Meant;
 use super::probe::{refuse_if_pointless, refused_before_work};
 use super::reckoning::ledgers;
-use super::{Ended, Run, Stop, again, guard, outcome, prepare, unless_aborted};
+use super::target_watch::TargetWatch;
+use super::{Ended, Run, Stop, again, independent, outcome, prepare, unless_aborted};
 use crate::command::keyspace::PROBE_KEY;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
@@ -93,6 +94,11 @@ where
         true => None,
         false => Some(may_delete(&met.source_link(run, 0)).await?),
     };
+    let mut at_target = met.target_link(run, 0).connect().await?;
+    let [of_source, of_target] = &met.infos;
+    let (sameness, at) = (met.sameness.clone(), (&mut at_target, of_target));
+    independent::refuse_deletion(run, &met.routes, sameness, of_source, at).await?;
+    drop(at_target);
     let held = |route: &Route| met.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
     let intent = Intent {
         source: source.endpoint.clone(),
@@ -106,14 +112,15 @@ where
             agreed = consent(intent) => agreed?,
         }
     }
-    let guard = guard::start(run, met.source_link(run, 0)).await?;
+    let watch = match removal {
+        Some(_) => Some(Arc::new(
+            TargetWatch::begin(met.lasting_target_link(run), &met.routes, None).await?,
+        )),
+        None => None,
+    };
     let ledgers = ledgers(run, &met.routes, &met.source);
-    let deletion = Deletion { removal, accounts: Accounts::Cleanup };
-    let cleaned = delete_equal(run, &met, deletion, &ledgers).await;
-    match guard {
-        Some(guard) => cleaned.and(guard.end().await),
-        None => cleaned,
-    }
+    let deletion = Deletion { removal, accounts: Accounts::Cleanup, watch };
+    delete_equal(run, &met, deletion, &ledgers).await
 }
 
 /// Tries what a deletion needs without deleting: of a transaction that is never executed the server

@@ -200,6 +200,7 @@ impl Worker {
                     if group.unsure.contains(&at) && error.kind() != Kind::Server =>
                 {
                     let why = format!("whether it was deleted is not known: {}", error.message());
+                    self.note(key);
                     self.count(key, End::Failed(why));
                 }
                 (None, Err(error)) => self.count(key, End::Failed(error.message().to_owned())),
@@ -220,6 +221,7 @@ impl Worker {
         ledger.add(Count::Scanned, compares);
         match end {
             End::Deleted => {
+                self.note(key);
                 ledger.add(Count::Compared, compares);
                 ledger.add(Count::DeletedFromSource, u64::from(deletion.removal.is_some()));
             }
@@ -232,6 +234,13 @@ impl Worker {
                 ledger.add(Count::Compared, compares);
                 self.keep(key, kind, what);
             }
+        }
+    }
+
+    /// It may be nowhere else now.
+    fn note(&self, key: &[u8]) {
+        if let Some(watch) = &self.tools.deletion.watch {
+            watch.deleted(self.tools.route, name_of(key));
         }
     }
 
@@ -265,6 +274,9 @@ impl Worker {
 
     /// Compares the keys at these places, and deletes those that are equal, if nobody touched one.
     async fn attempt(&mut self, group: &mut Group<'_>, places: &[usize]) -> Result<()> {
+        if let Some(watch) = &self.tools.deletion.watch {
+            watch.permit().await?;
+        }
         let open = match &mut self.open {
             Some(open) => open,
             none => none.insert(Open {
@@ -301,6 +313,9 @@ impl Worker {
         }
         let names: Vec<&[u8]> =
             equal.iter().filter_map(|&at| group.keys.get(at).map(|key| name_of(key))).collect();
+        if let Some(watch) = &self.tools.deletion.watch {
+            watch.refuse_doubt()?;
+        }
         // Until the answer is there.
         let unsure = group.unsure.clone();
         group.unsure.extend(&equal);

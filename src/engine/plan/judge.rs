@@ -79,7 +79,8 @@ pub(super) fn servers(
         let remedy = "if keys of theirs are to be copied, load them on the target";
         findings.add(Finding::note("modules-missing", text).with_remedy(remedy).on(from));
     }
-    if let (true, Some(limit)) = (target.memory.evicts(), target.memory.limit) {
+    let refused = run.plan.delete_source && !run.plan.allow_evicting;
+    if let (true, Some(limit)) = (target.memory.evicts() && !refused, target.memory.limit) {
         let policy = target.memory.policy.as_deref().unwrap_or_default();
         let text = format!(
             "it throws keys away once it uses {} (maxmemory-policy {policy})",

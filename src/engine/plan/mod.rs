@@ -19,6 +19,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::clocks::clock_offset;
+use super::independent::{self, Sameness};
 use super::probe;
 use super::{
     Ended, Run, Stop, activity, compression, functions, knowledge, prepare, unless_aborted,
@@ -29,7 +30,7 @@ use crate::config::{Plan, Route, SourceCompression};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
 use crate::report::json::{Outcome, Peer, Report};
-use crate::report::{PlannedDatabase, Preflight, Severity, Stats};
+use crate::report::{Finding, PlannedDatabase, Preflight, Severity, Stats};
 use crate::target::crossing::Crossing;
 use findings::Findings;
 use sample::Sampling;
@@ -96,7 +97,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         found.findings = findings.sorted();
         return Ok(found);
     }
-    safety(run, &met, &routes, &mut findings)?;
+    let one_server = safety(run, &mut met, &routes, &mut findings).await?;
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
     let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
@@ -124,8 +125,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     judge::room(&mut findings, run, &routes, &found, [&met.source_info, &met.target_info]);
     if let Ok(activity) = activity::look_again(&mut met.source, &met.source_info, met.looked).await
     {
-        let same = probe::is_same(run, &met.source_info, &met.target_info);
-        judge::activity(&mut findings, &met.source_info, activity, same);
+        judge::activity(&mut findings, &met.source_info, activity, one_server);
     }
     found.findings = findings.sorted();
     Ok(found)
@@ -167,16 +167,53 @@ fn routes(run: &Run, met: &Met, findings: &mut Findings) -> Result<Vec<Route>> {
     }
 }
 
-fn safety(run: &Run, met: &Met, routes: &[Route], findings: &mut Findings) -> Result<()> {
-    let same = probe::refuse_same(run, routes, &met.source_info, &met.target_info);
+/// Whether the plan is safe on these two; answers whether they are one server.
+async fn safety(
+    run: &Run,
+    met: &mut Met,
+    routes: &[Route],
+    findings: &mut Findings,
+) -> Result<bool> {
+    let source = (&mut met.source, &met.source_info);
+    let target = (&mut met.target, &met.target_info);
+    let sameness = independent::without_a_write(run, source, target).await?;
+    let one_server = sameness == Sameness::One;
+    let same = independent::refuse_same(run, routes, &sameness);
     if findings.take("same-database", same)?.is_none() {
         // What the target holds is what would be read.
-        return Ok(());
+        return Ok(one_server);
+    }
+    if run.plan.delete_source {
+        deletion(run, met, &sameness, findings).await?;
     }
     let fresh = probe::fresh(run, routes);
     let occupied =
         probe::refuse_occupied(run.plan.if_exists, &fresh, &met.target_info, &met.target);
     findings.take("target-not-empty", occupied)?;
+    Ok(one_server)
+}
+
+/// What would keep a move from deleting.
+async fn deletion(
+    run: &Run,
+    met: &mut Met,
+    sameness: &Sameness,
+    findings: &mut Findings,
+) -> Result<()> {
+    let target = (&mut met.target, &met.target_info);
+    let follows = independent::refuse_replication(run, &met.source_info, target).await;
+    findings.take("replication", follows)?;
+    let target = (&mut met.target, &met.target_info);
+    let evicts = independent::refuse_eviction(run, target).await;
+    findings.take("target-evicts", evicts)?;
+    if let Sameness::Unknown(why) = sameness {
+        let text = format!(
+            "it is not known whether source and target are two servers ({why}): the copy writes a key \
+             keyferry:probe:* to the target for a moment, and is refused if it is on the source then"
+        );
+        let remedy = "name both servers directly, without a proxy that hides run_id";
+        findings.add(Finding::warning("same-server-unknown", text, remedy));
+    }
     Ok(())
 }
 
