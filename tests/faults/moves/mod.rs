@@ -56,6 +56,10 @@ fn run(plan: &Plan) -> String {
         Some((replica, _)) if has_moved => replica,
         _ => &scene.target,
     };
+    if !plan.act.is_refused() {
+        // Looking at a target that is full makes it evict more.
+        data::never_evict(target);
+    }
     let found = check::check(plan, &run, &before, [&scene.source, target], witness.as_ref());
     if plan.job == Job::Move && !plan.act.is_refused() {
         then_the_rest(&scene, target, &before, &found, &run);
@@ -87,7 +91,6 @@ fn then_the_rest(
     found: &check::Found,
     first: &Run,
 ) {
-    data::never_evict(target);
     let again = Keyferry::copy(scene.source.url(), target.url());
     let run = again.args(["--delete-source", "--if-exists", "replace"]).run();
     assert!(run.code() == Some(0), "the second time{}{}", first.frame(), run.frame());
