@@ -27,6 +27,12 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// A number of keys: `1 key`, `1,234 keys`.
+pub fn keys(value: u64) -> String {
+    let word = if value == 1 { "key" } else { "keys" };
+    format!("{} {word}", count(value))
+}
+
 /// A duration as people read it: `87 ms`, `5.31 s`, `2 min 05 s`, `1 h 02 min`.
 pub fn duration(value: Duration) -> String {
     let seconds = value.as_secs();

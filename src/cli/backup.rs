@@ -81,6 +81,7 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
         databases: Mapping::new(&options.selection.db, source.endpoint.database, None)?,
         source,
         file: file(&options.file)?,
+        fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         fetch: match options.fetch {
             FetchWay::Auto => FetchMode::Auto,

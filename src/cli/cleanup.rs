@@ -13,7 +13,7 @@ use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
 use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine::{self, Intent};
 use crate::error::{Error, Result, Side};
-use crate::units::{count, parse_duration};
+use crate::units::{keys, parse_duration};
 
 /// The only answer that means yes.
 const YES: &str = "yes";
@@ -97,6 +97,7 @@ fn plan(options: CleanupOptions) -> Result<Plan> {
         mapping: Mapping::new(&options.selection.db, databases.0, databases.1)?,
         source,
         target,
+        fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         // Nothing is copied: what becomes of existing keys does not come up.
         if_exists: IfExists::default(),
@@ -143,8 +144,8 @@ fn question(intent: &Intent) -> String {
         "Keys of {} that are equal on {} are about to be deleted there:\n",
         intent.source, intent.target
     );
-    for (route, keys) in &intent.databases {
-        text.push_str(&format!("  database {route}: {} keys at most\n", count(*keys)));
+    for (route, held) in &intent.databases {
+        text.push_str(&format!("  database {route}: about {}\n", keys(*held)));
     }
     text.push_str(&format!("Type '{YES}' to delete them from {}: ", intent.source));
     text
@@ -165,7 +166,9 @@ mod tests {
                 (Route { source: 3, target: 1 }, 7),
             ],
         });
-        for part in ["redis://old:6379", "database 0: 1,200 keys", "database 3:1: 7 keys", YES] {
+        for part in
+            ["redis://old:6379", "database 0: about 1,200 keys", "database 3:1: about 7 keys", YES]
+        {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

@@ -100,11 +100,12 @@ enum Policy {
 enum VerifyMode {
     /// Nothing
     None,
-    /// Every key that was meant to be copied is on the target
+    /// The name of every selected key is on the target; where the database was empty, the target holds
+    /// no others
     Count,
-    /// It has the same value there and expires at the same time; where the database was empty, the
-    /// target holds no other keys. A key that may have kept the target's own value (skip, fail or
-    /// merge into a database that held keys; two databases into one) only has to be there
+    /// Every copied key has the same value there and expires at the same time, too. Of keys that kept
+    /// the target's own value (skip, fail, merge) or took another's place (two databases into one)
+    /// only the names are compared. The summary and the report say what was compared
     Full,
 }
 
@@ -200,6 +201,7 @@ fn file_plan(options: CopyOptions, path: &Path) -> Result<FilePlan> {
         verify: options.verify.meaning(),
         limits: options.means.limits(&options.gentleness),
         timeouts: options.means.timeouts(),
+        fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
     })
 }
@@ -286,6 +288,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         letters: retry,
         target,
         mapping,
+        fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         if_exists: if_exists.or(replace).or(retries).unwrap_or_default(),
         delete_source,

@@ -39,6 +39,9 @@ pub(super) struct Selection {
     /// No keys that fit this pattern; wins over --match; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<OsString>,
+    /// Fail (exit code 1) if no key is selected; without this, that is a warning
+    #[arg(long)]
+    pub(super) fail_if_empty: bool,
     /// Only keys of this type; may be given several times
     #[arg(long = "type", value_name = "TYPE", value_parser = parse_type)]
     types: Vec<String>,

@@ -62,6 +62,7 @@ fn plan(options: VerifyOptions) -> Result<Plan> {
         mapping: Mapping::new(&options.selection.db, databases.0, databases.1)?,
         source,
         target,
+        fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         // Nothing is written: what becomes of existing keys does not come up.
         if_exists: IfExists::default(),

@@ -2,9 +2,10 @@
 //!
 //! Every field may be missing: proxies and managed services leave out what they like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::Changes;
+use crate::resp::Value;
 
 /// What INFO tells of a server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,14 +36,19 @@ pub struct ServerInfo {
     pub evicted_keys: Option<u64>,
     /// Seconds since it started.
     pub uptime: Option<u64>,
-    /// The databases that hold keys.
+    /// The databases that are said to hold keys. A hint: what is not named here may hold keys, too,
+    /// where the server does not report it.
     pub keyspace: BTreeMap<u32, Keyspace>,
+    /// The databases that are named, but with no keys or by a line of another kind.
+    pub unclear_databases: BTreeSet<u32>,
     /// What it has, and may have, in memory.
     pub memory: Memory,
     /// Clients that are connected.
     pub clients: Option<u64>,
     /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
     pub changes: Option<Changes>,
+    /// How often FLUSHALL and FLUSHDB were called since it started (`INFO commandstats`).
+    pub flushes: Option<u64>,
     /// Libraries of functions.
     pub libraries: Option<u64>,
     /// The names of its modules.
@@ -116,19 +122,29 @@ impl Keyspace {
 }
 
 impl ServerInfo {
+    /// Reads replies to INFO, of several sections; what is not a text tells nothing.
+    pub fn of(replies: &[Value]) -> Self {
+        let texts = replies.iter().map(|reply| reply.bytes().unwrap_or_default());
+        Self::parse(&texts.map(String::from_utf8_lossy).collect::<String>())
+    }
+
     /// Reads INFO's text; lines it does not know are passed over.
     pub fn parse(text: &str) -> Self {
         let mut fields = BTreeMap::new();
-        let mut keyspace = BTreeMap::new();
+        let (mut keyspace, mut unclear_databases) = (BTreeMap::new(), BTreeSet::new());
         let mut modules = Vec::new();
         for line in text.lines() {
             let Some((name, value)) = line.trim_end().split_once(':') else { continue };
             if name == "module" {
                 modules.extend(parse_module(value));
             }
-            match name.strip_prefix("db").and_then(|number| number.parse().ok()) {
-                Some(database) => {
-                    keyspace.insert(database, parse_keyspace(value));
+            let database = name.strip_prefix("db").and_then(|number| number.parse().ok());
+            match database.map(|database| (database, parse_keyspace(value))) {
+                Some((database, Some(held))) => {
+                    keyspace.insert(database, held);
+                }
+                Some((database, None)) => {
+                    unclear_databases.insert(database);
                 }
                 None => {
                     fields.insert(name, value);
@@ -159,6 +175,7 @@ impl ServerInfo {
             uptime: number("uptime_in_seconds"),
             cluster: field("cluster_enabled").as_deref() == Some("1"),
             keyspace,
+            unclear_databases,
             memory: Memory {
                 used: number("used_memory"),
                 dataset: number("used_memory_dataset"),
@@ -169,6 +186,10 @@ impl ServerInfo {
             },
             clients: number("connected_clients"),
             changes: Changes::parse(text),
+            flushes: text.contains("# Commandstats").then(|| {
+                let calls = |name: &str| field(name).and_then(|stats| calls(&stats)).unwrap_or(0);
+                calls("cmdstat_flushall") + calls("cmdstat_flushdb")
+            }),
             libraries: number("number_of_libraries"),
             modules,
         }
@@ -191,22 +212,24 @@ impl ServerInfo {
     }
 }
 
+/// `calls=3,usec=41,…`
+fn calls(stats: &str) -> Option<u64> {
+    stats.split(',').find_map(|part| part.strip_prefix("calls="))?.parse().ok()
+}
+
 /// `name=bf,ver=20606,api=1,…`
 fn parse_module(value: &str) -> Option<String> {
     value.split(',').find_map(|part| part.strip_prefix("name=")).map(str::to_owned)
 }
 
-/// `keys=3,expires=1,avg_ttl=0[,subexpiry=0]`
-fn parse_keyspace(value: &str) -> Keyspace {
-    let mut keyspace = Keyspace::default();
-    for part in value.split(',') {
-        match part.split_once('=') {
-            Some(("keys", number)) => keyspace.keys = number.parse().unwrap_or(0),
-            Some(("expires", number)) => keyspace.expires = number.parse().unwrap_or(0),
-            _ => {}
-        }
-    }
-    keyspace
+/// `keys=3,expires=1,avg_ttl=0[,subexpiry=0]`; `None`: no keys, or a line of another kind.
+fn parse_keyspace(value: &str) -> Option<Keyspace> {
+    let field = |wanted: &str| {
+        let mut fields = value.split(',').filter_map(|part| part.split_once('='));
+        fields.find(|(name, _)| *name == wanted)?.1.parse::<u64>().ok()
+    };
+    let keyspace = Keyspace { keys: field("keys")?, expires: field("expires")? };
+    (keyspace.keys > 0).then_some(keyspace)
 }
 
 #[cfg(test)]
@@ -226,6 +249,45 @@ mod tests {
         assert_eq!(info.keyspace.len(), 2);
         assert_eq!(info.keyspace[&0].persistent(), 2);
         assert_eq!(info.keyspace[&11], Keyspace { keys: 7, expires: 0 });
+    }
+
+    #[test]
+    fn a_database_of_which_nothing_certain_is_said_is_unclear_and_not_empty() {
+        for line in [
+            "db4:keys=0,expires=0",
+            "db4:keys=-1,expires=0",
+            "db4:keys=many,expires=0",
+            "db4:expires=0",
+            "db4:3",
+            "db4:",
+            "db4:keys=99999999999999999999,expires=0",
+        ] {
+            let info = ServerInfo::parse(&format!("# Keyspace\r\n{line}\r\n"));
+            assert!(info.keyspace.is_empty(), "{line}");
+            assert_eq!(info.unclear_databases, BTreeSet::from([4]), "{line}");
+        }
+        // The sections of others are no databases.
+        let pika =
+            "# Keyspace\r\n# Time:1970-01-01\r\ndb0 Strings_keys=7, expires=0, invalid_keys=0\r\n";
+        let info = ServerInfo::parse(pika);
+        assert!(info.keyspace.is_empty() && info.unclear_databases.is_empty());
+    }
+
+    #[test]
+    fn a_reply_that_is_no_text_tells_nothing() {
+        for reply in [Value::Null, Value::Integer(7), Value::Array(Vec::new())] {
+            assert_eq!(ServerInfo::of(&[reply]), ServerInfo::parse(""));
+        }
+        let told = Value::Bulk(b"run_id:a\r\n".to_vec());
+        assert_eq!(ServerInfo::of(&[Value::Null, told]).run_id.as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn flushes_are_counted_where_commands_are() {
+        assert_eq!(ServerInfo::parse("# Server\r\n").flushes, None);
+        assert_eq!(ServerInfo::parse("# Commandstats\r\n").flushes, Some(0));
+        let told = "# Commandstats\r\ncmdstat_flushall:calls=2,usec=7\r\ncmdstat_flushdb:calls=1,usec=3\r\n";
+        assert_eq!(ServerInfo::parse(told).flushes, Some(3));
     }
 
     #[test]

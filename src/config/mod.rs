@@ -55,7 +55,7 @@ pub struct TlsOptions {
 pub enum Verify {
     /// Not at all.
     None,
-    /// Every key that was meant to be copied exists on the target.
+    /// Every selected key has its name on the target.
     #[default]
     Count,
     /// Every key that was copied has the same value and expires at the same time on the target.
@@ -109,6 +109,8 @@ pub struct Plan {
     pub mapping: Mapping,
     /// Which keys are meant.
     pub filter: Filter,
+    /// Whether a run that selects no key has failed.
+    pub fail_if_empty: bool,
     /// What happens to a key that the target holds.
     pub if_exists: IfExists,
     /// When all is copied, delete the keys of the source that are equal on both sides.

@@ -1,16 +1,16 @@
 //! What both servers are, for a comparison: no writing command is even tried on either.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Run;
+use super::census::{self, Holdings};
 use super::clocks::clock_offset;
 use super::independent::{self, Sameness};
 use super::probe::{
     Readable, expiry_clock, meet, readable, refuse_if_pointless, refused_before_work, select,
 };
 use crate::command::ServerInfo;
-use crate::command::info::Keyspace;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::config::{Mapping, Route};
 use crate::error::{Error, Result};
@@ -37,9 +37,9 @@ pub(super) struct Met {
     /// When expiries are the same.
     pub(super) judge: Judge,
     /// What the source holds.
-    pub(super) source: BTreeMap<u32, Keyspace>,
+    pub(super) source: Holdings,
     /// What the target holds.
-    pub(super) target: BTreeMap<u32, Keyspace>,
+    pub(super) target: Holdings,
     source_process: Process,
     target_process: Process,
     /// What both said of themselves.
@@ -79,16 +79,32 @@ pub(super) async fn acquaint(
     let [(mut at_source, source_info), (mut at_target, target_info)] =
         meet(run, source, target).await?;
     let mapping = &run.plan.mapping;
+    let mut source_holds =
+        census::of_mapping(&mut at_source, &run.source, &source_info, mapping).await?;
+    let mut target_holds = Holdings::new();
     let routes = match meant {
         Meant::These(routes) => routes.to_vec(),
-        Meant::OfBoth => every_route(mapping, &source_info, &target_info)?,
-        Meant::OfSource => mapping.routes(source_info.keyspace.keys().copied())?,
+        Meant::OfBoth => {
+            if *mapping == Mapping::All {
+                target_holds =
+                    census::of_mapping(&mut at_target, &run.target, &target_info, mapping).await?;
+            }
+            every_route(mapping, &source_holds, &target_holds)?
+        }
+        Meant::OfSource => mapping.routes(source_holds.keys().copied())?,
     };
     let sameness = {
         let source = (&mut at_source, &source_info);
         independent::without_a_write(run, source, (&mut at_target, &target_info)).await?
     };
     refuse_same(run, meant, &routes, &sameness)?;
+    let unknown = |held: &Holdings, database: &u32| !held.contains_key(database);
+    let sources: Vec<u32> =
+        routes.iter().map(|r| r.source).filter(|db| unknown(&source_holds, db)).collect();
+    let targets: Vec<u32> =
+        routes.iter().map(|r| r.target).filter(|db| unknown(&target_holds, db)).collect();
+    source_holds.extend(census::look(&mut at_source, &source_info, sources.into_iter()).await?);
+    target_holds.extend(census::look(&mut at_target, &target_info, targets.into_iter()).await?);
     let (from, into) = (&mut at_source, &mut at_target);
     let clocks = tokio::join!(clock_offset(from), clock_offset(into));
     let readable = tokio::join!(permissions(from), permissions(into));
@@ -117,8 +133,8 @@ pub(super) async fn acquaint(
             tolerance_ms: i64::try_from(tolerance).unwrap_or(i64::MAX),
             source_ahead_ms,
         },
-        source: source_info.keyspace.clone(),
-        target: target_info.keyspace.clone(),
+        source: source_holds,
+        target: target_holds,
         source_process: source_info.run_id.clone().into(),
         target_process: target_info.run_id.clone().into(),
         infos: [source_info, target_info],
@@ -148,17 +164,15 @@ fn refuse_same(run: &Run, meant: Meant<'_>, routes: &[Route], sameness: &Samenes
 
 /// As a copy's; but where it takes every database of the source, those of the target count, too: a
 /// key in a database that the source does not use is one too many.
-fn every_route(mapping: &Mapping, source: &ServerInfo, target: &ServerInfo) -> Result<Vec<Route>> {
-    let on_source = source.keyspace.keys().copied();
+fn every_route(mapping: &Mapping, source: &Holdings, target: &Holdings) -> Result<Vec<Route>> {
+    let on_source = source.keys().copied();
     match mapping {
         Mapping::All => {
-            let either: BTreeSet<u32> = on_source.chain(target.keyspace.keys().copied()).collect();
+            let either: BTreeSet<u32> = on_source.chain(target.keys().copied()).collect();
             mapping.routes(either.into_iter())
         }
         // An empty source is held against the one database, too.
-        Mapping::AllInto(into) if source.keyspace.is_empty() => {
-            Ok(vec![Route { source: 0, target: *into }])
-        }
+        Mapping::AllInto(into) if source.is_empty() => Ok(vec![Route { source: 0, target: *into }]),
         _ => mapping.routes(on_source),
     }
 }

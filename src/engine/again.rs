@@ -4,10 +4,12 @@ use tokio::time::{Instant, sleep};
 
 use super::Run;
 use super::acquaint::{Meant, Met, acquaint};
+use super::census::{self, Holdings};
 use super::probe::{self, Probed, probe};
 use crate::command::ServerInfo;
+use crate::config::Route;
 use crate::error::{Error, Kind, Result};
-use crate::net::{Backoff, Link, connect};
+use crate::net::{Backoff, Line, Link, connect};
 use crate::report::json::Peer;
 
 /// How often and how long something is done again that no connection outlived. It has to be such that
@@ -68,11 +70,17 @@ pub(super) async fn met(
     }
 }
 
-/// What the source says of itself, where it was not probed.
-pub(super) async fn info_of_source(run: &Run) -> Result<ServerInfo> {
+/// What the source says of itself and which databases hold keys, where it was not probed.
+pub(super) async fn info_of_source(run: &Run) -> Result<(ServerInfo, Holdings)> {
     let mut again = Again::default();
     loop {
-        let asked = async { probe::info(&mut connect(&run.source, 0).await?).await };
+        let asked = async {
+            let mut connection = connect(&run.source, 0).await?;
+            let info = probe::info(&mut connection).await?;
+            let mapping = &run.plan.mapping;
+            let held = census::of_mapping(&mut connection, &run.source, &info, mapping).await?;
+            Ok((info, held))
+        };
         match asked.await {
             Ok(info) => return Ok(info),
             Err(error) => again.after(error, run).await?,
@@ -81,16 +89,19 @@ pub(super) async fn info_of_source(run: &Run) -> Result<ServerInfo> {
 }
 
 /// What a server says of itself now.
-pub(super) async fn info(run: &Run, link: &Link) -> Result<ServerInfo> {
-    let mut again = Again::default();
+pub(super) async fn info(link: &Link) -> Result<ServerInfo> {
+    Line::new(link.clone()).info().await
+}
+
+/// Which databases of these routes a source holds keys in now.
+pub(super) async fn holdings(link: &Link, routes: &[Route]) -> Result<Holdings> {
+    let mut line = Line::new(link.clone());
+    let info = line.info().await?;
     loop {
-        let mut connection = link.connect().await?;
-        match connection.demand(&[b"INFO"]).await {
-            Ok(reply) => {
-                let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default());
-                return Ok(ServerInfo::parse(&text));
-            }
-            Err(error) => again.after(error, run).await?,
+        let databases = routes.iter().map(|route| route.source);
+        match census::look(line.open().await?, &info, databases).await {
+            Ok(held) => return Ok(held),
+            Err(error) => line.recover(error).await?,
         }
     }
 }

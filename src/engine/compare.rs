@@ -14,22 +14,22 @@ use tokio::task::JoinSet;
 
 use super::acquaint::{Meant, Met};
 use super::budget::Budget;
+use super::census::Holdings;
 use super::copy::join;
 use super::database::connect_several;
 use super::{Run, again, guard, uncounted};
-use crate::command::info::Keyspace;
-use crate::config::{IfExists, Limits, Route};
+use crate::config::{Limits, Route};
 use crate::error::Result;
 use crate::flow::{KeyQueue, Keys, channel, key_queue};
 use crate::net::Link;
-use crate::report::json::{Peer, Verified};
-use crate::report::{Difference, DifferenceKind, Ledger, Stats};
+use crate::report::json::Peer;
+use crate::report::{Difference, DifferenceKind, Ledger, Mode, Proven, Stats, Verified};
 use crate::source::fetch::{Asking, Fetch, Tools as Reading};
 use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::verify::{
-    Comparer, Doubt, Extras, Origin, Settle, Tools as Comparing, doubts, extras, settle,
+    Comparer, Doubt, Extras, Late, Origin, Settle, Tools as Comparing, doubts, extras, settle,
 };
 
 /// Doubts that may wait in a run, and the bytes of their keys: some 10 MiB in all.
@@ -55,6 +55,13 @@ struct Shared {
     doubts: (usize, usize),
     /// Keys of each side that are looked at, and how many there are.
     sample: Option<(u64, u64)>,
+    of_copy: Option<OfCopy>,
+}
+
+/// What is different where the keys of a copy are compared, which knows what it copied.
+#[derive(Clone)]
+struct OfCopy {
+    late: Option<Late>,
 }
 
 /// Compares both sides, both ways, as `verify` does.
@@ -64,22 +71,73 @@ pub(super) async fn verify(
     target: &mut Peer,
 ) -> Result<Verified> {
     let met = Arc::new(again::met(run, Meant::OfBoth, source, target).await?);
-    compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone()).await?;
-    let mode = if run.plan.comparing.sample.is_some() { "sample" } else { "full" };
-    Ok(Verified::of(mode, &run.stats))
+    compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone(), None).await?;
+    let mode = if run.plan.comparing.sample.is_some() { Mode::Sample } else { Mode::Full };
+    let proven = |route: &Route| {
+        Proven::new(route.source, route.target, mode, true).with_differences(&run.stats)
+    };
+    Ok(Verified::of(mode, met.routes.iter().map(proven).collect()))
 }
 
 /// Compares what a copy has copied. Only the target databases in `own` held nothing before and were
-/// filled by the copy alone, so only there can a key be one too many.
+/// filled by the copy alone, so only there can a key be one too many. What is missing goes to `late`,
+/// if that is given, and is told otherwise.
 pub(super) async fn prove(
     run: &Arc<Run>,
     met: &Arc<Met>,
     routes: &[Route],
     own: impl Fn(u32) -> bool,
-) -> Result<Verified> {
+    late: Option<&Late>,
+) -> Result<()> {
     // The copy's own accounts are closed.
     let apart = Arc::new(Stats::default());
-    compare(run, met, jobs(routes, own), apart.clone()).await?;
+    let proof = OfCopy { late: late.cloned() };
+    compare(run, met, jobs(routes, own), apart.clone(), Some(&proof)).await?;
+    tell_uncompared(run, routes, &apart);
+    Ok(())
+}
+
+/// Compares some keys of a database that a copy has copied.
+pub(super) async fn prove_keys(
+    run: &Arc<Run>,
+    met: &Met,
+    route: Route,
+    keys: Vec<Vec<u8>>,
+) -> Result<()> {
+    let apart = Arc::new(Stats::default());
+    let ledger = Ledger::new(apart.clone(), apart.database(route.source, route.target, 0));
+    let copied = run.stats.of_route(route.source, route.target);
+    let origin =
+        Origin { db: route.source, link: met.source_link(run, route.source), ledger, copied };
+    let (sender, waiting) = doubts();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(settle(Settle {
+        origins: vec![origin],
+        target_db: route.target,
+        target: met.target_link(run, route.target),
+        judge: met.judge,
+        doubts: waiting,
+        most: DOUBTS,
+        stats: run.stats.clone(),
+        late: None,
+        filter: run.plan.filter.clone(),
+        whole: Arc::new(Semaphore::new(1)),
+        stop: run.stop.clone(),
+    }));
+    tasks.spawn(async move {
+        for key in keys {
+            if sender.send(Doubt { source: Some(0), key }).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    join(tasks, run).await?;
+    tell_uncompared(run, &[route], &apart);
+    Ok(())
+}
+
+fn tell_uncompared(run: &Run, routes: &[Route], apart: &Stats) {
     for failure in apart.failures() {
         // What could not be looked at is not proven.
         let target_db = routes.iter().find(|route| route.source == failure.db);
@@ -91,13 +149,6 @@ pub(super) async fn prove(
             what: format!("it could not be compared: {}", failure.error),
         });
     }
-    Ok(Verified::of("full", &run.stats))
-}
-
-/// Whether the values that a copy left on the target are the source's: with another policy than
-/// `replace`, a key that was there before keeps its own.
-pub(super) fn owns_values(run: &Run) -> bool {
-    matches!(run.plan.if_exists, IfExists::Refuse | IfExists::Replace)
 }
 
 fn jobs(routes: &[Route], extras: impl Fn(u32) -> bool) -> Vec<Job> {
@@ -109,7 +160,13 @@ fn jobs(routes: &[Route], extras: impl Fn(u32) -> bool) -> Vec<Job> {
     targets.into_iter().map(job).collect()
 }
 
-async fn compare(run: &Arc<Run>, met: &Arc<Met>, jobs: Vec<Job>, stats: Arc<Stats>) -> Result<()> {
+async fn compare(
+    run: &Arc<Run>,
+    met: &Arc<Met>,
+    jobs: Vec<Job>,
+    stats: Arc<Stats>,
+    of_copy: Option<&OfCopy>,
+) -> Result<()> {
     let guard = guard::start(run, met.source_link(run, 0)).await?;
     let routes: usize = jobs.iter().map(|job| job.sources.len()).sum();
     let connections = run.plan.limits.connections_for(routes);
@@ -117,9 +174,7 @@ async fn compare(run: &Arc<Run>, met: &Arc<Met>, jobs: Vec<Job>, stats: Arc<Stat
     let [source_far, target_far] = met.round_trips;
     let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
     let at_once = jobs.len().clamp(1, Limits::DATABASES_AT_ONCE);
-    let keys = |sides: &BTreeMap<u32, Keyspace>| -> u64 {
-        sides.values().map(|keyspace| keyspace.keys).sum()
-    };
+    let keys = |sides: &Holdings| -> u64 { sides.values().map(|keyspace| keyspace.keys).sum() };
     let shared = Arc::new(Shared {
         connections,
         budget,
@@ -131,6 +186,7 @@ async fn compare(run: &Arc<Run>, met: &Arc<Met>, jobs: Vec<Job>, stats: Arc<Stat
         )),
         whole: Arc::new(Semaphore::new(1)),
         doubts: (DOUBTS.0 / at_once, DOUBTS.1 / at_once),
+        of_copy: of_copy.cloned(),
         sample: run
             .plan
             .comparing
@@ -177,7 +233,9 @@ async fn compare_one(
     let mut origins = Vec::new();
     for (place, (&db, ledger)) in job.sources.iter().zip(ledgers).enumerate() {
         let link = met.source_link(run, db);
-        let origin = Origin { db, link, ledger };
+        let of_copy = shared.of_copy.as_ref();
+        let copied = of_copy.and_then(|_| run.stats.of_route(db, job.target));
+        let origin = Origin { db, link, ledger, copied };
         forth(run, met, shared, &origin, place, job.target, &doubtful, &mut tasks).await?;
         origins.push(origin);
     }
@@ -197,6 +255,7 @@ async fn compare_one(
         doubts: waiting,
         most: shared.doubts,
         stats: run.stats.clone(),
+        late: shared.of_copy.as_ref().and_then(|copy| copy.late.clone()),
         whole: shared.whole.clone(),
         stop: run.stop.clone(),
     }));

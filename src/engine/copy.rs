@@ -8,7 +8,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::again::info;
 use super::budget::Budget;
 use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
@@ -16,11 +15,11 @@ use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
 use super::upheaval::{Before, Upheaval};
-use super::{Run, database, functions, guard, unwritten};
-use crate::config::{IfExists, Limits, Verify};
+use super::{Run, again, database, functions, guard, unwritten};
+use crate::config::{IfExists, Limits, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::net::Line;
-use crate::report::Ahead;
+use crate::report::{Ahead, Ledger};
 use crate::source::window::Window;
 use crate::target::recovering::{OtherProcess, written_lost};
 use crate::units;
@@ -206,7 +205,7 @@ async fn source_kept_its_keys(run: &Run, probed: &Probed, ledgers: &Ledgers) -> 
     if probed.source_process.changes() == 0 && (!asked || link.is_unchanged().await?) {
         return Ok(());
     }
-    let now = info(run, &link).await?.keyspace;
+    let now = again::holdings(&link, &probed.routes).await?;
     for (route, _) in ledgers {
         let had = probed.source.get(&route.source).copied().unwrap_or_default().persistent();
         let has = now.get(&route.source).map_or(0, |keyspace| keyspace.keys);
@@ -233,20 +232,11 @@ async fn one_pass(
     (pass, ends): (u32, bool),
     keeping: Option<&Keeping>,
 ) -> Result<()> {
-    let connections = run.plan.limits.connections_for(probed.routes.len());
-    let pairs = connections * probed.routes.len().min(Limits::DATABASES_AT_ONCE);
-    let [source_far, target_far] = probed.round_trips;
-    let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
-    tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
-    let keys = (Budget::NEAR_KEYS, budget.source_keys);
-    let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
-    let in_pieces = Arc::new(Semaphore::new(1));
+    let shared = Shared::new(run, probed, probed.routes.len(), ends);
     let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
-    let over = run.stop.child_token();
-    // Where all is copied anew, there is no use in naming more keys before.
-    let tell = if ends { CancellationToken::new() } else { over.clone() };
+    let over = shared.over.clone();
     let now = match probed.spares_any() {
-        true => Some(info(run, &run.source_link(0, probed)).await?),
+        true => Some(again::info(&run.source_link(0, probed)).await?),
         false => None,
     };
     let mut stills = Vec::new();
@@ -262,23 +252,11 @@ async fn one_pass(
         let still = now.as_ref().and_then(|now| probed.still(run, *route, now));
         stills.extend(still.clone());
         let job = database::Job {
-            source: run.source_link(route.source, probed),
-            target: run.target_link(route.target, probed).for_writing(),
-            ledger: ledger.clone(),
-            connections,
-            asking: probed.asking(run, budget.large),
             still,
-            budget,
-            crossing: probed.crossing,
-            window: window.clone(),
-            in_pieces: in_pieces.clone(),
             repeated: (probed.resumed || pass > 1).into(),
-            several: probed.several(&run.plan),
-            route: *route,
             from,
             marks: keeping.map(Keeping::marks),
-            other_process: OtherProcess { tell: tell.clone(), ends },
-            over: over.clone(),
+            ..shared.job(run, probed, *route, ledger.clone())
         };
         let (run, places, over) = (run.clone(), places.clone(), over.clone());
         databases.spawn(async move {
@@ -292,6 +270,80 @@ async fn one_pass(
     let copied = join(databases, run).await;
     probed.lied.fetch_or(stills.iter().any(|still| still.has_lied()), Ordering::Relaxed);
     copied
+}
+
+/// Copies keys of a database that its scan did not name, once all databases are done.
+pub(super) async fn late(
+    run: &Arc<Run>,
+    probed: &Probed,
+    route: Route,
+    keys: Vec<Vec<u8>>,
+) -> Result<()> {
+    let stats = run.stats.of_route(route.source, route.target);
+    let stats = stats.unwrap_or_else(|| run.stats.database(route.source, route.target, 0));
+    let ledger = Ledger::new(run.stats.clone(), stats);
+    // A key of these that is there was copied by this run, or by somebody else meanwhile.
+    let shared = Shared::new(run, probed, 1, true);
+    let job = database::Job { late: Some(keys), ..shared.job(run, probed, route, ledger) };
+    Box::pin(database::copy(run, job)).await
+}
+
+/// What the databases of a pass share.
+struct Shared {
+    connections: usize,
+    budget: Budget,
+    window: Arc<Window>,
+    in_pieces: Arc<Semaphore>,
+    /// What happens when the target is restarted, or fails over.
+    other_process: OtherProcess,
+    /// Ends the naming of keys.
+    over: CancellationToken,
+}
+
+impl Shared {
+    fn new(run: &Run, probed: &Probed, databases: usize, ends: bool) -> Self {
+        let connections = run.plan.limits.connections_for(databases);
+        let pairs = connections * databases.min(Limits::DATABASES_AT_ONCE);
+        let [source_far, target_far] = probed.round_trips;
+        let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
+        tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
+        let keys = (Budget::NEAR_KEYS, budget.source_keys);
+        let over = run.stop.child_token();
+        // Where all is copied anew, there is no use in naming more keys before.
+        let tell = if ends { CancellationToken::new() } else { over.clone() };
+        Self {
+            connections,
+            budget,
+            window: Arc::new(Window::new(budget.source_window, keys, pairs, source_far)),
+            in_pieces: Arc::new(Semaphore::new(1)),
+            other_process: OtherProcess { tell, ends },
+            over,
+        }
+    }
+
+    /// The copy of one database, from its beginning.
+    fn job(&self, run: &Run, probed: &Probed, route: Route, ledger: Ledger) -> database::Job {
+        database::Job {
+            source: run.source_link(route.source, probed),
+            target: run.target_link(route.target, probed).for_writing(),
+            ledger,
+            connections: self.connections,
+            asking: probed.asking(run, self.budget.large),
+            still: None,
+            budget: self.budget,
+            crossing: probed.crossing,
+            window: self.window.clone(),
+            in_pieces: self.in_pieces.clone(),
+            repeated: probed.resumed.into(),
+            several: probed.several(&run.plan),
+            route,
+            from: None,
+            late: None,
+            marks: None,
+            other_process: self.other_process.clone(),
+            over: self.over.clone(),
+        }
+    }
 }
 
 /// Waits for all tasks; the first error stops the run, and is the one that counts, but for connections

@@ -23,7 +23,7 @@ use crate::net::{Connection, Link};
 use crate::report::Ledger;
 use crate::source::fetch::{self, Asking, Fetch};
 use crate::source::marks::{Course, Mark, Marks};
-use crate::source::names::Names;
+use crate::source::names::{Listed, Names};
 use crate::source::scan::Scan;
 use crate::source::still::Still;
 use crate::source::window::Window;
@@ -57,6 +57,8 @@ pub(super) struct Job {
     pub(super) route: Route,
     /// The cursor that an earlier run had come to.
     pub(super) from: Option<Vec<u8>>,
+    /// Only these keys, in wire form.
+    pub(super) late: Option<Vec<Vec<u8>>>,
     /// Where it is kept how far it has come.
     pub(super) marks: Option<mpsc::Sender<Mark>>,
     /// What happens when the target is restarted, or fails over.
@@ -116,7 +118,11 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let mut at_source = at_source.into_iter();
     let (largest_count, waiting) = budget.pages(asking.by_value);
     let (key_sender, keys) = key_queue(waiting);
-    if let Some(connection) = at_source.next() {
+    let of_scan = at_source.next();
+    if let Some(names) = job.late {
+        let listed = Listed { names, keys: key_sender, ledger: ledger.clone() };
+        tasks.spawn(Names::Listed(listed).run());
+    } else if let Some(connection) = of_scan {
         let scan = Scan {
             link: source.clone(),
             connection,

@@ -37,9 +37,9 @@ impl Ground {
     /// # Errors
     /// It does not answer, or has none of the databases that are meant.
     pub(super) async fn of_source(run: &Run) -> Result<Self> {
-        let info = info_of_source(run).await?;
+        let (info, held) = info_of_source(run).await?;
         Ok(Self {
-            routes: run.plan.mapping.routes(info.keyspace.keys().copied())?,
+            routes: run.plan.mapping.routes(held.keys().copied())?,
             source: info.run_id.into(),
             target: Process::default(),
             round_trips: [Duration::ZERO; 2],

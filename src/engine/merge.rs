@@ -94,12 +94,12 @@ pub(super) async fn merge(
             }
         }
         match result {
-            Ok(Fate::Merged) => ledger.add(Count::Merged, 1),
+            Ok(Fate::Merged) => ledger.keep_own(Count::Merged, &key),
             Ok(Fate::Copied(bytes)) => {
                 ledger.add_bytes(bytes);
                 ledger.add(Count::Copied, 1);
             }
-            Ok(Fate::Skipped) => ledger.add(Count::Skipped, 1),
+            Ok(Fate::Skipped) => ledger.keep_own(Count::Skipped, &key),
             Ok(Fate::Gone) => ledger.add(Count::Expired, 1),
             Err(error) if broken.is_err() => ledger.give_up(&key, error.message()),
             Err(error) => ledger.fail(&key, error.message()),

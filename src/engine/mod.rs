@@ -16,6 +16,7 @@ mod activity;
 mod again;
 pub mod backup;
 mod budget;
+mod census;
 mod checkpoint;
 mod cleanup;
 mod clocks;
@@ -24,6 +25,7 @@ mod compression;
 mod copy;
 mod database;
 mod dry_run;
+mod evidence;
 mod existing;
 pub mod file;
 mod functions;
@@ -54,8 +56,8 @@ use crate::config::{Limits, Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
-use crate::report::json::{Outcome, Peer, Report, Verified};
-use crate::report::{Ledger, Stats};
+use crate::report::json::{Outcome, Peer, Report};
+use crate::report::{Ledger, Stats, Verified};
 use crate::source::marks::Course;
 use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
@@ -181,6 +183,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let (dry_run, moved) = (plan.dry_run, plan.delete_source);
+    let fail_if_empty = plan.fail_if_empty;
     let mut compression = Compression::default();
     let mut checkpoint = None;
     let mut noise = Ok(());
@@ -230,6 +233,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
     };
+    tell_if_nothing(&mut report, fail_if_empty);
     if let Some(checkpoint) = checkpoint {
         report.checkpoint = checkpoint.close(at_end);
     }
@@ -241,6 +245,7 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
     let Stop { drain: cancel, abort } = stop.into();
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
+    let fail_if_empty = plan.fail_if_empty;
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
         Box::pin(compare::verify(&run, &mut source, &mut target)).await
@@ -255,7 +260,22 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
     report.error = error.as_ref().map(Error::to_string);
     let agrees = report.verified.agrees();
     report.outcome = outcome(&report, error.as_ref(), cancel.is_cancelled(), agrees);
+    tell_if_nothing(&mut report, fail_if_empty);
     Ended { report, error }
+}
+
+/// Says so where nothing was selected: nothing is proven then, and a run that was to fail has not done
+/// what it was for.
+fn tell_if_nothing(report: &mut Report, fail_if_empty: bool) {
+    if !report.selected_nothing() {
+        return;
+    }
+    tracing::warn!("nothing was selected: {}", report.why_nothing());
+    report.nothing_selected = true;
+    report.verified = Verified::none();
+    if fail_if_empty {
+        report.outcome = Outcome::Incomplete;
+    }
 }
 
 /// What work comes to, unless all is to stop at once: then it is dropped.
@@ -295,6 +315,9 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
     let checkpoint = Checkpoint::open(&plan)?;
     let stop = cancel.child_token();
+    if plan.verify == Verify::Full {
+        stats.remember_own();
+    }
     Ok(Arc::new(Run {
         source: Connector::new(&plan.source, plan.timeouts)?,
         target: Connector::new(&plan.target, plan.timeouts)?,
@@ -380,8 +403,7 @@ async fn run_probed(
 async fn prove(run: &Arc<Run>, probed: &Probed, met: Option<Arc<Met>>) -> Result<Verified> {
     match (run.plan.verify, met) {
         (Verify::None, _) => Ok(Verified::none()),
-        (_, Some(met)) => proof::prove_values(run, probed, &met).await,
-        (_, None) => proof::prove(run, probed, &probed.routes).await,
+        (_, met) => proof::prove(run, probed, met.as_ref()).await,
     }
 }
 

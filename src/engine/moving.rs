@@ -18,8 +18,10 @@ use super::probe::Probed;
 use super::reckoning::Ledgers;
 use super::target_watch::{Look, TargetWatch};
 use super::{Run, again};
+use crate::config::Route;
 use crate::error::{Error, Kind, Result};
-use crate::report::json::{Peer, Verified};
+use crate::report::json::Peer;
+use crate::report::{Ledger, Mode, Proven, Verified};
 
 /// How often it is kept in the checkpoint how far it has come.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -82,7 +84,9 @@ pub(super) async fn delete_copied(
         return Ok(Verified::none());
     }
     // Of the keys that were deleted; the others are counted as kept.
-    Ok(Verified { mode: "full", ..Verified::none() })
+    let of =
+        |&(route, _): &(Route, Ledger)| Proven::new(route.source, route.target, Mode::Full, false);
+    Ok(Verified::of(Mode::Full, ledgers.iter().map(of).collect()))
 }
 
 /// Nothing was deleted, but the copy has written.

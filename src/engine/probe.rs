@@ -1,16 +1,15 @@
 //! What both servers are, and whether the plan is safe on them. Leaves nothing behind.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::census::{self, Holdings};
 use super::clocks::{Offset, clock_offset};
 use super::independent::{self, Sameness};
 use super::target_watch::Look;
 use super::{Run, knowledge, rights, room};
 use crate::command::changes::Changes;
-use crate::command::info::Keyspace;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
 use crate::config::mapping::{Route, shared_targets};
@@ -37,13 +36,11 @@ pub(super) struct Probed {
     /// How expiries are read.
     pub(super) clock: ExpiryClock,
     /// What the source held.
-    pub(super) source: BTreeMap<u32, Keyspace>,
+    pub(super) source: Holdings,
     /// What the target held.
-    pub(super) target: BTreeMap<u32, Keyspace>,
+    pub(super) target: Holdings,
     /// The source's process.
     pub(super) source_process: Process,
-    /// Whether it was a replica in the beginning.
-    pub(super) source_was_replica: bool,
     /// The target's process, with what it holds.
     pub(super) target_process: Process,
     /// Whether strings can go by value: both users may, and the target can set an expiry with them.
@@ -63,6 +60,8 @@ pub(super) struct Probed {
     pub(super) lied: AtomicBool,
     /// Keys that the source had removed because they expired, when the run began.
     pub(super) expired_keys: Option<u64>,
+    /// What source and target reported before the first key was read.
+    pub(super) before: [ServerInfo; 2],
     /// An earlier run began it: what the target holds may be ours.
     pub(super) resumed: bool,
     /// What the target said of itself before anything was written, where that will be asked for.
@@ -99,7 +98,7 @@ impl Probed {
         let worth_it = held.expires == 0 && held.keys >= SPARED_KEYS && !self.has_large_values;
         let again = matches!(run.plan.if_exists, IfExists::Refuse | IfExists::Replace);
         let (then, now) = (self.changes?, now.changes?);
-        let stands = now.certainly_unchanged_since(then) && !self.source_was_replica;
+        let stands = now.certainly_unchanged_since(then) && !self.before[0].replica;
         let believed = !self.lied.load(Ordering::Relaxed);
         (worth_it && again && stands && believed).then(|| Arc::new(Still::since(now)))
     }
@@ -128,7 +127,9 @@ pub(super) async fn meet(
 pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
     let [(mut at_source, source_info), (mut at_target, target_info)] =
         meet(run, source, target).await?;
-    let routes = run.plan.mapping.routes(source_info.keyspace.keys().copied())?;
+    let mapping = &run.plan.mapping;
+    let held = census::of_mapping(&mut at_source, &run.source, &source_info, mapping).await?;
+    let routes = mapping.routes(held.keys().copied())?;
     let sameness = {
         let source = (&mut at_source, &source_info);
         independent::without_a_write(run, source, (&mut at_target, &target_info)).await?
@@ -147,7 +148,9 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         })?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());
-    refuse_occupied(run.plan.if_exists, &fresh(run, &routes), &target_info, &at_target)?;
+    let targets = routes.iter().map(|route| route.target);
+    let holds = census::look(&mut at_target, &target_info, targets).await?;
+    refuse_occupied(run.plan.if_exists, &fresh(run, &routes), &holds, &at_target)?;
     let (at_clocks, can_read, can_write) = {
         let (source, target) = (&mut at_source, &mut at_target);
         let clocks = tokio::join!(clock_offset(source), clock_offset(target));
@@ -199,15 +202,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         one_server: matches!(sameness, Sameness::One | Sameness::Mixed(_)),
         crossing,
         clock,
-        source: source_info.keyspace,
+        source: held,
         // As it was when the first run began.
-        target: target_info
-            .keyspace
+        target: holds
             .into_iter()
             .filter(|&(target, _)| !resumed.is_some_and(|earlier| earlier.was_empty(target)))
             .collect(),
-        source_was_replica: source_info.replica,
-        source_process: source_info.run_id.into(),
+        source_process: source_info.run_id.clone().into(),
         by_value,
         several: can_write.several,
         changes: source_info.changes,
@@ -219,13 +220,13 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         },
         resumed: resumed.is_some(),
         look,
+        before: [source_info, target_info],
         round_trips: [source_time.round_trip, target_time.round_trip],
     })
 }
 
 pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
-    let reply = connection.demand(&[b"INFO"]).await.map_err(refused_before_work)?;
-    Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
+    connection.info().await.map_err(refused_before_work)
 }
 
 pub(super) fn refuse_cluster(connection: &Connection, info: &ServerInfo) -> Result<()> {
@@ -264,7 +265,7 @@ pub(super) fn fresh(run: &Run, routes: &[Route]) -> Vec<Route> {
 pub(super) fn refuse_occupied(
     if_exists: IfExists,
     routes: &[Route],
-    target: &ServerInfo,
+    target: &Holdings,
     connection: &Connection,
 ) -> Result<()> {
     if if_exists != IfExists::Refuse {
@@ -273,8 +274,8 @@ pub(super) fn refuse_occupied(
     let occupied: Vec<String> = routes
         .iter()
         .filter_map(|route| {
-            let keys = target.keyspace.get(&route.target)?.keys;
-            Some(format!("database {} holds {} keys", route.target, units::count(keys)))
+            let keys = target.get(&route.target)?.keys;
+            Some(format!("database {} holds keys (about {})", route.target, units::count(keys)))
         })
         .collect();
     if occupied.is_empty() {

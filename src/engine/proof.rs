@@ -1,111 +1,225 @@
 //! The proof at the end of a copy, database by database.
+//!
+//! ```text
+//! counters stood still, equal numbers ──> proven
+//! else: names of the source on the target ──> missing ──> copied late, looked for again ──> told
+//!       names of the target on the source ──> too many ──> told   (databases that are only ours)
+//! full: values and expiries of both sides ──> missing ──> copied late, compared again ──> told
+//! ```
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::acquaint::Met;
-use super::again::info;
+use super::evidence::Evidence;
 use super::probe::Probed;
-use super::{Run, compare, uncounted};
-use crate::config::Route;
+use super::{Run, compare, copy, uncounted};
 use crate::config::mapping::shared_targets;
+use crate::config::{IfExists, Route};
 use crate::error::Result;
+use crate::flow::{key_queue, name_of};
 use crate::net::Link;
-use crate::report::json::Verified;
-use crate::verify::{Counted, count, counts_prove};
+use crate::report::{Mode, Proven, Verified};
+use crate::source::names::Listed;
+use crate::units::{self, printable};
+use crate::verify::{Lacking, Late, lacking};
 
 /// How often the proof of one database is begun; each time a connection broke.
 const TRIES: u32 = 5;
+/// How often keys that SCAN did not name in the first place are copied, where they are more than are
+/// held at once: the writers of the source are faster than this copy.
+const LATE_ROUNDS: u32 = 5;
+/// Keys that are named in the log; all are counted.
+const NAMED: usize = 20;
 
-/// Verifies routes by values and expiries, where what the target holds can only be the source's: a
-/// key that was there before may have kept its own value, and one that came twice has one of both.
-/// Such routes are verified by count.
-pub(super) async fn prove_values(
+/// Verifies a copy; `met`: by values and expiries where that can be.
+pub(super) async fn prove(
     run: &Arc<Run>,
     probed: &Probed,
-    met: &Arc<Met>,
+    met: Option<&Arc<Met>>,
 ) -> Result<Verified> {
-    let shared = shared_targets(&probed.routes);
-    let was_empty = |target| !probed.target.contains_key(&target);
-    let sure = |route: &Route| {
-        !shared.contains(&route.target) && (compare::owns_values(run) || was_empty(route.target))
-    };
-    let (sure, others): (Vec<Route>, Vec<Route>) = probed.routes.iter().partition(|r| sure(r));
-    if let Some(route) = others.first() {
-        tracing::warn!(
-            "database {route} is verified by the names of its keys only: they may have values of \
-             their own on the target"
-        );
+    let evidence = Evidence::gather(run, probed).await?;
+    let proof = Proof { run, probed, evidence, shared: shared_targets(&probed.routes) };
+    let (by_value, others): (Vec<Route>, Vec<Route>) =
+        probed.routes.iter().partition(|&&route| met.is_some() && proof.knows_copied(route));
+    let mut databases = Vec::new();
+    if let Some(met) = met.filter(|_| !by_value.is_empty()) {
+        databases.extend(proof.values(met, &by_value).await?);
     }
-    let found = compare::prove(run, met, &sure, was_empty).await?;
-    let counted = prove(run, probed, &others).await?;
-    Ok(Verified { missing: found.missing + counted.missing, ..found })
+    for route in others {
+        databases.push(proof.names(route).await?);
+    }
+    let mut verified = Verified::of(Mode::Names, databases);
+    if !verified.agrees() {
+        verified.cause = Evidence::gather(run, probed).await?.cause();
+    }
+    Ok(verified)
 }
 
-/// Verifies routes by count.
-pub(super) async fn prove(run: &Run, probed: &Probed, routes: &[Route]) -> Result<Verified> {
-    if routes.is_empty() {
-        return Ok(Verified { mode: "count", ..Verified::none() });
+struct Proof<'a> {
+    run: &'a Arc<Run>,
+    probed: &'a Probed,
+    /// What both servers reported when all keys were copied.
+    evidence: Evidence<'a>,
+    /// Target databases that several databases went into.
+    shared: Vec<u32>,
+}
+
+impl Proof<'_> {
+    /// Whether the target database was empty and took the keys of this route alone.
+    fn is_own(&self, route: Route) -> bool {
+        !self.probed.target.contains_key(&route.target) && !self.shared.contains(&route.target)
     }
-    let (from, into) = (run.source_link(0, probed), run.target_link(0, probed));
-    let (source, target) = tokio::try_join!(info(run, &from), info(run, &into))?;
-    // A replica's keys go by its primary's deletions, which it does not count.
-    let expired = source.replica
-        || probed.source_was_replica
-        || probed.source_process.changes() > 0
-        || probed.expired_keys.is_none()
-        || source.expired_keys != probed.expired_keys;
-    let (source, target) = (source.keyspace, target.keyspace);
-    let mut sum = Verified { mode: "count", ..Verified::none() };
-    let shared = shared_targets(&probed.routes);
-    for &route in routes {
-        let held = source.get(&route.source).copied().unwrap_or_default();
-        let holds = target.get(&route.target).copied().unwrap_or_default();
-        let was_empty =
-            !probed.target.contains_key(&route.target) && !shared.contains(&route.target);
-        let every = run.plan.filter.is_all() && run.plan.letters.is_none();
-        let whole = every && was_empty;
-        if whole && counts_prove(held, holds, expired) {
-            continue;
+
+    /// Whether all keys of the source were to be copied into a database of their own.
+    fn is_whole(&self, route: Route) -> bool {
+        let plan = &self.run.plan;
+        let every = plan.filter.is_all() && plan.letters.is_none();
+        every && self.is_own(route)
+    }
+
+    /// Whether it is known which keys have the source's values: where keys of the target stayed, they
+    /// are remembered, and where one source's keys replaced another's, they are not.
+    fn knows_copied(&self, route: Route) -> bool {
+        let shared = self.shared.contains(&route.target);
+        let policy = self.run.plan.if_exists;
+        let overwritten = shared && matches!(policy, IfExists::Replace | IfExists::Merge);
+        let known = self.run.stats.of_route(route.source, route.target);
+        !overwritten && known.is_some_and(|database| database.knows_own())
+    }
+
+    /// Whether keys that are missing are copied late: they are the writers' of the source, and the
+    /// target keeps what it is given.
+    fn copies_late(&self, route: Route) -> bool {
+        let failed = |database: Arc<crate::report::DatabaseStats>| database.counts().failed > 0;
+        let any_failed = self.run.stats.of_route(route.source, route.target).is_some_and(failed);
+        !any_failed && self.evidence.loss().is_none() && !self.run.stop.is_cancelled()
+    }
+
+    /// By names, or by the numbers of keys where these prove it.
+    async fn names(&self, route: Route) -> Result<Proven> {
+        let whole = self.is_whole(route);
+        if whole && self.evidence.counts_prove(route) {
+            return Ok(Proven::new(route.source, route.target, Mode::Count, true));
         }
-        let found = by_name(run, probed, route).await?;
-        sum.missing += found.missing;
-        for name in &found.names {
-            tracing::warn!("missing on the target: database {route}, key \"{name}\"");
-        }
-        // Lasting keys beyond what the source holds: somebody else's, or keys that the source lost
-        // during the copy.
+        let (from, into) = self.links(route);
+        let mut proven = Proven::new(route.source, route.target, Mode::Names, whole);
+        let missing = self.missing(route).await?;
+        proven.missing = missing.count;
+        tell(&format!("missing on the target: database {route}"), &missing);
         if whole {
-            sum.extra += holds.persistent().saturating_sub(held.persistent());
+            let extra = self.look(&into, &from, None).await?;
+            let now = Evidence::gather(self.run, self.probed).await?;
+            if now.target_is_ours() && !now.source_stood_still() {
+                // Nobody else wrote to the target: they came from the source, which has lost them.
+                proven.gone_from_source = extra.count;
+            } else {
+                proven.extra = extra.count;
+                tell(&format!("only on the target: database {route}"), &extra);
+            }
+        }
+        Ok(proven)
+    }
+
+    /// Names of the source that the target lacks, once those that can be copied are.
+    async fn missing(&self, route: Route) -> Result<Lacking> {
+        let (from, into) = self.links(route);
+        let mut round = 1;
+        loop {
+            let missing = self.look(&from, &into, None).await?;
+            if missing.count == 0 || round > LATE_ROUNDS || !self.copies_late(route) {
+                return Ok(missing);
+            }
+            self.copy_late(route, missing.keys.clone()).await?;
+            if missing.is_whole() {
+                return self.look(&from, &into, Some(&missing.keys)).await;
+            }
+            round += 1;
         }
     }
-    Ok(sum)
-}
 
-/// Looks for each key; connections that break are made again, and the database is begun again.
-async fn by_name(run: &Run, probed: &Probed, route: Route) -> Result<Counted> {
-    let (from, into) =
-        (run.source_link(route.source, probed), run.target_link(route.target, probed));
-    let mut tries = 1;
-    loop {
-        let error = match look(run, &from, &into).await {
-            Ok(found) => return Ok(found),
-            Err(error) => error,
-        };
-        if tries == TRIES {
-            return Err(error);
+    async fn copy_late(&self, route: Route, keys: Vec<Vec<u8>>) -> Result<()> {
+        tracing::info!(
+            "database {route}: {} that the scan did not name, created during the copy: copied, too",
+            units::keys(keys.len() as u64)
+        );
+        copy::late(self.run, self.probed, route, keys).await
+    }
+
+    /// By values and expiries.
+    async fn values(&self, met: &Arc<Met>, routes: &[Route]) -> Result<Vec<Proven>> {
+        let run = self.run;
+        let late = Late::default();
+        let collects = routes.iter().all(|&route| self.copies_late(route));
+        let own = |target| routes.iter().any(|r| r.target == target && self.is_own(*r));
+        compare::prove(run, met, routes, own, collects.then_some(&late)).await?;
+        for ((source, target), keys) in late.take() {
+            let route = Route { source, target };
+            self.copy_late(route, keys.clone()).await?;
+            compare::prove_keys(run, met, route, keys).await?;
         }
-        tries += 1;
-        from.reconnect(error, Instant::now()).await?;
-        into.connect().await?;
+        Ok(routes.iter().map(|&route| self.by_value(route)).collect())
+    }
+
+    fn by_value(&self, route: Route) -> Proven {
+        let of = self.run.stats.of_route(route.source, route.target);
+        let counts = of.as_ref().map(|database| database.counts()).unwrap_or_default();
+        let kept = of.map_or(0, |database| database.own());
+        let mode = if kept == 0 { Mode::Full } else { Mode::Names };
+        let proven = Proven::new(route.source, route.target, mode, self.is_own(route));
+        let mut proven = proven.with_differences(&self.run.stats);
+        proven.by_value = (kept > 0).then_some(counts.copied);
+        proven
+    }
+
+    fn links(&self, route: Route) -> (Link, Link) {
+        let Self { run, probed, .. } = self;
+        (run.source_link(route.source, probed), run.target_link(route.target, probed))
+    }
+
+    /// Looks for names of one side on the other: these, or all; connections that break are made
+    /// again, and the names are begun again.
+    async fn look(&self, one: &Link, other: &Link, keys: Option<&[Vec<u8>]>) -> Result<Lacking> {
+        let mut tries = 1;
+        loop {
+            let looked = match keys {
+                Some(keys) => self.look_for(one, other, keys).await,
+                None => self.look_for_all(one, other).await,
+            };
+            let error = match looked {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            if tries == TRIES {
+                return Err(error);
+            }
+            tries += 1;
+            one.reconnect(error, Instant::now()).await?;
+            other.connect().await?;
+        }
+    }
+
+    async fn look_for_all(&self, one: &Link, other: &Link) -> Result<Lacking> {
+        let (mut here, mut there) = (one.connect().await?, other.connect().await?);
+        let (task, names) = self.run.names_of(one, true, uncounted()).await?;
+        let looking = lacking(&mut here, &mut there, names, &self.run.stop);
+        let (found, ()) = tokio::try_join!(looking, task.run())?;
+        Ok(found)
+    }
+
+    async fn look_for(&self, one: &Link, other: &Link, keys: &[Vec<u8>]) -> Result<Lacking> {
+        let (mut here, mut there) = (one.connect().await?, other.connect().await?);
+        let (sender, names) = key_queue(1);
+        let listed = Listed { names: keys.to_vec(), keys: sender, ledger: uncounted() };
+        let looking = lacking(&mut here, &mut there, names, &self.run.stop);
+        tokio::join!(looking, listed.run()).0
     }
 }
 
-async fn look(run: &Run, from: &Link, into: &Link) -> Result<Counted> {
-    let (mut source, mut target) = (from.connect().await?, into.connect().await?);
-    let (task, keys) = run.names_of(from, true, uncounted()).await?;
-    let (found, ()) =
-        tokio::try_join!(count(&mut source, &mut target, keys, &run.stop), task.run())?;
-    Ok(found)
+/// Names some of the keys.
+fn tell(what: &str, found: &Lacking) {
+    for wire in found.keys.iter().take(NAMED) {
+        tracing::warn!("{what}, key \"{}\"", printable(name_of(wire)));
+    }
 }

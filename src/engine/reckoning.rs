@@ -20,11 +20,11 @@ use tokio::time::{Instant, sleep};
 
 use super::acquaint::{Meant, Met};
 use super::budget::Budget;
+use super::census::Holdings;
 use super::copy::join;
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::{Run, again, guard, unwritten};
-use crate::command::info::Keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Keys, name_of, wire_of};
@@ -41,7 +41,7 @@ const UNREAD: &str = "the run was given up before this key was copied";
 pub(super) type Ledgers = [(Route, Ledger)];
 
 /// The accounts of the databases, with how many keys each `held`.
-pub(super) fn ledgers(run: &Run, routes: &[Route], held: &BTreeMap<u32, Keyspace>) -> Arc<Ledgers> {
+pub(super) fn ledgers(run: &Run, routes: &[Route], held: &Holdings) -> Arc<Ledgers> {
     let ledger = |&route: &Route| {
         let expected = held.get(&route.source).map_or(0, |keyspace| keyspace.keys);
         let stats = run.stats.database(route.source, route.target, expected);

@@ -88,13 +88,14 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
 
 /// What it may need of the target.
 pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
-    let mut trials = Vec::new();
+    // Whether its databases are empty is looked at in any case.
+    let scan = trial("scan", SCAN, Need::Must);
     if plan.dry_run {
-        trials.push(trial("type", TYPE, Need::Must));
-        return trials;
+        return vec![scan, trial("type", TYPE, Need::Must)];
     }
     // First: what hits every write is told by it.
-    trials.push(trial("restore", &[b"RESTORE", PROBE_KEY, b"0", b""], Need::Must));
+    let restore = trial("restore", &[b"RESTORE", PROBE_KEY, b"0", b""], Need::Must);
+    let mut trials = vec![restore, scan];
     if plan.fetch == FetchMode::Auto {
         trials.extend([trial("set", &[b"SET", PROBE_KEY, b"", b"no-such-option"], Need::Speed)]);
     }
@@ -107,7 +108,6 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
     proof(plan, &mut trials);
     if compares(plan) {
         trials.extend([
-            trial("scan", SCAN, Need::Must),
             trial("pexpiretime", PEXPIRETIME, Need::Expiry),
             trial("pttl", PTTL, Need::Expiry),
             trial("mget", MGET, Need::Must),

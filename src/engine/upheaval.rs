@@ -38,9 +38,9 @@ impl Before {
     /// Asks a source.
     ///
     /// # Errors
-    /// The connection broke for good, or INFO is refused.
+    /// The connection broke for good.
     pub(super) async fn now(line: &mut Line) -> Result<Self> {
-        Ok(Self::read(&line.demand(&INFO).await?))
+        Ok(Self::read(&line.ask(&INFO).await?))
     }
 
     /// Asks a source that may be gone by now, and is not waited for.

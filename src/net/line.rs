@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::connection::Connection;
 use super::link::Link;
-use crate::command::ServerError;
+use crate::command::{ServerError, ServerInfo};
 use crate::error::Error;
 use crate::error::Result;
 use crate::resp::Value;
@@ -28,6 +28,27 @@ impl Line {
     /// A line that is not connected yet.
     pub fn new(link: Link) -> Self {
         Self { link, open: None, troubled: None }
+    }
+
+    /// A line whose first connection stands.
+    pub fn over(link: Link, connection: Connection) -> Self {
+        Self { link, open: Some(connection), troubled: None }
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// As [`Self::recover`], and [`Connection::info`].
+    pub async fn info(&mut self) -> Result<ServerInfo> {
+        loop {
+            match self.open().await?.info().await {
+                Ok(info) => {
+                    self.answered();
+                    return Ok(info);
+                }
+                Err(error) => self.recover(error).await?,
+            }
+        }
     }
 
     /// The way that its connections are made.

@@ -10,7 +10,7 @@ use super::connect::{Connector, connect};
 use super::connection::Connection;
 use super::process::Process;
 use crate::command::keyspace::PROBE_KEY;
-use crate::command::{Cause, ServerError, ServerInfo};
+use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
 use crate::units;
@@ -177,9 +177,7 @@ impl Link {
 
     async fn connect_and_identify(&self, writes: bool) -> Result<Again> {
         let mut connection = connect(&self.connector, self.database).await?;
-        let reply = connection.demand(&[b"INFO"]).await?;
-        let info = ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default()));
-        let changes = self.process.meet(&info);
+        let changes = self.process.meet(&connection.info().await?);
         if writes {
             takes_writes(&mut connection).await?;
         }

@@ -8,6 +8,7 @@ mod buffer;
 pub mod connect;
 mod connection;
 mod digest;
+mod info;
 mod line;
 mod link;
 mod process;

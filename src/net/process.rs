@@ -33,7 +33,7 @@ impl Process {
 
     /// Takes note of who answered now; answers as [`Self::changes`]. What a server does not tell is
     /// taken to be as it was.
-    pub(super) fn meet(&self, info: &ServerInfo) -> u64 {
+    pub fn meet(&self, info: &ServerInfo) -> u64 {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let other = |was: &Option<String>, is: &Option<String>| {
             was.as_ref().is_some_and(|was| is.as_ref().is_some_and(|is| is != was))

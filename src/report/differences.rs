@@ -1,5 +1,6 @@
 //! What a comparison found: counted, the first ones named, all of them written where asked for.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +50,8 @@ pub struct Difference {
 #[derive(Debug, Default)]
 pub struct Differences {
     counts: [AtomicU64; 5],
+    /// By source and target database.
+    of_databases: Mutex<BTreeMap<(u32, u32), [u64; 5]>>,
     named: Mutex<Vec<Difference>>,
     lines: Lines,
 }
@@ -62,6 +65,8 @@ impl Differences {
     /// One more.
     pub fn tell(&self, difference: Difference) {
         self.counts[difference.kind as usize].fetch_add(1, Ordering::Relaxed);
+        let place = (difference.db, difference.target_db);
+        held(&self.of_databases).entry(place).or_default()[difference.kind as usize] += 1;
         self.lines.write_with(|| &difference);
         let mut named = held(&self.named);
         if named.len() < NAMED {
@@ -76,6 +81,11 @@ impl Differences {
     /// How many there are of a kind.
     pub fn count(&self, kind: DifferenceKind) -> u64 {
         self.counts[kind as usize].load(Ordering::Relaxed)
+    }
+
+    /// How many there are of a kind in a source and target database.
+    pub fn count_in(&self, place: (u32, u32), kind: DifferenceKind) -> u64 {
+        held(&self.of_databases).get(&place).map_or(0, |counts| counts[kind as usize])
     }
 
     /// The first ones.
@@ -123,6 +133,8 @@ mod tests {
         assert_eq!(line["key"].as_str().map(str::len), Some(91));
         assert_eq!(differences.count(DifferenceKind::Expiry), 50);
         assert_eq!(differences.count(DifferenceKind::Missing), 0);
+        assert_eq!(differences.count_in((1, 0), DifferenceKind::Expiry), 50);
+        assert_eq!(differences.count_in((0, 0), DifferenceKind::Expiry), 0);
         let named = differences.named();
         assert_eq!(named.len(), NAMED);
         assert!(named[0].key.ends_with("x…") && named[0].key.len() < 91);

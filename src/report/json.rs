@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Counts, Difference, DifferenceKind, Failure, InDoubt, Loss, Preflight, Stats, Usage};
+use super::verified::Mode;
+use super::{Counts, Difference, Failure, InDoubt, Loss, Preflight, Stats, Usage, Verified};
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -43,46 +44,6 @@ pub struct Peer {
     pub server: String,
 }
 
-/// What the verification found.
-#[derive(Clone, Debug, Serialize)]
-pub struct Verified {
-    /// `none`, `count`, `full` or `sample`; of a backup `read-back`, of a clean-up `one-way`: only
-    /// the source's keys are looked at.
-    pub mode: &'static str,
-    /// Keys of the source that the target lacks.
-    pub missing: u64,
-    /// Keys of the target that the source lacks.
-    pub extra: u64,
-    /// Keys whose values differ.
-    pub different: u64,
-    /// Keys whose expiries differ.
-    pub expiry: u64,
-}
-
-impl Verified {
-    /// Nothing looked at.
-    pub fn none() -> Self {
-        Self { mode: "none", missing: 0, extra: 0, different: 0, expiry: 0 }
-    }
-
-    /// What a comparison in this mode found.
-    pub fn of(mode: &'static str, stats: &Stats) -> Self {
-        let count = |kind| stats.differences().count(kind);
-        Self {
-            mode,
-            missing: count(DifferenceKind::Missing),
-            extra: count(DifferenceKind::Extra),
-            different: count(DifferenceKind::Different),
-            expiry: count(DifferenceKind::Expiry),
-        }
-    }
-
-    /// Whether both sides agree, as far as was looked.
-    pub fn agrees(&self) -> bool {
-        self.missing + self.extra + self.different + self.expiry == 0
-    }
-}
-
 /// Everything that is said of a run at its end.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -112,6 +73,8 @@ pub struct Report {
     pub moved: bool,
     /// Keys that were deleted from the source and may be lost on the target: all of them.
     pub in_doubt: Vec<InDoubt>,
+    /// No key was selected; why is told by [`Self::why_nothing`].
+    pub nothing_selected: bool,
     /// Keys that differ, as far as they are named.
     pub differences: Vec<Difference>,
     /// The cause that ended the run early, if one did.
@@ -148,6 +111,7 @@ impl Report {
             verified: Verified::none(),
             moved: false,
             in_doubt: stats.in_doubt(),
+            nothing_selected: false,
             differences: stats.differences().named(),
             error: None,
             checkpoint: None,
@@ -164,7 +128,17 @@ impl Report {
             .databases
             .iter()
             .map(|(source, target, keys, bytes)| {
-                json!({"source_db": source, "target_db": target, "keys": keys, "bytes": bytes})
+                let proven = self.verified.databases.iter();
+                let mut proven = proven
+                    .filter(|of| (of.source_db, of.target_db) == (*source, *target))
+                    .map(|of| json!(of));
+                json!({
+                    "source_db": source,
+                    "target_db": target,
+                    "keys": keys,
+                    "bytes": bytes,
+                    "verify": proven.next().unwrap_or_else(|| json!({"mode": Mode::None})),
+                })
             })
             .collect();
         let mut report = json!({

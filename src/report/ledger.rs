@@ -49,6 +49,11 @@ impl Ledger {
         self.stats.fail(&self.database, name, error);
     }
 
+    /// Counts a key that kept the target's own value, or got members beside its own.
+    pub fn keep_own(&self, count: Count, name: &[u8]) {
+        self.database.keep_own(count, name);
+    }
+
     /// The run ends before this key has its answer, which may have been lost on its way. It is counted
     /// as failed, now or once it was looked at again.
     pub fn give_up(&self, name: &[u8], why: &str) {

@@ -10,6 +10,7 @@ mod latency;
 mod ledger;
 mod left;
 mod lines;
+mod own;
 mod percentiles;
 mod preflight;
 mod preview;
@@ -17,6 +18,8 @@ mod process;
 pub mod progress;
 mod stats;
 pub mod table;
+mod verdict;
+mod verified;
 
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use differences::{Difference, DifferenceKind, Differences};
@@ -30,3 +33,4 @@ pub use process::Usage;
 pub use stats::{
     Count, Counts, DatabaseStats, FAILED, Failure, InDoubt, KEPT_ON_SOURCE, Kept, Loss, Stats,
 };
+pub use verified::{Mode, Proven, Verified};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::dead_letters::{DeadLetter, DeadLetters};
 use super::differences::Differences;
 use super::latency::{Latency, Stage};
+use super::own::OwnNames;
 use crate::units::printable;
 
 /// Failed keys, and keys copied in part, that a report names; all are counted.
@@ -174,9 +175,36 @@ pub struct DatabaseStats {
     pub expected: u64,
     counters: [AtomicU64; COUNTS],
     bytes: AtomicU64,
+    /// Keys that were not copied, where that matters later.
+    own: Option<Mutex<OwnNames>>,
 }
 
 impl DatabaseStats {
+    /// Counts a key that kept the target's own value, or got members beside its own.
+    pub fn keep_own(&self, count: Count, name: &[u8]) {
+        if let Some(own) = &self.own {
+            held(own).add(name);
+        }
+        self.add(count, 1);
+    }
+
+    /// Whether a key kept the target's own value.
+    pub fn is_own(&self, name: &[u8]) -> bool {
+        self.own.as_ref().is_some_and(|own| held(own).has(name))
+    }
+
+    /// How many keys did.
+    pub fn own(&self) -> u64 {
+        let counts = self.counts();
+        counts.skipped + counts.merged + counts.failed
+    }
+
+    /// Whether it is known which keys did, those of an earlier run included.
+    pub fn knows_own(&self) -> bool {
+        let known = self.own.as_ref().and_then(|own| held(own).known());
+        self.own() == known.unwrap_or(0)
+    }
+
     /// Counts `keys` more. Whoever sees the sum also sees what was done before it was added to: a
     /// run that was told to stop, say.
     pub fn add(&self, count: Count, keys: u64) {
@@ -280,6 +308,7 @@ pub struct Stats {
     latency: Mutex<Latency>,
     differences: Differences,
     dead_letters: DeadLetters,
+    remembers_own: AtomicBool,
 }
 
 impl Default for Stats {
@@ -293,6 +322,7 @@ impl Default for Stats {
             latency: Mutex::default(),
             differences: Differences::default(),
             dead_letters: DeadLetters::default(),
+            remembers_own: AtomicBool::new(false),
         }
     }
 }
@@ -301,6 +331,17 @@ impl Stats {
     /// Counters of a run whose differences and failed keys are told to these.
     pub fn telling(differences: Differences, dead_letters: DeadLetters) -> Self {
         Self { differences, dead_letters, ..Self::default() }
+    }
+
+    /// From now on, databases remember which keys kept the target's own value.
+    pub fn remember_own(&self) {
+        self.remembers_own.store(true, Ordering::Relaxed);
+    }
+
+    /// The counters of a source database that goes into a target database.
+    pub fn of_route(&self, source_db: u32, target_db: u32) -> Option<Arc<DatabaseStats>> {
+        let place = (source_db, target_db);
+        held(&self.databases).iter().find(|of| (of.source_db, of.target_db) == place).cloned()
     }
 
     /// The keys that were not copied.
@@ -321,6 +362,7 @@ impl Stats {
             expected,
             counters: Default::default(),
             bytes: AtomicU64::new(0),
+            own: self.remembers_own.load(Ordering::Relaxed).then(Mutex::default),
         });
         held(&self.databases).push(stats.clone());
         stats
@@ -340,7 +382,7 @@ impl Stats {
             failures.push(Failure { db, key: printable(name), error: error.to_owned() });
         }
         // Last: a count that is kept for a later run has its letter and its name.
-        database.add(Count::Failed, 1);
+        database.keep_own(Count::Failed, name);
     }
 
     /// Counts a key as copied in part and names it.

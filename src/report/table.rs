@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::json::{Outcome, Report};
+use super::verdict::verdict;
 use super::{Counts, Difference, Failure, preview};
 use crate::units;
 
@@ -36,7 +37,7 @@ pub fn summary(report: &Report) -> String {
     in_doubt(&mut text, report);
     match report.moved {
         true => moved(&mut text, report),
-        false => verified(&mut text, report),
+        false => verdict(&mut text, report),
     }
     differences(&mut text, report);
     if let Some(checkpoint) = &report.checkpoint {
@@ -192,7 +193,7 @@ fn in_doubt(text: &mut String, report: &Report) {
 
 /// What was shown of the keys that a move deleted.
 fn moved(text: &mut String, report: &Report) {
-    if report.verified.mode == "none" {
+    if report.verified.mode == super::Mode::None {
         return;
     }
     let _ = match report.keys.deleted_from_source {
@@ -201,49 +202,8 @@ fn moved(text: &mut String, report: &Report) {
             text,
             "Verified ({}): of the {} keys deleted from the source, each had the same value and \
              expiry on both sides at the moment it was deleted",
-            report.verified.mode,
+            report.verified.mode.word(),
             units::count(deleted),
-        ),
-    };
-}
-
-fn verified(text: &mut String, report: &Report) {
-    let found = &report.verified;
-    let all_seen = report.outcome != Outcome::Interrupted && report.keys.failed == 0;
-    let _ = match (found.mode, found.agrees()) {
-        ("none", _) | ("one-way", true) => return,
-        ("one-way", false) => writeln!(
-            text,
-            "{} missing on the target, {} different, {} with another expiry",
-            units::count(found.missing),
-            units::count(found.different),
-            units::count(found.expiry),
-        ),
-        ("full" | "sample", true) if !all_seen => {
-            writeln!(text, "NOT PROVEN: no difference among the keys that could be compared")
-        }
-        ("count", true) => writeln!(text, "Verified (count): every key is there"),
-        ("sample", true) => writeln!(
-            text,
-            "Verified (sample): the keys that were looked at agree; this is no proof for the others"
-        ),
-        (mode, true) => {
-            writeln!(text, "Verified ({mode}): every key, value and expiry agrees, both ways")
-        }
-        ("count", false) => writeln!(
-            text,
-            "VERIFICATION FAILED (count): {} missing, {} extra on the target",
-            units::count(found.missing),
-            units::count(found.extra),
-        ),
-        (mode, false) => writeln!(
-            text,
-            "VERIFICATION FAILED ({mode}): {} missing, {} extra on the target, {} different, {} with \
-             another expiry",
-            units::count(found.missing),
-            units::count(found.extra),
-            units::count(found.different),
-            units::count(found.expiry),
         ),
     };
 }

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use tokio::sync::mpsc;
+
 use super::letters::{self, Letters};
-use super::scan::{Scan, scan};
+use super::scan::{CHUNK, Scan, scan};
 use crate::error::Result;
-use crate::report::Ahead;
+use crate::flow::{Keys, name_of};
+use crate::report::{Ahead, Ledger};
 
 /// A task that names keys.
 pub enum Names {
@@ -13,6 +16,33 @@ pub enum Names {
     Scan(Box<Scan>),
     /// Those that failed before.
     Letters(Letters),
+    /// These.
+    Listed(Listed),
+}
+
+/// Keys of one database, known by their names.
+pub struct Listed {
+    /// The keys in wire form.
+    pub names: Vec<Vec<u8>>,
+    /// Where they go.
+    pub keys: mpsc::Sender<Keys>,
+    /// Where those are left that nobody takes any more.
+    pub ledger: Ledger,
+}
+
+impl Listed {
+    /// Names the keys until there are no more, or nobody takes them.
+    pub async fn run(self) {
+        let mut chunks = self.names.chunks(CHUNK);
+        while let Some(chunk) = chunks.next() {
+            let keys = Keys::copied(chunk.iter().map(Vec::as_slice));
+            if self.keys.send(keys).await.is_err() {
+                let left = [chunk].into_iter().chain(chunks).flatten();
+                left.for_each(|wire| self.ledger.leave(name_of(wire)));
+                return;
+            }
+        }
+    }
 }
 
 impl Names {
@@ -47,6 +77,10 @@ impl Names {
         match self {
             Self::Scan(of) => scan(*of).await,
             Self::Letters(of) => letters::name(of).await,
+            Self::Listed(listed) => {
+                listed.run().await;
+                Ok(())
+            }
         }
     }
 }

@@ -113,7 +113,7 @@ impl Lane {
     pub(super) async fn settle_existing(&self, key: &[u8]) {
         let ledger = &self.tools.ledger;
         match (self.tools.policy, &self.tools.hooks.merge) {
-            (IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
+            (IfExists::Skip, _) => ledger.keep_own(Count::Skipped, key),
             (IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
                     self.tools.stop.cancel();

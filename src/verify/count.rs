@@ -1,28 +1,25 @@
-//! The count verification: every key of the source has its name on the target.
+//! The verification by name: every key that one side holds has its name on the other.
 //!
-//! Where the numbers of `INFO keyspace` alone can prove it, they do: an unfiltered copy into an
-//! empty database, equal counts, and no key that expired on the source meanwhile. Else the keys are
-//! named: a SCAN of the source, EXISTS on the target in pipelines, a second look at what is missing (a
-//! key may have expired, or gone from the source meanwhile). Memory is bounded by some SCAN pages.
+//! The names come from a SCAN of one side; EXISTS asks the other in pipelines. What is missing there is
+//! looked at again on both sides, since a key may have expired, or been deleted, in the meantime. Memory
+//! is bounded by some SCAN pages and the names that are missing.
 
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::info::Keyspace;
 use crate::command::{ServerError, keyspace};
 use crate::error::{Error, Kind, Result};
-use crate::flow::{KeyQueue, Keys, name_of};
+use crate::flow::{KeyQueue, Keys};
 use crate::net::Connection;
 use crate::resp::Value;
-use crate::units::printable;
 
 /// Chunks of keys that are asked for at once: a distant target is waited for that much less often.
 const TOGETHER: usize = 64;
 
-/// Missing keys that are named; all are counted.
-const NAMED: usize = 20;
+/// Missing keys that are held, and the bytes of their names; all are counted.
+const HELD: (usize, usize) = (32 << 10, 4 << 20);
 
 /// Looks at a key that seems to be missing.
 const ROUNDS: usize = 2;
@@ -32,33 +29,40 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(100);
 
 /// What was found in one database.
 #[derive(Clone, Debug, Default)]
-pub struct Counted {
-    /// Keys of the source that the target lacks.
-    pub missing: u64,
-    /// Some of the missing keys, escaped.
-    pub names: Vec<String>,
+pub struct Lacking {
+    /// Keys of the one side that the other lacks.
+    pub count: u64,
+    /// These keys in wire form, or the first of them.
+    pub keys: Vec<Vec<u8>>,
+    bytes: usize,
 }
 
-/// Whether the counts alone prove that a database, empty before the copy, holds all keys of the source.
-///
-/// It holds none but the source's. Where keys may have `expired` since the copy began, one that is gone
-/// from the source and not yet from the target could hide one that is missing.
-pub fn counts_prove(source: Keyspace, target: Keyspace, expired: bool) -> bool {
-    let lasting = source.expires == 0 && target.expires == 0;
-    source == target && (lasting || !expired)
+impl Lacking {
+    /// Whether all of them are held.
+    pub fn is_whole(&self) -> bool {
+        self.count == self.keys.len() as u64
+    }
+
+    fn add(&mut self, wire: &[u8]) {
+        self.count += 1;
+        if self.keys.len() < HELD.0 && self.bytes + wire.len() <= HELD.1 {
+            self.bytes += wire.len();
+            self.keys.push(wire.to_vec());
+        }
+    }
 }
 
-/// Looks for the keys that `keys` brings on both sides.
+/// Looks for the keys that `keys` brings from one side on the other.
 ///
 /// # Errors
 /// A connection broke, or a server refused EXISTS.
-pub async fn count(
-    source: &mut Connection,
-    target: &mut Connection,
+pub async fn lacking(
+    one: &mut Connection,
+    other: &mut Connection,
     keys: KeyQueue,
     stop: &CancellationToken,
-) -> Result<Counted> {
-    let mut found = Counted::default();
+) -> Result<Lacking> {
+    let mut found = Lacking::default();
     while let Some(first) = keys.next().await {
         if stop.is_cancelled() {
             break;
@@ -69,60 +73,52 @@ pub async fn count(
         {
             chunks.push(more);
         }
-        let incomplete = incomplete(target, chunks).await?;
+        let incomplete = incomplete(other, chunks).await?;
         let wires: Vec<&[u8]> = incomplete.iter().flat_map(Keys::iter).collect();
-        let there = exist(target, &wires).await?;
-        let absent: Vec<&[u8]> = lacking(&wires, &there);
-        for wire in still_missing(source, target, absent).await? {
-            found.missing += 1;
-            if found.names.len() < NAMED {
-                found.names.push(printable(name_of(wire)));
-            }
-        }
+        let there = exist(other, &wires).await?;
+        let absent = those(&wires, &there, false);
+        still_lacking(one, other, absent).await?.into_iter().for_each(|wire| found.add(wire));
     }
     Ok(found)
 }
 
-/// The chunks of which the target does not hold every key: one command each, all of them at once.
-async fn incomplete(target: &mut Connection, chunks: Vec<Keys>) -> Result<Vec<Keys>> {
+/// The chunks of which a side does not hold every key: one command each, all of them at once.
+async fn incomplete(side: &mut Connection, chunks: Vec<Keys>) -> Result<Vec<Keys>> {
     for chunk in &chunks {
-        keyspace::count_existing(target.output(), chunk.iter());
+        keyspace::count_existing(side.output(), chunk.iter());
     }
     let mut incomplete = Vec::new();
-    for (reply, chunk) in target.receive(chunks.len()).await?.into_iter().zip(chunks) {
-        if there(target, &reply)? < chunk.wires.len() as u64 {
+    for (reply, chunk) in side.receive(chunks.len()).await?.into_iter().zip(chunks) {
+        if there(side, &reply)? < chunk.wires.len() as u64 {
             incomplete.push(chunk);
         }
     }
     Ok(incomplete)
 }
 
-/// Looks again at keys that the target lacked: missing is what the source still holds after that.
-async fn still_missing<'a>(
-    source: &mut Connection,
-    target: &mut Connection,
+/// Looks again at keys that the other side lacked: missing is what the one still holds after that.
+async fn still_lacking<'a>(
+    one: &mut Connection,
+    other: &mut Connection,
     mut absent: Vec<&'a [u8]>,
 ) -> Result<Vec<&'a [u8]>> {
     for _ in 0..ROUNDS {
-        let there = exist(source, &absent).await?;
-        absent = holding(&absent, &there);
+        let there = exist(one, &absent).await?;
+        absent = those(&absent, &there, true);
         if absent.is_empty() {
             break;
         }
         sleep(BETWEEN_ROUNDS).await;
-        let there = exist(target, &absent).await?;
-        absent = lacking(&absent, &there);
+        let there = exist(other, &absent).await?;
+        absent = those(&absent, &there, false);
     }
-    let there = exist(source, &absent).await?;
-    Ok(holding(&absent, &there))
+    let there = exist(one, &absent).await?;
+    Ok(those(&absent, &there, true))
 }
 
-fn lacking<'a>(wires: &[&'a [u8]], there: &[bool]) -> Vec<&'a [u8]> {
-    wires.iter().zip(there).filter(|&(_, &there)| !there).map(|(&wire, _)| wire).collect()
-}
-
-fn holding<'a>(wires: &[&'a [u8]], there: &[bool]) -> Vec<&'a [u8]> {
-    wires.iter().zip(there).filter(|&(_, &there)| there).map(|(&wire, _)| wire).collect()
+/// The keys that are there, or those that are not.
+fn those<'a>(wires: &[&'a [u8]], there: &[bool], wanted: bool) -> Vec<&'a [u8]> {
+    wires.iter().zip(there).filter(|&(_, &there)| there == wanted).map(|(&wire, _)| wire).collect()
 }
 
 async fn exist(connection: &mut Connection, wires: &[&[u8]]) -> Result<Vec<bool>> {
@@ -141,7 +137,7 @@ fn there(connection: &Connection, reply: &Value) -> Result<u64> {
             Err(connection.refused(b"EXISTS", &ServerError::parse(line.as_bytes())))
         }
         _ => {
-            let text = "EXISTS answered something else";
+            let text = "unexpected reply to EXISTS";
             Err(connection.place(Error::new(Kind::Protocol, text)))
         }
     }
@@ -152,12 +148,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_prove_only_where_no_key_can_hide_another() {
-        let held = |keys, expires| Keyspace { keys, expires };
-        assert!(counts_prove(held(5, 0), held(5, 0), true));
-        assert!(!counts_prove(held(5, 0), held(4, 0), false));
-        assert!(counts_prove(held(5, 2), held(5, 2), false));
-        assert!(!counts_prove(held(5, 2), held(5, 2), true));
-        assert!(!counts_prove(held(5, 2), held(5, 1), false), "one lost its expiry");
+    fn missing_keys_are_held_within_bounds_and_all_are_counted() {
+        let mut found = Lacking::default();
+        (0..HELD.0 + 7).for_each(|_| found.add(b"$1\r\nk\r\n"));
+        assert_eq!((found.count, found.keys.len()), (HELD.0 as u64 + 7, HELD.0));
+        assert!(!found.is_whole());
+        let mut long = Lacking::default();
+        (0..3).for_each(|_| long.add(&vec![b'x'; HELD.1 / 2]));
+        assert_eq!((long.count, long.keys.len()), (3, 2));
     }
 }

@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::doubt::Doubt;
 use super::equal::Judge;
+use super::late::Late;
 use super::look::{Eyes, Finding, GROUP, extra, held};
 use crate::command::keyspace;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::name_of;
 use crate::net::{Connection, Link};
-use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
+use crate::report::{Count, DatabaseStats, Difference, DifferenceKind, Ledger, Stats};
 use crate::source::window::Seen;
 
 /// The waits before the rounds.
@@ -40,6 +41,8 @@ pub struct Origin {
     pub link: Link,
     /// Where its keys are counted.
     pub ledger: Ledger,
+    /// The copy's own counters: they know which keys kept the target's value.
+    pub copied: Option<Arc<DatabaseStats>>,
 }
 
 /// What the settling works with.
@@ -60,6 +63,8 @@ pub struct Settle {
     pub most: (usize, usize),
     /// Takes what differs.
     pub stats: Arc<Stats>,
+    /// Takes keys that are missing, as far as it can, in place of `stats`.
+    pub late: Option<Late>,
     /// Held by the one task that has a long value in memory whole.
     pub whole: Arc<Semaphore>,
     /// Ends the waiting, not the looking.
@@ -334,6 +339,20 @@ impl Settle {
         Ok(())
     }
 
+    /// Whether a key kept the target's own value, as it was to, or will be copied late.
+    fn is_no_difference(&self, origin: &Origin, kind: DifferenceKind, key: &[u8]) -> bool {
+        match kind {
+            DifferenceKind::Different | DifferenceKind::Expiry => {
+                origin.copied.as_ref().is_some_and(|copied| copied.is_own(name_of(key)))
+            }
+            DifferenceKind::Missing => {
+                let place = (origin.db, self.target_db);
+                self.late.as_ref().is_some_and(|late| late.hold(place, key))
+            }
+            DifferenceKind::Extra | DifferenceKind::Kept => false,
+        }
+    }
+
     /// Tells what differs, each key once.
     fn tell(&self, found: Vec<(Doubt, Finding)>) {
         let extras: HashSet<Vec<u8>> = found
@@ -352,6 +371,9 @@ impl Settle {
                 }
             }
             let origin = self.origin(&doubt).or_else(|| self.origins.first());
+            if origin.is_some_and(|origin| self.is_no_difference(origin, kind, &doubt.key)) {
+                continue;
+            }
             self.stats.differences().tell(Difference {
                 db: origin.map_or(self.target_db, |origin| origin.db),
                 target_db: self.target_db,

@@ -4,6 +4,7 @@ mod addresses;
 mod broken_peers;
 mod cut_off;
 mod full_target;
+mod info;
 mod passing_trouble;
 mod permissions;
 mod slow_peers;

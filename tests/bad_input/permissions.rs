@@ -43,7 +43,7 @@ fn a_user_with_few_rights_is_enough() {
     let reader = "+ping +info +select +scan +dump +pttl +pexpiretime +type +exists +dbsize +time \
                   +client|setname +hello +command";
     let writer =
-        "+ping +info +select +restore +exists +dbsize +time +client|setname +hello +command";
+        "+ping +info +select +restore +scan +exists +dbsize +time +client|setname +hello +command";
     add_mover(&source, &[&["~*"], &*reader.split_whitespace().collect::<Vec<_>>()].concat());
     add_mover(&target, &[&["~*"], &*writer.split_whitespace().collect::<Vec<_>>()].concat());
     Keyferry::copy(mover(&source), mover(&target)).expect(0);

@@ -75,7 +75,9 @@ fn at_a_terminal_only_yes_means_yes() {
         assert!(shown.contains("nothing is deleted"), "{shown}");
         assert_eq!(source.client(0).dbsize(), KEYS, "{no:?}: {shown}");
     }
-    for part in [&source.url(), &target.url(), "database 0: 200 keys", "database 3: 5 keys"] {
+    for part in
+        [&source.url(), &target.url(), "database 0: about 200 keys", "database 3: about 5 keys"]
+    {
         let (_, shown) = answer(&source, &target, "no\n");
         assert!(shown.contains(part), "{part} is not told: {shown}");
     }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod environment;
+mod nothing_selected;
 mod output;
 mod passwords;
 mod progress;

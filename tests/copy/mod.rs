@@ -21,6 +21,8 @@ mod moments;
 mod ours;
 mod pace;
 mod pieces;
+mod proof;
+mod proof_by_value;
 mod quiet;
 mod resume;
 mod same_server;

@@ -214,6 +214,17 @@ impl Server {
         panic!("{:?} did not start again in {ATTEMPTS} attempts", self.kind);
     }
 
+    /// Waits until what its counters show is certain: within the second of its last save (its start
+    /// counts as one) another save could have hidden changes.
+    pub(crate) fn wait_for_certain_counters(&self) {
+        super::wait_until("the second of the last save is over", || {
+            let mut client = self.client(0);
+            let saved: u64 = client.call(&cmd("LASTSAVE"));
+            let now: (u64, u64) = client.call(&cmd("TIME"));
+            now.0 > saved
+        });
+    }
+
     /// `redis://127.0.0.1:PORT`, without a database.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

@@ -11,9 +11,9 @@ use super::super::budget::Budget;
 use super::super::copy::join_or_stop;
 use super::super::part_file::PartFile;
 use super::super::upheaval::Before;
-use super::super::{clocks, knowledge, probe};
+use super::super::{census, clocks, knowledge, probe};
 use super::write::{self, Chapter, Title, Written};
-use super::{Backup, info, whole};
+use super::{Backup, whole};
 use crate::command::info::Keyspace;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
@@ -40,11 +40,17 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
         let run_id = backup.info.run_id.clone();
         Link::new(backup.source.clone(), database, run_id.into(), backup.stop.clone())
     };
+    let (mapping, info) = (&backup.plan.databases, &backup.info);
     let mut line = Line::new(link(0));
     let before = Before::now(&mut line).await?;
+    let held = loop {
+        match census::of_mapping(line.open().await?, &backup.source, info, mapping).await {
+            Ok(held) => break held,
+            Err(error) => line.recover(error).await?,
+        }
+    };
     let mut connection = link(0).connect().await?;
-    let present = backup.info.keyspace.keys().copied();
-    let routes = backup.plan.databases.routes(present)?;
+    let routes = mapping.routes(held.keys().copied())?;
     let clock = clock(&mut connection).await?;
     let far = clocks::clock_offset(&mut connection).await?.round_trip;
     let (functions, told) = functions(&mut connection).await?;
@@ -63,10 +69,12 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
         }
         for route in routes {
             let link = link(route.source);
-            read_database(backup, route.source, &link, (clock, far), &chapters).await?;
+            let about = held.get(&route.source).copied().unwrap_or_default();
+            let place = (route.source, about);
+            read_database(backup, place, &link, (clock, far), &chapters).await?;
         }
         let upheaval = before.until(&Before::now(&mut line).await?);
-        let now = info(line.open().await?).await?;
+        let now = line.info().await?;
         if now.run_id != backup.info.run_id {
             let text = "the source was restarted meanwhile: keys may stand twice in the file";
             return Err(Error::new(Kind::Server, text).advise("it is not kept; run it again"));
@@ -87,7 +95,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
 /// Reads one database over several connections; its keys go to the writer's thread.
 async fn read_database(
     backup: &Backup,
-    number: u32,
+    (number, Keyspace { keys, expires }): (u32, Keyspace),
     link: &Link,
     (clock, far): (ExpiryClock, Duration),
     chapters: &mpsc::Sender<Chapter>,
@@ -95,8 +103,6 @@ async fn read_database(
     let (plan, stop) = (&backup.plan, &backup.stop);
     let connections = plan.limits.connections_for(1);
     let budget = Budget::new(plan.limits.memory, connections, far, Duration::ZERO);
-    let held = backup.info.keyspace.get(&number).copied().unwrap_or_default();
-    let Keyspace { keys, expires } = held;
     let ledger = Ledger::new(backup.stats.clone(), backup.stats.database(number, number, keys));
     let (out, loads) = channel::bounded(budget.channel * connections);
     let out = out.paced(backup.pace.clone());

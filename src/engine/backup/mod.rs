@@ -19,15 +19,15 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::part_file::{PartFile, shown};
-use super::{Ended, Stop, unless_aborted};
+use super::{Ended, Stop, tell_if_nothing, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
 use crate::flow::{PIECES, Pace, Piece};
-use crate::net::{Connection, Connector, connect};
+use crate::net::{Connection, Connector, Line, Link, Process, connect};
 use crate::rdb::Summary;
-use crate::report::json::{Outcome, Peer, Report, Verified};
-use crate::report::{Count, Ledger, Stats};
+use crate::report::json::{Outcome, Peer, Report};
+use crate::report::{Count, Ledger, Mode, Proven, Stats, Verified};
 use crate::source::replica::{self, Begun, Snapshot};
 use write::Written;
 
@@ -42,6 +42,8 @@ pub struct BackupPlan {
     pub databases: Mapping,
     /// Which keys.
     pub filter: Filter,
+    /// Whether a backup of nothing has failed.
+    pub fail_if_empty: bool,
     /// Whether the source's own file is asked for.
     pub fetch: FetchMode,
     /// Connections, bounds, pace.
@@ -73,6 +75,7 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let endpoint = format!("file:{}", shown(&plan.file));
     let mut target = Peer { endpoint, ..Peer::default() };
+    let fail_if_empty = plan.fail_if_empty;
     let work = save(plan, stats.clone(), &drain, &mut source);
     let result = Box::pin(unless_aborted(work, &drain, &abort)).await;
     let described = result.as_ref().map(Summary::describe).unwrap_or_default();
@@ -88,8 +91,13 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
         Ok(_) => Outcome::Complete,
     };
     if result.is_ok() {
-        report.verified = Verified { mode: "read-back", ..Verified::none() };
+        let proven = stats
+            .databases()
+            .into_iter()
+            .map(|of| Proven::new(of.source_db, of.target_db, Mode::ReadBack, false));
+        report.verified = Verified::of(Mode::ReadBack, proven.collect());
     }
+    tell_if_nothing(&mut report, fail_if_empty);
     let error = result.err().filter(|_| report.outcome != Outcome::Interrupted);
     report.error = error.as_ref().map(Error::to_string);
     Ended { report, error }
@@ -105,8 +113,9 @@ async fn save(
     let part = PartFile::create(&plan.file)?;
     let (limits, stop) = (plan.limits, drain.child_token());
     let connector = Connector::new(&plan.source, plan.timeouts)?;
-    let mut connection = connect(&connector, 0).await?;
-    let info = info(&mut connection).await?;
+    let link = Link::new(connector.clone(), 0, Process::default(), stop.clone());
+    let mut line = Line::over(link, connect(&connector, 0).await?);
+    let info = line.info().await?;
     source.server = info.server();
     tracing::info!("source is {}", source.server);
     if info.cluster {
@@ -119,7 +128,7 @@ async fn save(
     let snapshot = match backup.plan.fetch {
         // A rate of keys cannot be kept where nobody sees them pass.
         FetchMode::Auto if backup.plan.is_whole() && limits.keys_per_second.is_none() => {
-            backup.snapshot(connection).await?
+            backup.snapshot(line.link().connect().await?).await?
         }
         _ => None,
     };
@@ -132,11 +141,6 @@ async fn save(
     }
     written.part.publish()?;
     Ok(written.summary)
-}
-
-async fn info(connection: &mut Connection) -> Result<ServerInfo> {
-    let reply = connection.demand(&[b"INFO"]).await?;
-    Ok(ServerInfo::parse(&String::from_utf8_lossy(reply.bytes().unwrap_or_default())))
 }
 
 impl Backup {

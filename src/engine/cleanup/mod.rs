@@ -16,13 +16,15 @@ use super::acquaint::Meant;
 use super::probe::{refuse_if_pointless, refused_before_work};
 use super::reckoning::ledgers;
 use super::target_watch::TargetWatch;
-use super::{Ended, Run, Stop, again, independent, outcome, prepare, unless_aborted};
+use super::{
+    Ended, Run, Stop, again, independent, outcome, prepare, tell_if_nothing, unless_aborted,
+};
 use crate::command::keyspace::PROBE_KEY;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
 use crate::net::{Connection, Link};
-use crate::report::Stats;
-use crate::report::json::{Outcome, Peer, Report, Verified};
+use crate::report::json::{Outcome, Peer, Report};
+use crate::report::{Mode, Proven, Stats, Verified};
 use crate::source::unlink::Removal;
 pub(super) use deletion::{Accounts, Deletion, delete_equal};
 
@@ -59,7 +61,7 @@ where
     let Stop { drain: cancel, abort } = stop.into();
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
-    let dry_run = plan.dry_run;
+    let (dry_run, fail_if_empty) = (plan.dry_run, plan.fail_if_empty);
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
         clean_up(&run, &mut source, &mut target, consent).await
@@ -68,7 +70,10 @@ where
     let mut report = Report::new("cleanup", source, target, &stats);
     let error = result.err();
     if error.is_none() || report.keys.scanned > 0 {
-        report.verified = Verified::of("one-way", &stats);
+        let proven = stats.databases().into_iter().map(|of| {
+            Proven::new(of.source_db, of.target_db, Mode::OneWay, false).with_differences(&stats)
+        });
+        report.verified = Verified::of(Mode::OneWay, proven.collect());
     }
     report.error = error.as_ref().map(Error::to_string);
     let agrees = report.verified.agrees();
@@ -76,6 +81,7 @@ where
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
     };
+    tell_if_nothing(&mut report, fail_if_empty);
     Ended { report, error }
 }
 
@@ -105,7 +111,9 @@ where
         target: target.endpoint.clone(),
         databases: met.routes.iter().map(|route| (*route, held(route))).collect(),
     };
-    if removal.is_some() && intent.keys() > 0 {
+    // Without consent nothing is deleted, not even what comes in the meantime.
+    let removal = removal.filter(|_| intent.keys() > 0);
+    if removal.is_some() {
         tokio::select! {
             biased;
             () = run.stop.cancelled() => return Ok(()),

@@ -23,7 +23,10 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::copy::join_or_stop;
 use super::part_file::shown;
-use super::{Ended, Stop, clocks, existing, functions, knowledge, probe, unless_aborted};
+use super::{
+    Ended, Stop, census, clocks, existing, functions, knowledge, probe, tell_if_nothing,
+    unless_aborted,
+};
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
 use crate::config::{Filter, IfExists, Limits, Mapping, Server, Timeouts, Verify};
@@ -31,8 +34,8 @@ use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{Pace, Repeated, channel};
 use crate::net::{Connection, Connector, Link, Process, connect};
 use crate::rdb::{Section, Summary, Version};
-use crate::report::json::{Outcome, Peer, Report, Verified};
-use crate::report::{Ledger, Stats};
+use crate::report::json::{Outcome, Peer, Report};
+use crate::report::{Ledger, Stats, Verified};
 use crate::source::file::{Opened, Reading};
 use crate::source::twice::Twice;
 use crate::target::crossing::Crossing;
@@ -51,6 +54,8 @@ pub struct FilePlan {
     pub mapping: Mapping,
     /// Which keys are meant.
     pub filter: Filter,
+    /// Whether a copy of nothing has failed.
+    pub fail_if_empty: bool,
     /// What happens to a key that the target holds.
     pub if_exists: IfExists,
     /// Whether functions are copied, too.
@@ -76,6 +81,8 @@ struct Restore {
     twice: Arc<Twice>,
     connector: Connector,
     process: Process,
+    /// What the target reported before the first key was written.
+    before: ServerInfo,
     routes: Vec<Route>,
     crossing: Crossing,
     /// How far the target's clock is ahead of ours, in milliseconds.
@@ -93,7 +100,7 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
     let endpoint = format!("file:{}", shown(&plan.file));
     let mut source = Peer { endpoint, ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
-    let dry_run = plan.dry_run;
+    let (dry_run, fail_if_empty) = (plan.dry_run, plan.fail_if_empty);
     let work = run(plan, stats.clone(), &drain, &mut source, &mut target);
     let result = unless_aborted(work, &drain, &abort).await;
     let mut report = Report::new("copy", source, target, &stats);
@@ -117,6 +124,7 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
         }
         Err(error) => Some(error).filter(|error| error.kind() != Kind::Cancelled),
     };
+    tell_if_nothing(&mut report, fail_if_empty);
     report.error = error.as_ref().map(Error::to_string);
     Ended { report, error }
 }
@@ -235,7 +243,8 @@ impl Restore {
         let present: BTreeSet<u32> = summary.sections.iter().map(|s| s.database).collect();
         let routes = plan.mapping.routes(present.into_iter())?;
         probe::refuse_shared(plan.if_exists, &routes)?;
-        probe::refuse_occupied(plan.if_exists, &routes, info, connection)?;
+        let holds = census::look(connection, info, routes.iter().map(|route| route.target)).await?;
+        probe::refuse_occupied(plan.if_exists, &routes, &holds, connection)?;
         probe::writable(connection, plan.dry_run, plan.if_exists).await?;
         let clock = clocks::clock_offset(connection).await?;
         let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
@@ -259,6 +268,7 @@ impl Restore {
             twice: Arc::new(twice),
             connector,
             process,
+            before: info.clone(),
             routes,
             crossing,
             ahead_ms,

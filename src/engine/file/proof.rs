@@ -7,13 +7,13 @@ use crate::command::{ServerError, keyspace};
 use crate::config::IfExists;
 use crate::config::mapping::Route;
 use crate::engine::dry_run::look_at;
+use crate::engine::evidence::lost_by;
 use crate::engine::uncounted;
 use crate::error::{Error, Kind, Result};
 use crate::flow::name_of;
 use crate::net::Connection;
 use crate::rdb::Section;
-use crate::report::Ledger;
-use crate::report::json::Verified;
+use crate::report::{Ledger, Mode, Proven, Verified};
 use crate::resp::Value;
 use crate::source::file::Names;
 use crate::units::printable;
@@ -27,8 +27,9 @@ const EARLY_MS: i64 = 100;
 
 /// Looks for every key on the target.
 pub(super) async fn prove(restore: &Restore) -> Result<Verified> {
-    let mut sum = Verified { mode: "count", ..Verified::none() };
+    let (mut proven, mut named): (Vec<Proven>, u64) = (Vec::new(), 0);
     for (section, route) in restore.sections() {
+        let mut found = Proven::new(route.source, route.target, Mode::Names, false);
         let mut target = restore.target_link(route.target).connect().await?;
         let mut names = read(restore, section, uncounted());
         while let Some(chunk) = names.receiver.recv().await {
@@ -36,16 +37,23 @@ pub(super) async fn prove(restore: &Restore) -> Result<Verified> {
                 break;
             }
             for name in missing(restore, &mut target, &chunk).await? {
-                sum.missing += 1;
-                if sum.missing <= NAMED {
+                found.missing += 1;
+                named += 1;
+                if named <= NAMED {
                     let shown = printable(name);
                     tracing::warn!("missing on the target: database {route}, key \"{shown}\"");
                 }
             }
         }
         names.end().await?;
+        proven.push(found);
     }
-    Ok(sum)
+    let mut verified = Verified::of(Mode::Names, proven);
+    if !verified.agrees() {
+        let now = restore.target_link(0).connect().await?.info().await?;
+        verified.cause = lost_by(&restore.before, &now);
+    }
+    Ok(verified)
 }
 
 /// The names that the target lacks, although their keys have not expired.

@@ -235,7 +235,7 @@ impl Worker {
             }
             (Fate::Ours, ..) => ledger.add(Count::Copied, 1),
             (Fate::Gone, ..) => ledger.add(Count::Expired, 1),
-            (Fate::Exists, IfExists::Skip, _) => ledger.add(Count::Skipped, 1),
+            (Fate::Exists, IfExists::Skip, _) => ledger.keep_own(Count::Skipped, key),
             (Fate::Exists, IfExists::Merge, Some(merge)) => {
                 if merge.send(key.to_vec()).await.is_err() {
                     self.tools.stop.cancel();

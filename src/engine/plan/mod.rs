@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::census::{self, Holdings};
 use super::clocks::clock_offset;
 use super::independent::{self, Sameness};
 use super::probe;
@@ -78,6 +79,8 @@ struct Met {
     target: Connection,
     source_info: ServerInfo,
     target_info: ServerInfo,
+    /// The databases of the source that hold keys.
+    held: Holdings,
     looked: Instant,
 }
 
@@ -88,16 +91,17 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     target.server = met.target_info.server();
     let routes = routes(run, &met, &mut findings)?;
     judge::servers(&mut findings, run, &met.source_info, &met.target_info);
-    let mut found = Preflight {
-        databases: databases(&routes, &met.source_info, &met.target_info),
-        ..Preflight::default()
-    };
+    let targets = routes.iter().map(|route| route.target);
+    let looked = census::look(&mut met.target, &met.target_info, targets).await;
+    let holds = shown(looked, &met.target_info)?;
+    let mut found =
+        Preflight { databases: databases(&routes, &met.held, &holds), ..Preflight::default() };
     if met.source_info.cluster || met.target_info.cluster {
         // Every answer of a cluster would be about its slots.
         found.findings = findings.sorted();
         return Ok(found);
     }
-    let one_server = safety(run, &mut met, &routes, &mut findings).await?;
+    let one_server = safety(run, &mut met, &routes, &holds, &mut findings).await?;
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
     let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
@@ -118,7 +122,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
             may_measure: permitted.may_measure,
             round_trip: clocks.first().map(|look| look.round_trip).unwrap_or_default(),
         };
-        let sample = sampling.take(&reachable, &met.source_info).await?;
+        let sample = sampling.take(&reachable, &met.held).await?;
         judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
         summary::summarize(&mut found, &sample, run.plan.limits);
     }
@@ -144,14 +148,26 @@ async fn meet(run: &Run, findings: &mut Findings) -> Result<Met> {
     for (connection, info) in [(&source, &of_source), (&target, &of_target)] {
         findings.take("cluster", probe::refuse_cluster(connection, info))?;
     }
-    Ok(Met { source, target, source_info: of_source, target_info: of_target, looked })
+    let mapping = &run.plan.mapping;
+    let held = census::of_mapping(&mut source, &run.source, &of_source, mapping).await;
+    let held = shown(held, &of_source)?;
+    Ok(Met { source, target, source_info: of_source, target_info: of_target, held, looked })
+}
+
+/// What a look at the databases showed; where it is refused, which is told beside this, what INFO
+/// reports.
+fn shown(looked: Result<Holdings>, info: &ServerInfo) -> Result<Holdings> {
+    match looked {
+        Err(error) if error.kind() == Kind::Refused => Ok(info.keyspace.clone()),
+        looked => looked,
+    }
 }
 
 /// Which database goes where. Several into the one that the target URL names are a blocker; what else
 /// there is to say about them is said.
 fn routes(run: &Run, met: &Met, findings: &mut Findings) -> Result<Vec<Route>> {
     let mapping = &run.plan.mapping;
-    let present = || met.source_info.keyspace.keys().copied();
+    let present = || met.held.keys().copied();
     match findings.take("several-into-one", mapping.routes(present()))? {
         Some(routes) => {
             let shared = probe::refuse_shared(run.plan.if_exists, &routes);
@@ -172,6 +188,7 @@ async fn safety(
     run: &Run,
     met: &mut Met,
     routes: &[Route],
+    holds: &Holdings,
     findings: &mut Findings,
 ) -> Result<bool> {
     let source = (&mut met.source, &met.source_info);
@@ -187,8 +204,7 @@ async fn safety(
         deletion(run, met, &sameness, findings).await?;
     }
     let fresh = probe::fresh(run, routes);
-    let occupied =
-        probe::refuse_occupied(run.plan.if_exists, &fresh, &met.target_info, &met.target);
+    let occupied = probe::refuse_occupied(run.plan.if_exists, &fresh, holds, &met.target);
     findings.take("target-not-empty", occupied)?;
     Ok(one_server)
 }
@@ -217,10 +233,10 @@ async fn deletion(
     Ok(())
 }
 
-fn databases(routes: &[Route], source: &ServerInfo, target: &ServerInfo) -> Vec<PlannedDatabase> {
+fn databases(routes: &[Route], source: &Holdings, target: &Holdings) -> Vec<PlannedDatabase> {
     let databases = routes.iter().map(|route| {
-        let held = source.keyspace.get(&route.source).copied().unwrap_or_default();
-        let meets = target.keyspace.get(&route.target).copied().unwrap_or_default();
+        let held = source.get(&route.source).copied().unwrap_or_default();
+        let meets = target.get(&route.target).copied().unwrap_or_default();
         PlannedDatabase {
             source: route.source,
             target: route.target,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::super::Run;
+use super::super::census::Holdings;
 use super::super::probe::refused_before_work;
-use crate::command::ServerInfo;
 use crate::error::Result;
 use crate::net::{Connection, connect};
 use crate::report::PlannedWay;
@@ -94,8 +94,8 @@ impl Sampling<'_> {
     ///
     /// # Errors
     /// A connection broke.
-    pub(super) async fn take(&self, databases: &[u32], source: &ServerInfo) -> Result<Sample> {
-        let held = |database: &u32| source.keyspace.get(database).map_or(0, |held| held.keys);
+    pub(super) async fn take(&self, databases: &[u32], source: &Holdings) -> Result<Sample> {
+        let held = |database: &u32| source.get(database).map_or(0, |held| held.keys);
         let mut by_size: Vec<u32> = databases.iter().copied().filter(|db| held(db) > 0).collect();
         by_size.sort_by_key(|database| std::cmp::Reverse(held(database)));
         let all: u64 = by_size.iter().map(held).sum();

@@ -1,0 +1,149 @@
+//! What both servers report of a run at its end, and what that proves: little, and only where their
+//! counters show that nothing else happened. Numbers of keys accuse nobody.
+
+use super::Run;
+use super::again::info;
+use super::probe::Probed;
+use crate::command::ServerInfo;
+use crate::command::info::Keyspace;
+use crate::config::Route;
+use crate::error::Result;
+use crate::units;
+
+/// A server before the first key was read, and now.
+struct Reported<'a> {
+    before: &'a ServerInfo,
+    now: ServerInfo,
+    /// It is the process that it was, as far as that is known.
+    same_process: bool,
+}
+
+impl Reported<'_> {
+    /// Whether no key was removed by the server itself.
+    fn removed_nothing(&self) -> bool {
+        let stood = |of: fn(&ServerInfo) -> Option<u64>| {
+            of(self.before).is_some() && of(self.before) == of(&self.now)
+        };
+        stood(|info| info.expired_keys) && stood(|info| info.evicted_keys)
+    }
+}
+
+/// By how much a counter has grown, if it is reported.
+fn grown(before: &ServerInfo, now: &ServerInfo, of: fn(&ServerInfo) -> Option<u64>) -> u64 {
+    of(now).zip(of(before)).map_or(0, |(now, before)| now.saturating_sub(before))
+}
+
+/// What a target lost keys by during a copy, as far as it reports that.
+pub(super) fn lost_by(before: &ServerInfo, now: &ServerInfo) -> Option<String> {
+    if grown(before, now, |info| info.flushes) > 0 {
+        let text = "FLUSHALL or FLUSHDB was called on the target during the copy; find out by whom, \
+                    then copy again with --if-exists replace";
+        return Some(text.to_owned());
+    }
+    let evicted = grown(before, now, |info| info.evicted_keys);
+    let policy = now.memory.policy.as_deref().unwrap_or("unknown");
+    (evicted > 0).then(|| {
+        format!(
+            "the target evicted {} during the copy (maxmemory-policy {policy}); raise its maxmemory, \
+             then copy again with --if-exists replace",
+            units::keys(evicted)
+        )
+    })
+}
+
+/// What both servers report.
+pub(super) struct Evidence<'a> {
+    source: Reported<'a>,
+    target: Reported<'a>,
+    /// Keys that this run has written.
+    written: u64,
+    resumed: bool,
+}
+
+impl<'a> Evidence<'a> {
+    /// Asks both servers.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub(super) async fn gather(run: &Run, probed: &'a Probed) -> Result<Self> {
+        let (from, into) = (run.source_link(0, probed), run.target_link(0, probed));
+        let (source, target) = tokio::try_join!(info(&from), info(&into))?;
+        let same = |process: &crate::net::Process, now: &ServerInfo| process.meet(now) == 0;
+        let [source_before, target_before] = &probed.before;
+        Ok(Self {
+            source: Reported {
+                same_process: same(&probed.source_process, &source),
+                before: source_before,
+                now: source,
+            },
+            target: Reported {
+                same_process: same(&probed.target_process, &target),
+                before: target_before,
+                now: target,
+            },
+            written: run.stats.totals().0.copied,
+            resumed: probed.resumed,
+        })
+    }
+
+    /// Whether certainly no key of the source was written, deleted, expired or evicted since before
+    /// the first key was read.
+    pub(super) fn source_stood_still(&self) -> bool {
+        let Reported { before, now, same_process } = &self.source;
+        let changes = now.changes.zip(before.changes);
+        let unchanged = changes.is_some_and(|(now, was)| now.certainly_unchanged_since(was));
+        *same_process && !self.resumed && unchanged && self.source.removed_nothing()
+    }
+
+    /// Whether certainly nobody but this run wrote to the target: each key that was written is one
+    /// change at least.
+    pub(super) fn target_is_ours(&self) -> bool {
+        let Reported { before, now, same_process } = &self.target;
+        let changes = now.changes.zip(before.changes);
+        let ours = changes
+            .is_some_and(|(now, was)| now.is_exact_since(was) && now.since(was) == self.written);
+        *same_process && !self.resumed && ours
+    }
+
+    /// Whether the numbers of keys prove that a target database, which was empty, holds the source's
+    /// keys and no others.
+    pub(super) fn counts_prove(&self, route: Route) -> bool {
+        let keys = |of: &ServerInfo, database| {
+            of.keyspace.get(&database).map(|&Keyspace { keys, .. }| keys)
+        };
+        let source = keys(&self.source.now, route.source);
+        source.is_some()
+            && source == keys(&self.target.now, route.target)
+            && self.source_stood_still()
+            && self.target_is_ours()
+            && self.target.removed_nothing()
+    }
+
+    /// What the target lost keys by, as far as it reports that.
+    pub(super) fn loss(&self) -> Option<String> {
+        match self.target.same_process {
+            true => lost_by(self.target.before, &self.target.now),
+            false => Some("the target was restarted, or another server took its place".to_owned()),
+        }
+    }
+
+    /// Why both sides may hold different names although every key was copied.
+    pub(super) fn cause(&self) -> Option<String> {
+        if let Some(loss) = self.loss() {
+            return Some(loss);
+        }
+        if grown(self.source.before, &self.source.now, |info| info.flushes) > 0 {
+            return Some("FLUSHALL or FLUSHDB was called on the source during the copy".to_owned());
+        }
+        let ours = self.target_is_ours();
+        match (self.source_stood_still(), ours) {
+            (true, false) => Some("other clients may have written to the target".to_owned()),
+            (false, true) => Some("the source was written to during the copy".to_owned()),
+            (false, false) => Some(
+                "the source was written to during the copy, or other clients wrote to the target"
+                    .to_owned(),
+            ),
+            (true, true) => None,
+        }
+    }
+}
