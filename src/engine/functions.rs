@@ -37,7 +37,11 @@ impl Libraries {
     pub(super) async fn new(target: &mut Connection, policy: IfExists) -> Result<Self> {
         let (held, refused) = match target.call(&[b"FUNCTION", b"LIST"]).await? {
             Value::Error(line) => (BTreeSet::new(), Some(printable(line.as_bytes()))),
-            libraries => (names(&libraries), None),
+            libraries @ Value::Array(_) => (names(&libraries), None),
+            _ => {
+                let text = "a reply does not fit its request (FUNCTION LIST)";
+                return Err(target.place(Error::new(Kind::Protocol, text)));
+            }
         };
         Ok(Self { policy, held, refused, loaded: 0, kept: 0 })
     }

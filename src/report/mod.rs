@@ -2,6 +2,7 @@
 //!
 //! Called by every room through [`Stats`]; imports only `units`.
 
+mod counts;
 mod dead_letters;
 mod differences;
 mod findings;
@@ -21,6 +22,7 @@ pub mod table;
 mod verdict;
 mod verified;
 
+pub use counts::{Count, Counts, FAILED, KEPT_ON_SOURCE, Kept};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use differences::{Difference, DifferenceKind, Differences};
 pub use findings::{Finding, Severity};
@@ -30,7 +32,5 @@ pub use left::{Ahead, Left};
 pub use percentiles::Percentiles;
 pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, TypeShare};
 pub use process::Usage;
-pub use stats::{
-    Count, Counts, DatabaseStats, FAILED, Failure, InDoubt, KEPT_ON_SOURCE, Kept, Loss, Stats,
-};
+pub use stats::{DatabaseStats, Failure, InDoubt, Loss, Stats};
 pub use verified::{Mode, Proven, Verified};

@@ -14,19 +14,16 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::laid::{BATCH_BYTES, BATCH_KEYS, Laid};
 use super::twice::{MOST_TWICE, Next, Search, Twice};
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of};
-use crate::payload::{FOOTER_BYTES, Footer, add_to_checksum, all_fields_expired, footer};
+use crate::payload::{Footer, add_to_checksum, all_fields_expired};
 use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check_each};
 use crate::report::{Count, Ledger};
-use crate::resp::{self, Span, Token};
+use crate::resp::Span;
 
-/// What is sent together: enough to be worth a write, few enough that several lanes share it.
-const BATCH_BYTES: usize = 64 << 10;
-/// Keys that are sent together.
-const BATCH_KEYS: usize = 128;
 /// A piece of a value that comes in pieces, in bytes.
 const PIECE: usize = 256 << 10;
 
@@ -174,13 +171,6 @@ pub struct Names {
     pub keys: Keys,
     /// One for each of them.
     pub expiries: Vec<i64>,
-}
-
-/// What is laid together until it is sent.
-#[derive(Default)]
-struct Laid {
-    batch: Batch,
-    payloads: Vec<u8>,
 }
 
 /// The road to the lanes.
@@ -458,33 +448,6 @@ impl<'a> Out<'a> {
     fn next(&mut self) -> Option<&'a channel::Sender> {
         self.turn = (self.turn + 1) % self.lanes.len().max(1);
         self.lanes.get(self.turn)
-    }
-}
-
-impl Laid {
-    fn is_full(&self) -> bool {
-        self.payloads.len() >= BATCH_BYTES || self.batch.entries.len() >= BATCH_KEYS
-    }
-
-    /// Lays a payload as DUMP would have answered it.
-    fn push(&mut self, key: &Key, body: &[u8], version: Version) {
-        let start = self.payloads.len();
-        let length = body.len() + FOOTER_BYTES;
-        self.payloads.extend_from_slice(format!("${length}\r\n").as_bytes());
-        let begin = self.payloads.len();
-        self.payloads.extend_from_slice(body);
-        self.payloads.extend_from_slice(&footer::made(body, version.number()).to_bytes());
-        let end = self.payloads.len();
-        self.payloads.extend_from_slice(b"\r\n");
-        // A batch is one small part of the memory that a run may take.
-        let span = |from, to| Span::new(from, to).unwrap_or_default();
-        let payload = Token {
-            kind: resp::Kind::Bulk,
-            wire: span(start, self.payloads.len()),
-            body: span(begin, end),
-            number: 0,
-        };
-        self.batch.push(&wire_of(&key.name), payload, Form::Dump, key.expiry.unwrap_or(0));
     }
 }
 

@@ -12,6 +12,7 @@ pub mod elements;
 pub mod expiry;
 pub mod fetch;
 pub mod file;
+mod laid;
 mod large;
 pub mod letters;
 pub mod marks;
