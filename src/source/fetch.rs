@@ -333,8 +333,8 @@ impl Fetch {
 
     /// Asks whether the source stands still, now and then, and behind the last keys.
     fn ask_still(&mut self) {
-        let due = self.unasked >= still::KEYS || (self.unasked > 0 && self.outstanding == 0);
-        if due || (self.suspicious && self.unasked > 0) {
+        let open = self.unasked > 0 || self.suspicious;
+        if self.unasked >= still::KEYS || (open && self.outstanding == 0 && self.groups.is_empty()) {
             self.unasked = 0;
             if self.groups.is_empty() {
                 self.tools.connection.expect_replies();
@@ -406,7 +406,7 @@ impl Fetch {
             };
             return Err(self.tools.connection.refused(b"DUMP", &busy));
         }
-        if self.busy.is_some() {
+        if self.busy.is_some() || self.last_told.elapsed() > TICK {
             tokio::select! {
                 biased;
                 () = self.tools.stop.cancelled() => return Ok(()),
