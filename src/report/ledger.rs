@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::counts::{Count, Counts, Kept};
 use super::latency::{Latency, Stage};
 use super::left::{Ahead, Left, Shared};
-use super::counts::{Count, Counts, Kept};
 use super::stats::{DatabaseStats, Stats};
 
 /// The counters that one task writes to: those of its database, and the run's list of failures.

@@ -217,7 +217,12 @@ impl Answers {
                 self.refuse("EXEC", error);
                 self.stage = Stage::End;
             }
-            (Stage::Executed, resp::Kind::Array) if self.trouble.is_none() => {
+            (Stage::Executed, resp::Kind::Array) if self.trouble.is_some() => {
+                // Servers refuse a transaction of which they refused a part; what else answers may not.
+                self.left = usize::try_from(head.number).unwrap_or(0);
+                self.stage = if self.left == 0 { Stage::End } else { Stage::Refused };
+            }
+            (Stage::Executed, resp::Kind::Array) => {
                 let timed = usize::from(self.timed());
                 if head.number != (self.layout.commands(self.keys) + self.keys + timed) as i64 {
                     return false;

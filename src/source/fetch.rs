@@ -334,7 +334,8 @@ impl Fetch {
     /// Asks whether the source stands still, now and then, and behind the last keys.
     fn ask_still(&mut self) {
         let open = self.unasked > 0 || self.suspicious;
-        if self.unasked >= still::KEYS || (open && self.outstanding == 0 && self.groups.is_empty()) {
+        if self.unasked >= still::KEYS || (open && self.outstanding == 0 && self.groups.is_empty())
+        {
             self.unasked = 0;
             if self.groups.is_empty() {
                 self.tools.connection.expect_replies();

@@ -9,6 +9,7 @@ mod dead_letters;
 mod delete_source;
 mod dry_run;
 mod everything;
+mod expiries;
 mod filters;
 mod guard;
 mod independent;
