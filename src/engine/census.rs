@@ -89,6 +89,8 @@ async fn look_at(
     if moves_nowhere(&asked, others) {
         asked.retain(|asked| databases.contains(&asked.database));
     }
+    // The first looks have left the connection on the last of them.
+    let moved = all.range(1..).next().is_some();
     let mut found = Holdings::new();
     for Asked { database, select, dbsize, scan } in asked {
         match select {
@@ -99,7 +101,7 @@ async fn look_at(
         let holds = match scan.as_ref().and_then(page) {
             Some(Page { holds: true, .. }) => true,
             Some(Page { next, .. }) if next == b"0" => false,
-            _ => go_on(connection, database).await.map_err(refused_before_work)?,
+            _ => go_on(connection, database, moved).await.map_err(refused_before_work)?,
         };
         if holds {
             let told = info.keyspace.get(&database).copied();
@@ -112,7 +114,7 @@ async fn look_at(
             found.insert(database, told.unwrap_or(Keyspace { keys, expires: keys }));
         }
     }
-    if all.range(1..).next().is_some() {
+    if moved {
         // Whoever goes on with this connection may have no right to the last database.
         connection.call(&[b"SELECT", b"0"]).await.map_err(refused_before_work)?;
     }
@@ -163,9 +165,10 @@ async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> 
     Ok(asked.collect())
 }
 
-/// Scans until a key or the end is found; whatever the first look met, this meets again.
-async fn go_on(connection: &mut Connection, database: u32) -> Result<bool> {
-    if database != 0 {
+/// Scans until a key or the end is found; whatever the first look met, this meets again. `moved`: the
+/// connection may be on another database.
+async fn go_on(connection: &mut Connection, database: u32, moved: bool) -> Result<bool> {
+    if database != 0 || moved {
         connection.demand(&[b"SELECT", database.to_string().as_bytes()]).await?;
     }
     let mut cursor = b"0".to_vec();
@@ -183,8 +186,8 @@ async fn go_on(connection: &mut Connection, database: u32) -> Result<bool> {
             }
         }
     }
-    let text = format!("SCAN of database {database} does not end");
-    Err(connection.place(Error::new(Kind::Protocol, text)))
+    let text = format!("SCAN never ends (database {database})");
+    Err(connection.place(Error::new(Kind::Server, text)))
 }
 
 /// A page of SCAN.

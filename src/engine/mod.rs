@@ -191,7 +191,8 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         let run = prepare(plan, stats.clone(), &cancel)?;
         checkpoint.clone_from(&run.checkpoint);
         let stops = (&cancel, &abort);
-        run_probed(&run, stops, &mut compression, &mut noise, &mut source, &mut target).await
+        let peers = (&mut source, &mut target);
+        Box::pin(run_probed(&run, stops, &mut compression, &mut noise, peers.0, peers.1)).await
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;

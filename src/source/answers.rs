@@ -152,6 +152,20 @@ impl Answers {
     /// # Errors
     /// The peer's bytes are no RESP, or an answer does not fit its question.
     pub(crate) fn next(&mut self, connection: &mut Connection) -> Result<Step> {
+        // Most values are of an MGET, and not its last.
+        if self.run > 1 && self.stage == Stage::Values && self.plain() {
+            let Some(reply) = connection.next_node()? else { return Ok(Step::Wait) };
+            let head = reply.head();
+            if let (resp::Kind::Bulk, Some(told)) = (head.kind, self.told_at()) {
+                self.at += 1;
+                self.run -= 1;
+                return Ok(Step::Value { told, payload: Payload::Bulk(head) });
+            }
+            let error =
+                (head.kind == resp::Kind::Error).then(|| ServerError::parse(reply.body(head)));
+            let step = self.take_value(head, error).flatten().and_then(|of| self.value(of));
+            return step.ok_or_else(|| self.unfit(connection));
+        }
         loop {
             if let Some(error) = self.refused.clone() {
                 if let Some(step) = self.value(Payload::Refused(error)) {
@@ -192,10 +206,19 @@ impl Answers {
                 _ => self.take_frame(head, error),
             };
             if !taken {
-                let text = format!("a reply does not fit its request ({})", self.command());
-                return Err(connection.place(Error::new(Kind::Protocol, text)));
+                return Err(self.unfit(connection));
             }
         }
+    }
+
+    /// Whether nothing has gone wrong with the group so far.
+    fn plain(&self) -> bool {
+        self.trouble.is_none() && self.refused.is_none()
+    }
+
+    fn unfit(&self, connection: &Connection) -> Error {
+        let text = format!("a reply does not fit its request ({})", self.command());
+        connection.place(Error::new(Kind::Protocol, text))
     }
 
     /// What a transaction puts around the answers; `false`: it does not fit.

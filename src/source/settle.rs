@@ -146,8 +146,9 @@ impl Fetch {
                 self.seen.add(token.wire.len());
                 let form = if way == Way::Value { Form::Value } else { Form::Dump };
                 self.strings += usize::from(way == Way::Value);
-                self.backoff = Backoff::default();
-                self.busy = None;
+                if self.busy.take().is_some() {
+                    self.backoff = Backoff::default();
+                }
                 self.batch.push(wire, token, form, expiry);
                 // Where INFO says that no key has one.
                 self.suspicious |= expiry > 0 && self.spares();

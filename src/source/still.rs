@@ -7,6 +7,7 @@
 //! value go on. INFO's word alone counts for nothing: of some keys the question is asked all the same.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::command::changes::Changes;
 
@@ -19,19 +20,32 @@ pub(super) const KEYS: usize = 512;
 #[derive(Debug)]
 pub struct Still {
     since: Changes,
+    /// The last answer that showed that: the same bytes show it again, and need not be read.
+    shown: Mutex<Vec<u8>>,
     lied: AtomicBool,
 }
 
 impl Still {
     /// A source that had no expiry when its count was read.
     pub fn since(since: Changes) -> Self {
-        Self { since, lied: AtomicBool::new(false) }
+        Self { since, shown: Mutex::default(), lied: AtomicBool::new(false) }
     }
 
     /// Whether the answer to `INFO persistence` shows that nothing has changed since.
     pub(super) fn stands(&self, info: &[u8]) -> bool {
+        if self.has_lied() {
+            return false;
+        }
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if !info.is_empty() && *shown == info {
+            return true;
+        }
         let now = Changes::parse(&String::from_utf8_lossy(info));
-        !self.has_lied() && now.is_some_and(|now| now.stands_still_since(self.since))
+        let stands = now.is_some_and(|now| now.stands_still_since(self.since));
+        if stands {
+            info.clone_into(&mut shown);
+        }
+        stands
     }
 
     /// An expiry was seen, and nothing had changed: what INFO said of expiries is not true.

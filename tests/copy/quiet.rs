@@ -134,7 +134,7 @@ fn a_writer_that_comes_later_makes_the_copy_incomplete() {
         // Going on from its end would call complete what it is not.
         assert!(!state.exists(), "there is nothing to go on with{}", run.frame());
         run.assert_counts(&[("copied", KEYS as u64)]);
-        assert_eq!(run.report()["verify"]["mode"], "count", "{}", run.frame());
+        assert_eq!(run.report()["verify"]["mode"], "names", "{}", run.frame());
     }
 }
 

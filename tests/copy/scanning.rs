@@ -40,7 +40,8 @@ fn a_scan_that_never_ends_is_named() {
         ];
         for run in runs {
             let run = run.run();
-            run.assert_code(&[1]);
+            // Before anything is written it is a refusal.
+            run.assert_code(&[1, 4]);
             run.assert_says(&["source", "SCAN never ends"]);
         }
         assert!(!file.exists());

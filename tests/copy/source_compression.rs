@@ -292,7 +292,7 @@ fn a_permission_lost_meanwhile_is_said_although_the_copy_is_done() {
     let run = running.finish();
     run.assert_code(&[1]);
     run.assert_says(&["rdbcompression may still be off", BY_HAND]);
-    assert_eq!(run.report()["verify"]["mode"], "count", "it was not verified{}", run.frame());
+    assert_ne!(run.report()["verify"]["mode"], "none", "it was not verified{}", run.frame());
     run.assert_counts(&[("copied", KEYS as u64)]);
     assert_equal(&source, &target, &[(0, 0)]);
 }

@@ -84,7 +84,7 @@ fn while_it_is_found_out_what_may_be_read() {
 
 #[test]
 fn while_it_is_found_out_what_may_be_written() {
-    is_overcome(false, b"PEXPIREAT", 0);
+    is_overcome(false, b"no-such-option", 0);
 }
 
 #[test]

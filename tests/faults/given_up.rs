@@ -127,29 +127,6 @@ fn what_was_to_be_kept_is_not_named() {
 }
 
 #[test]
-fn what_arrived_without_its_expiry_is_named() {
-    let journey = Journey::new();
-    let failures = journey.file("failures");
-    let options = ["--failures", &failures];
-    let (from, into) = (journey.source.url(), journey.target.url());
-    let running = half_way(&from, &into, &journey.target, &options);
-    // None had one in the beginning, so nobody asks before the end.
-    let mut batch = redis::pipe();
-    for number in 0..KEYS {
-        batch.cmd("PEXPIRE").arg(format!("key:{number}")).arg(3_600_000);
-    }
-    journey.source.client(0).run_all(&batch);
-    let arrived = journey.target.client(0).dbsize();
-    journey.limit_memory(1);
-    let run = running.finish();
-    run.assert_code(&[1]);
-    assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
-    let named = journey.named("failures");
-    assert_eq!(named, journey.differing());
-    assert!(named.len() > KEYS && arrived > 0, "also what arrived: {arrived}{}", run.frame());
-}
-
-#[test]
 fn what_a_lost_target_lacks_is_named() {
     let journey = Journey::new();
     let proxy = FaultProxy::start(journey.target.port, Default::default());
