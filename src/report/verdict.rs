@@ -64,6 +64,12 @@ fn agreement(text: &mut String, report: &Report) {
         let _ = writeln!(text, "NOT PROVEN: no difference among the keys that could be compared");
         return;
     }
+    if report.keys.failed > 0 {
+        // What failed may be there by name, with another value.
+        let failed = units::keys(report.keys.failed);
+        let _ = writeln!(text, "NOT PROVEN: {failed} failed; of the others no name is missing");
+        return;
+    }
     let mode = found.mode.word();
     let sentence = |database: &Proven| compared(database, report);
     let Some(first) = found.databases.first() else { return };
