@@ -71,11 +71,13 @@ impl Fetch {
         let info = (reply.head().kind == resp::Kind::Bulk).then(|| reply.body(reply.head()));
         let still = self.tools.still.as_ref();
         let stands = still.zip(info).is_some_and(|(still, info)| still.stands(info));
-        if let Some(still) = still.filter(|_| stands && self.suspicious) {
+        // Whatever the answer is: it would be asked for without end.
+        let suspicious = std::mem::take(&mut self.suspicious);
+        if let Some(still) = still.filter(|_| stands && suspicious) {
             still.lies();
         }
         self.groups.pop_front();
-        Ok(Some(stands && !std::mem::take(&mut self.suspicious)))
+        Ok(Some(stands && !suspicious))
     }
 
     /// The group in front, which was taken off, has come to its end.
