@@ -7,8 +7,10 @@
 //! two readings a save hides changes. Saves are told apart by the second, and FLUSHALL saves without
 //! being counted, so a reading within a second of the last save cannot exclude another one.
 
+use serde::{Deserialize, Serialize};
+
 /// The count at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     since_save: u64,
     /// When the last save ended well, in Unix seconds.
@@ -19,8 +21,8 @@ pub struct Changes {
     saving: bool,
     /// The server's time at this reading, in Unix seconds.
     now: Option<u64>,
-    /// The identity of the process.
-    run_id: Option<[u8; 40]>,
+    /// The identity of the process: 40 characters.
+    run_id: Option<[[u8; 8]; 5]>,
     /// Of a replica: how much it has taken from its primary. A full resynchronisation replaces keys
     /// without counting them.
     taken: Option<u64>,
@@ -47,7 +49,10 @@ impl Changes {
                 .map(|begun| begun.saturating_sub(u64::from(saving))),
             saving,
             now: number("server_time_usec").map(|time| time / 1_000_000),
-            run_id: field("run_id").and_then(|id| id.as_bytes().try_into().ok()),
+            run_id: field("run_id").and_then(|id| match id.as_bytes().as_chunks() {
+                (id, []) => id.try_into().ok(),
+                _ => None,
+            }),
             taken: number("master_repl_offset"),
             replica: match field("role") {
                 Some("slave") => Some(true),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::calls::Calls;
 use super::changes::Changes;
 use crate::resp::Value;
 
@@ -47,8 +48,10 @@ pub struct ServerInfo {
     pub clients: Option<u64>,
     /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
     pub changes: Option<Changes>,
-    /// How often FLUSHALL and FLUSHDB were called since it started (`INFO commandstats`).
-    pub flushes: Option<u64>,
+    /// How often each command was called (`INFO commandstats`).
+    pub calls: Option<Calls>,
+    /// Whether it says which databases hold keys, be it that none does.
+    pub tells_keyspace: bool,
     /// Libraries of functions.
     pub libraries: Option<u64>,
     /// The names of its modules.
@@ -153,6 +156,7 @@ impl ServerInfo {
         }
         let field = |name: &str| fields.get(name).map(|value| (*value).to_owned());
         let number = |name: &str| field(name).and_then(|number| number.parse::<u64>().ok());
+        let tells_keyspace = !keyspace.is_empty() || text.contains("# Keyspace");
         let valkey = field("valkey_version");
         let family = match (&valkey, field("server_name")) {
             (Some(_), _) => "valkey".to_owned(),
@@ -186,10 +190,8 @@ impl ServerInfo {
             },
             clients: number("connected_clients"),
             changes: Changes::parse(text),
-            flushes: text.contains("# Commandstats").then(|| {
-                let calls = |name: &str| field(name).and_then(|stats| calls(&stats)).unwrap_or(0);
-                calls("cmdstat_flushall") + calls("cmdstat_flushdb")
-            }),
+            calls: Calls::parse(text),
+            tells_keyspace,
             libraries: number("number_of_libraries"),
             modules,
         }
@@ -210,11 +212,6 @@ impl ServerInfo {
     pub fn server(&self) -> String {
         format!("{} {}", self.family, self.version).trim_end().to_owned()
     }
-}
-
-/// `calls=3,usec=41,…`
-fn calls(stats: &str) -> Option<u64> {
-    stats.split(',').find_map(|part| part.strip_prefix("calls="))?.parse().ok()
 }
 
 /// `name=bf,ver=20606,api=1,…`
@@ -280,14 +277,6 @@ mod tests {
         }
         let told = Value::Bulk(b"run_id:a\r\n".to_vec());
         assert_eq!(ServerInfo::of(&[Value::Null, told]).run_id.as_deref(), Some("a"));
-    }
-
-    #[test]
-    fn flushes_are_counted_where_commands_are() {
-        assert_eq!(ServerInfo::parse("# Server\r\n").flushes, None);
-        assert_eq!(ServerInfo::parse("# Commandstats\r\n").flushes, Some(0));
-        let told = "# Commandstats\r\ncmdstat_flushall:calls=2,usec=7\r\ncmdstat_flushdb:calls=1,usec=3\r\n";
-        assert_eq!(ServerInfo::parse(told).flushes, Some(3));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
-use super::upheaval::{Before, Upheaval};
+use super::upheaval::Before;
 use super::{Run, again, database, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Route, Verify};
 use crate::error::{Error, Kind, Result};
@@ -90,17 +90,19 @@ async fn until_unchanged(
     keeping: Option<&Keeping>,
     looked: &Mutex<Option<Look>>,
 ) -> Result<()> {
-    let mut line = Line::new(run.source_link(0, probed));
-    let before = Before::if_there(&mut line).await.unwrap_or_default();
+    let mut at_source = Line::new(run.source_link(0, probed));
+    let mut at_target = Line::new(run.target_link(0, probed));
+    let source_before = Before::if_there(&mut at_source).await.unwrap_or_default();
     let mut pass = 1;
-    let trusted = loop {
+    let (trusted, target_before) = loop {
+        let before = Before::if_there(&mut at_target).await.unwrap_or_default();
         let trusted = Trusted::now(run, Ground::of(probed));
         let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
         if let Err(cause) = &done {
             reckon(run, ledgers, &trusted, cause).await;
         }
         if done? {
-            break trusted;
+            break (trusted, before);
         }
         pass += 1;
         if run.plan.delete_source {
@@ -120,16 +122,32 @@ async fn until_unchanged(
         return Ok(());
     }
     source_kept_its_keys(run, probed, ledgers).await?;
-    // Without a proof the source may well be gone by now.
-    let now = match run.plan.verify {
-        Verify::None => Before::if_there(&mut line).await,
-        Verify::Count | Verify::Full => Some(Before::now(&mut line).await?),
+    stayed_in_place(run, (&mut at_source, &source_before), (&mut at_target, &target_before)).await
+}
+
+/// Fails where databases of a side were exchanged or emptied meanwhile: names that agree prove nothing
+/// then. Where that is not told, they are all there is.
+async fn stayed_in_place(
+    run: &Run,
+    (at_source, source): (&mut Line, &Before),
+    (at_target, target): (&mut Line, &Before),
+) -> Result<()> {
+    // Without a proof they may well be gone by now.
+    let (source_now, target_now) = match run.plan.verify {
+        Verify::None => (Before::if_there(at_source).await, Before::if_there(at_target).await),
+        Verify::Count | Verify::Full => {
+            (Some(Before::now(at_source).await?), Some(Before::now(at_target).await?))
+        }
     };
-    match now.map(|now| before.until(&now)) {
-        // Where it is not known, the proof looks at names.
-        None | Some(Upheaval::None | Upheaval::Unknown) => Ok(()),
-        Some(called) => called.error().map_or(Ok(()), |error| Err(at_source(run, error))),
+    let of_source = source_now.and_then(|now| source.until(&now).of_source());
+    of_source.map_or(Ok(()), |error| Err(self::at_source(run, error)))?;
+    // Compared by value behind this, or watched from the same moment on.
+    if run.plan.verify == Verify::Full || run.plan.delete_source {
+        return Ok(());
     }
+    let named = run.plan.verify == Verify::Count;
+    let of_target = target_now.and_then(|now| target.until(&now).of_target(named));
+    of_target.map_or(Ok(()), |error| Err(self::at_target(run, error)))
 }
 
 /// Copies all keys once; `false`: they have to be copied once more.

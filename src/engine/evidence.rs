@@ -4,6 +4,7 @@
 use super::Run;
 use super::again::info;
 use super::probe::Probed;
+use super::upheaval::{Upheaval, between};
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::Route;
@@ -35,10 +36,12 @@ fn grown(before: &ServerInfo, now: &ServerInfo, of: fn(&ServerInfo) -> Option<u6
 
 /// What a target lost keys by during a copy, as far as it reports that.
 pub(super) fn lost_by(before: &ServerInfo, now: &ServerInfo) -> Option<String> {
-    if grown(before, now, |info| info.flushes) > 0 {
-        let text = "FLUSHALL or FLUSHDB was called on the target during the copy; find out by whom, \
-                    then copy again with --if-exists replace";
-        return Some(text.to_owned());
+    if let Upheaval::Called(command) = between(before.calls.as_ref(), now.calls.as_ref()) {
+        let command = command.to_uppercase();
+        return Some(format!(
+            "{command} was called on the target during the copy; find out by whom, then copy again with \
+             --if-exists replace"
+        ));
     }
     let evicted = grown(before, now, |info| info.evicted_keys);
     let policy = now.memory.policy.as_deref().unwrap_or("unknown");
@@ -132,8 +135,10 @@ impl<'a> Evidence<'a> {
         if let Some(loss) = self.loss() {
             return Some(loss);
         }
-        if grown(self.source.before, &self.source.now, |info| info.flushes) > 0 {
-            return Some("FLUSHALL or FLUSHDB was called on the source during the copy".to_owned());
+        let [was, is] = [self.source.before, &self.source.now].map(|info| info.calls.as_ref());
+        if let Upheaval::Called(command) = between(was, is) {
+            let command = command.to_uppercase();
+            return Some(format!("{command} was called on the source during the copy"));
         }
         let ours = self.target_is_ours();
         match (self.source_stood_still(), ours) {

@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use super::Run;
+use super::target_watch::Look;
 use crate::command::ServerInfo;
 use crate::command::info::Eviction;
 use crate::config::{Address, Mapping, Route};
@@ -300,6 +301,25 @@ pub(super) async fn refuse_eviction(
     ))
 }
 
+/// Refuses to delete for a target that does not tell what the watch over it needs.
+///
+/// # Errors
+/// [`crate::error::Kind::Refused`].
+pub(super) fn refuse_unwatchable(at_target: &Connection, target: &ServerInfo) -> Result<()> {
+    let needed = Look::of(target).untold();
+    let needed = needed.or_else(|| {
+        (!target.tells_keyspace).then(|| "it does not report its keyspace (INFO)".to_owned())
+    });
+    let Some(missing) = needed else { return Ok(()) };
+    let text = format!(
+        "{missing}: whether it keeps its keys while they are deleted from the source cannot be seen"
+    );
+    Err(at_target.place(Error::refused(text)).advise(
+        "name it directly, without a proxy that hides parts of INFO, and let its user call INFO; or copy \
+         without --delete-source and remove the source's keys by hand",
+    ))
+}
+
 /// By its configuration, where INFO does not tell.
 async fn configured(connection: &mut Connection) -> Result<Eviction> {
     let commands: [&[&[u8]]; 2] =
@@ -339,6 +359,7 @@ pub(super) async fn refuse_deletion(
     (at_target, target): (&mut Connection, &ServerInfo),
 ) -> Result<Sameness> {
     refuse_replication(run, source, (&mut *at_target, target)).await?;
+    refuse_unwatchable(at_target, target)?;
     refuse_eviction(run, (at_target, target)).await?;
     let sameness = decide(run, routes, known).await?;
     match (refuse_unshown(&sameness), run.plan.dry_run) {

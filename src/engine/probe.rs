@@ -142,9 +142,11 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         false => None,
     };
     if let (Some(earlier), Some(look)) = (earlier, &look) {
-        earlier.meet(&source_info, &target_info, look).map_err(|error| match error.kind() {
-            Kind::Server => at_target.place(error),
-            _ => error,
+        earlier.meet((&source_info, &held), &target_info, look).map_err(|error| {
+            match error.kind() {
+                Kind::Server => at_target.place(error),
+                _ => error,
+            }
         })?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());

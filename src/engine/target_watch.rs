@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex as Turn;
 use tokio::time::Instant;
 
+use super::upheaval::{Upheaval, between};
 use crate::command::ServerInfo;
+use crate::command::calls::Calls;
 use crate::config::Route;
 use crate::error::{Error, Kind, Result, Side};
 use crate::net::{Connection, Line, Link};
 use crate::report::Stats;
-use crate::resp::Value;
 use crate::units;
 
 /// The longest that keys are deleted without a look.
@@ -31,12 +32,11 @@ const LOOK_AFTER: usize = 512;
 /// So many deleted keys are named, and the bytes of their names, at most: then a look is waited for.
 const NAMED: usize = 4_096;
 const NAMED_BYTES: usize = 4 << 20;
-/// Commands that take away keys without naming them.
-const FLUSHES: [&str; 3] = ["cmdstat_flushall", "cmdstat_flushdb", "cmdstat_swapdb"];
-/// The questions of a look.
-const QUESTIONS: [&[&[u8]]; 2] = [&[b"INFO"], &[b"INFO", b"commandstats"]];
 
-/// What a target said of itself at one moment. What it does not tell is not compared.
+/// Nobody knows what happened before that.
+const RESET: &str = "its counters were reset (CONFIG RESETSTAT)";
+
+/// What a target said of itself at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Look {
     run_id: Option<String>,
@@ -45,7 +45,8 @@ pub(super) struct Look {
     history: Option<String>,
     evicted: Option<u64>,
     expired: Option<u64>,
-    flushes: Option<u64>,
+    #[serde(default)]
+    calls: Option<Calls>,
     /// Keys of each database, and how many of them have an expiry.
     keys: BTreeMap<u32, (u64, u64)>,
 }
@@ -53,25 +54,11 @@ pub(super) struct Look {
 impl Look {
     /// Looks now.
     pub(super) async fn now(connection: &mut Connection) -> Result<Self> {
-        let replies = connection.call_all(&QUESTIONS).await?;
-        Self::read(connection, replies)
+        Ok(Self::of(&connection.info().await?))
     }
 
-    fn read(connection: &Connection, replies: Vec<Value>) -> Result<Self> {
-        let mut texts = replies.into_iter();
-        let (info, commands) = (texts.next(), texts.next());
-        let Some(info) = info.as_ref().and_then(Value::bytes) else {
-            let text = "unexpected reply to INFO: whether it still holds its keys is not known";
-            return Err(connection.place(Error::new(Kind::Server, text)));
-        };
-        let commands = commands.as_ref().and_then(Value::bytes).unwrap_or_default();
-        Ok(Self::of(
-            &ServerInfo::parse(&String::from_utf8_lossy(info)),
-            &String::from_utf8_lossy(commands),
-        ))
-    }
-
-    fn of(info: &ServerInfo, commands: &str) -> Self {
+    /// What a server has told.
+    pub(super) fn of(info: &ServerInfo) -> Self {
         let keys = info.keyspace.iter().map(|(db, held)| (*db, (held.keys, held.expires)));
         Self {
             run_id: info.run_id.clone(),
@@ -80,9 +67,20 @@ impl Look {
             history: info.history.clone(),
             evicted: info.evicted_keys,
             expired: info.expired_keys,
-            flushes: flushes(commands),
+            calls: info.calls.clone(),
             keys: keys.collect(),
         }
+    }
+
+    /// What a watch needs and this does not tell.
+    pub(super) fn untold(&self) -> Option<String> {
+        let needed = [
+            ("evicted_keys", self.evicted.is_some()),
+            ("expired_keys", self.expired.is_some()),
+            ("commandstats", self.calls.is_some()),
+        ];
+        let (missing, _) = needed.into_iter().find(|(_, told)| !told)?;
+        Some(format!("it does not report {missing} (INFO)"))
     }
 
     /// Why keys may have been lost since an `earlier` look; the number of keys apart.
@@ -98,11 +96,22 @@ impl Look {
         }
         if fell(earlier.evicted, self.evicted)
             || fell(earlier.expired, self.expired)
-            || fell(earlier.flushes, self.flushes)
+            || self.upheaval_since(earlier) == Upheaval::Reset
         {
-            return Some("its counters were reset (CONFIG RESETSTAT)".to_owned());
+            return Some(RESET.to_owned());
+        }
+        if self.upheaval_since(earlier) == Upheaval::Untold {
+            return Some(
+                "it does not report which commands were called (INFO commandstats), or only what it \
+                 reported before"
+                    .to_owned(),
+            );
         }
         self.taken_since(earlier, true)
+    }
+
+    fn upheaval_since(&self, earlier: &Self) -> Upheaval {
+        between(earlier.calls.as_ref(), self.calls.as_ref())
     }
 
     /// How a process took keys away without being asked for each, as far as its counters tell; an
@@ -112,8 +121,12 @@ impl Look {
             (Some(was), Some(is)) => is.saturating_sub(was),
             _ => 0,
         };
-        if grew(earlier.flushes, self.flushes) > 0 {
-            return Some("FLUSHALL, FLUSHDB or SWAPDB was called on it".to_owned());
+        match self.upheaval_since(earlier) {
+            Upheaval::None | Upheaval::Untold => {}
+            Upheaval::Called(command) => {
+                return Some(format!("{} was called on it", command.to_uppercase()));
+            }
+            Upheaval::Reset => return Some(RESET.to_owned()),
         }
         let evicted = grew(earlier.evicted, self.evicted);
         (evictions && evicted > 0).then(|| {
@@ -141,21 +154,6 @@ impl Look {
             format!("it lost {fewer} keys, and at most {expired} of them expired")
         })
     }
-}
-
-/// How often keys were taken away without being named; `None`: it does not tell.
-fn flushes(commands: &str) -> Option<u64> {
-    let mut told = false;
-    let mut calls = 0;
-    for line in commands.lines() {
-        let Some((name, figures)) = line.trim_end().split_once(':') else { continue };
-        told |= name.starts_with("cmdstat_");
-        if FLUSHES.contains(&name) {
-            let of = |part: &str| part.strip_prefix("calls=")?.parse::<u64>().ok();
-            calls += figures.split(',').find_map(of).unwrap_or(0);
-        }
-    }
-    told.then_some(calls)
 }
 
 /// The watch over a target, shared by all who delete.
@@ -188,7 +186,8 @@ impl TargetWatch {
         databases.dedup();
         let mut line = Line::new(link);
         let last = look(&mut line).await?;
-        if let Some(why) = before.and_then(|before| last.taken_since(before, true)) {
+        let lost = before.and_then(|before| last.taken_since(before, true));
+        if let Some(why) = lost.or_else(|| last.untold()) {
             let text = format!("keys may have been lost during the copy: {why}");
             let error = line.open().await?.place(Error::new(Kind::Server, text));
             return Err(error.advise(
@@ -283,6 +282,7 @@ impl TargetWatch {
             Ok(now) => now
                 .doubt_since(&before)
                 .or_else(|| now.fewer_since(&before, &self.databases))
+                .or_else(|| self.holds_nothing(&before, now))
                 .map(|why| format!("keys may have been lost there: {why}")),
             Err(error) => {
                 let why = error.message();
@@ -307,14 +307,28 @@ impl TargetWatch {
         Ok(())
     }
 
+    /// Why what it tells of its databases is not true: one holds nothing that held the keys which were
+    /// deleted from the source since.
+    fn holds_nothing(&self, before: &Look, now: &Look) -> Option<String> {
+        let known = self.known();
+        let empty =
+            |route: &Route| [before, now].iter().all(|look| !look.keys.contains_key(&route.target));
+        let (route, _) = known.since.iter().find(|(route, _)| empty(route))?;
+        (before.expired == now.expired).then(|| {
+            format!(
+                "it reports no keys in database {}, which held some (INFO keyspace)",
+                route.target
+            )
+        })
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn look(line: &mut Line) -> Result<Look> {
-    let replies = line.ask_all(&QUESTIONS).await?;
-    Look::read(line.open().await?, replies)
+    Ok(Look::of(&line.info().await?))
 }
 
 #[cfg(test)]
@@ -322,19 +336,17 @@ mod tests {
     use super::*;
 
     fn at(text: &str, commands: &str) -> Look {
-        Look::of(&ServerInfo::parse(&text.replace(' ', "\n")), commands)
+        Look::of(&ServerInfo::parse(&format!("{text} {commands}").replace(' ', "\n")))
     }
 
     #[test]
     fn what_takes_keys_away_is_a_doubt_and_work_is_none() {
         let text = "run_id:a uptime_in_seconds:9 role:master master_replid:x evicted_keys:3 \
                     expired_keys:5 db0:keys=9,expires=2";
-        let flushed = "cmdstat_info:calls=1\ncmdstat_flushdb:calls=2,usec=1\n";
-        let first = at(text, flushed);
-        assert_eq!(first.flushes, Some(2));
-        let later =
-            at(&text.replace("seconds:9", "seconds:10").replace("keys=9", "keys=12"), flushed);
-        assert_eq!(later.doubt_since(&first), None);
+        let first = at(text, "cmdstat_info:calls=1 cmdstat_flushdb:calls=2,usec=1");
+        let next = "cmdstat_info:calls=3 cmdstat_flushdb:calls=2,usec=1";
+        let later = at(&text.replace("seconds:9", "seconds:10").replace("keys=9", "keys=12"), next);
+        assert_eq!((later.doubt_since(&first), later.untold()), (None, None));
         assert_eq!(later.fewer_since(&first, &[0]), None);
         for (was, is, word) in [
             ("run_id:a", "run_id:b", "restarted"),
@@ -345,14 +357,33 @@ mod tests {
             ("evicted_keys:3", "evicted_keys:0", "RESETSTAT"),
             ("expired_keys:5", "expired_keys:1", "RESETSTAT"),
         ] {
-            let doubt = at(&text.replace(was, is), flushed).doubt_since(&first);
+            let doubt = at(&text.replace(was, is), next).doubt_since(&first);
             assert!(doubt.as_ref().is_some_and(|why| why.contains(word)), "{is}: {doubt:?}");
         }
-        let nameless = |seconds| at(&format!("uptime_in_seconds:{seconds}"), "");
-        assert!(nameless(8).doubt_since(&nameless(9)).is_some());
-        assert_eq!(nameless(9).doubt_since(&nameless(9)), None);
-        for commands in ["cmdstat_info:calls=2\ncmdstat_swapdb:calls=1,usec=1", ""] {
+        let nameless = |seconds, commands| at(&format!("uptime_in_seconds:{seconds}"), commands);
+        let (one, two) = ("cmdstat_info:calls=1", "cmdstat_info:calls=2");
+        assert!(nameless(8, two).doubt_since(&nameless(9, one)).is_some());
+        assert_eq!(nameless(9, two).doubt_since(&nameless(9, one)), None);
+        for commands in [
+            "cmdstat_info:calls=3 cmdstat_flushdb:calls=2 cmdstat_swapdb:calls=1,usec=1",
+            // Reset, and called again as often as before.
+            "cmdstat_info:calls=1 cmdstat_flushdb:calls=2",
+            "",
+        ] {
             assert!(at(text, commands).doubt_since(&first).is_some(), "{commands}");
+        }
+    }
+
+    #[test]
+    fn what_the_watch_needs_is_missed() {
+        let told = "evicted_keys:0 expired_keys:0";
+        assert_eq!(at(told, "cmdstat_info:calls=1").untold(), None);
+        for (missing, text, commands) in [
+            ("evicted_keys", "expired_keys:0", "cmdstat_info:calls=1"),
+            ("expired_keys", "evicted_keys:0", "cmdstat_info:calls=1"),
+            ("commandstats", told, ""),
+        ] {
+            assert!(at(text, commands).untold().is_some_and(|why| why.contains(missing)));
         }
     }
 

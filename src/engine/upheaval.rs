@@ -1,56 +1,74 @@
-//! Was a database of the source emptied or exchanged for another while its keys were read?
+//! Was a database emptied, or exchanged for another, while its keys were read, written or deleted?
 //!
-//! SCAN cannot tell: after SWAPDB it goes on in the other database, and keys that nobody touched are read
-//! twice or not at all. The server's count of commands shows it (`INFO commandstats`); where that is
-//! hidden or was reset, only a count of changes that stood still does.
+//! Neither SCAN nor a look at names can tell: after SWAPDB both go on in the other database, and keys that
+//! nobody touched are read twice or not at all, or lie under a number that is not theirs. The server's
+//! count of commands shows it (`INFO commandstats`); where that is hidden, only a count of changes
+//! that stood still does.
 
+use serde::{Deserialize, Serialize};
+
+use crate::command::ServerInfo;
 use crate::command::calls::Calls;
 use crate::command::changes::Changes;
 use crate::error::{Error, Kind, Result};
 use crate::net::Line;
-use crate::resp::Value;
 
-/// What empties or exchanges databases.
+/// What exchanges or empties databases, without naming a key.
 const COMMANDS: [&str; 3] = ["swapdb", "flushall", "flushdb"];
+/// What every reading is made by, so that the next one counts it.
+const READING: &str = "info";
 
-/// The question.
-const INFO: [&[u8]; 2] = [b"INFO", b"all"];
-
-/// What the source said of itself at one moment.
-#[derive(Debug, Default)]
+/// What a server said of itself at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Before {
     calls: Option<Calls>,
     changes: Option<Changes>,
 }
 
-/// What happened since.
+/// What happened between two moments.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Upheaval {
     /// None of these commands was called.
     None,
     /// This one was.
     Called(&'static str),
-    /// The source does not tell.
-    Unknown,
+    /// The server counted commands at first, and no more, or less than before: nobody knows.
+    Reset,
+    /// The server never told, or what it tells is not of these moments.
+    Untold,
+}
+
+/// What the counts of two moments tell.
+pub(super) fn between(was: Option<&Calls>, is: Option<&Calls>) -> Upheaval {
+    let Some(was) = was else { return Upheaval::Untold };
+    match is.and_then(|is| is.since(was)) {
+        None => Upheaval::Reset,
+        // Kept by somebody in between, and handed out again.
+        Some(called) if !called.contains(&READING) => Upheaval::Untold,
+        Some(called) => COMMANDS
+            .into_iter()
+            .find(|command| called.contains(command))
+            .map_or(Upheaval::None, Upheaval::Called),
+    }
 }
 
 impl Before {
-    /// Asks a source.
+    /// Asks a server.
     ///
     /// # Errors
     /// The connection broke for good.
     pub(super) async fn now(line: &mut Line) -> Result<Self> {
-        Ok(Self::read(&line.ask(&INFO).await?))
+        Ok(Self::of(&line.info().await?))
     }
 
-    /// Asks a source that may be gone by now, and is not waited for.
+    /// Asks a server that may be gone by now, and is not waited for.
     pub(super) async fn if_there(line: &mut Line) -> Option<Self> {
-        Some(Self::read(&line.open().await.ok()?.call(&INFO).await.ok()?))
+        Some(Self::of(&line.open().await.ok()?.info().await.ok()?))
     }
 
-    fn read(reply: &Value) -> Self {
-        let text = String::from_utf8_lossy(reply.bytes().unwrap_or_default());
-        Self { calls: Calls::parse(&text), changes: Changes::parse(&text) }
+    /// What a server has told.
+    pub(super) fn of(info: &ServerInfo) -> Self {
+        Self { calls: info.calls.clone(), changes: info.changes }
     }
 
     /// Compares with a later moment.
@@ -60,23 +78,27 @@ impl Before {
         {
             return Upheaval::None;
         }
-        let called =
-            self.calls.as_ref().zip(now.calls.as_ref()).and_then(|(was, is)| is.since(was));
-        match called {
-            None => Upheaval::Unknown,
-            Some(called) => COMMANDS
-                .into_iter()
-                .find(|command| called.contains(command))
-                .map_or(Upheaval::None, Upheaval::Called),
-        }
+        between(self.calls.as_ref(), now.calls.as_ref())
     }
 }
 
 impl Upheaval {
-    /// Why what was read is not whole; `None`: it is.
-    pub(super) fn error(&self) -> Option<Error> {
+    /// Why what was read of a source is not whole; `None`: as far as is known, it is.
+    pub(super) fn of_source(&self) -> Option<Error> {
+        match self {
+            Self::Untold => None,
+            _ => self.uncertain(),
+        }
+    }
+
+    /// Likewise, and where it is not known, too.
+    pub(super) fn uncertain(&self) -> Option<Error> {
         let text = match self {
             Self::None => return None,
+            Self::Untold => "whether its databases were exchanged or emptied while they were read is \
+                             not known: it does not report which commands were called (INFO \
+                             commandstats)"
+                .to_owned(),
             Self::Called("swapdb") => {
                 "databases of it were exchanged (SWAPDB) while they were read: keys that nobody wrote \
                  may have been read twice or not at all"
@@ -87,11 +109,60 @@ impl Upheaval {
                  in part",
                 command.to_uppercase()
             ),
-            Self::Unknown => "whether its databases were exchanged or emptied while they were read is \
-                              not known: it does not report which commands were called (INFO \
-                              commandstats)"
+            Self::Reset => "whether its databases were exchanged or emptied while they were read is \
+                            not known: its counters were reset (CONFIG RESETSTAT)"
                 .to_owned(),
         };
         Some(Error::new(Kind::Server, text).advise("run it again while nobody does that"))
+    }
+
+    /// Why what was written to a target may not be where it belongs. What FLUSHALL and FLUSHDB took away
+    /// is missed by name; `named`: names are looked for.
+    pub(super) fn of_target(&self, named: bool) -> Option<Error> {
+        let text = match self {
+            Self::None | Self::Untold => return None,
+            Self::Called("swapdb") => {
+                "databases of it were exchanged (SWAPDB) while they were written: keys may be in the \
+                 database that they do not belong to, and others in their place"
+                    .to_owned()
+            }
+            Self::Called(_) if named => return None,
+            Self::Called(command) => {
+                format!("{} was called on it while it was written", command.to_uppercase())
+            }
+            Self::Reset => "whether its databases were exchanged while they were written is not known: \
+                            its counters were reset (CONFIG RESETSTAT)"
+                .to_owned(),
+        };
+        Some(Error::new(Kind::Server, text).advise(
+            "compare both sides: keyferry verify --verify full; or copy again with --if-exists replace \
+             while nobody does that",
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_told_is_not_taken_for_nothing() {
+        let calls = |told: &str| Calls::parse(&told.replace(' ', "\n"));
+        let first = calls("cmdstat_info:calls=3 cmdstat_swapdb:calls=1");
+        for (later, expected) in [
+            ("cmdstat_info:calls=5 cmdstat_swapdb:calls=1 cmdstat_set:calls=9", Upheaval::None),
+            ("cmdstat_info:calls=5 cmdstat_swapdb:calls=2", Upheaval::Called("swapdb")),
+            (
+                "cmdstat_info:calls=5 cmdstat_swapdb:calls=1 cmdstat_flushall:calls=1",
+                Upheaval::Called("flushall"),
+            ),
+            ("cmdstat_info:calls=1", Upheaval::Reset),
+            ("", Upheaval::Reset),
+            // Nobody asked, and it was answered.
+            ("cmdstat_info:calls=3 cmdstat_swapdb:calls=1", Upheaval::Untold),
+        ] {
+            assert_eq!(between(first.as_ref(), calls(later).as_ref()), expected, "{later}");
+        }
+        assert_eq!(between(None, first.as_ref()), Upheaval::Untold);
     }
 }

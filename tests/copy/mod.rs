@@ -31,3 +31,4 @@ mod scanning;
 mod short_lived;
 mod source_compression;
 mod source_is_a_guest_house;
+mod upheaval;

@@ -358,10 +358,10 @@ fn half_deleted(journey: &Journey) -> Running {
 fn a_move_that_was_killed_while_it_deleted_goes_on_deleting() {
     let journey = Journey::of_strings();
     kill(half_deleted(&journey));
-    journey.target.reset_commands();
+    let before = journey.target.calls("mset");
     let run = journey.copy().arg("--delete-source").expect(0);
     // Some are only tried; all keys would take a hundred and more.
-    assert!(journey.target.calls("mset") < 10, "keys are copied twice{}", run.frame());
+    assert!(journey.target.calls("mset") < before + 10, "keys are copied twice{}", run.frame());
     assert!(run.stdout.contains("Verified (full)"), "{}", run.frame());
     assert_eq!(run.count("copied"), KEYS as u64, "{}", run.frame());
     assert_eq!(journey.source.client(0).dbsize(), 0, "{}", run.frame());

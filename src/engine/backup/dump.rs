@@ -79,7 +79,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
             let text = "the source was restarted meanwhile: keys may stand twice in the file";
             return Err(Error::new(Kind::Server, text).advise("it is not kept; run it again"));
         }
-        if let Some(error) = upheaval.error() {
+        if let Some(error) = upheaval.uncertain() {
             return Err(line.open().await?.place(error));
         }
         if !backup.stop.is_cancelled() {

@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::census::Holdings;
 use super::part_file::{MODE, directory_of, shown};
 use super::probe::Probed;
 use super::target_watch::Look;
@@ -25,7 +26,7 @@ use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
 use lock::Lock;
-use record::{Database, Record};
+use record::{Database, Foreign, Record};
 
 /// The longest checkpoint that is read, in bytes: every database a server can have, and then some.
 const LONGEST: u64 = 16 << 20;
@@ -70,9 +71,14 @@ impl Checkpoint {
     /// Compares with the servers that are there, and with what the target says of itself now.
     ///
     /// # Errors
-    /// [`Kind::State`]: it was made with another server. [`Kind::Server`]: keys were deleted from the
+    /// [`Kind::State`]: it was made with another server, or with other data of this source. [`Kind::Server`]: keys were deleted from the
     /// source already, and the target may have lost them.
-    pub(super) fn meet(&self, source: &ServerInfo, target: &ServerInfo, look: &Look) -> Result<()> {
+    pub(super) fn meet(
+        &self,
+        source: (&ServerInfo, &Holdings),
+        target: &ServerInfo,
+        look: &Look,
+    ) -> Result<()> {
         if let Some(why) = self.held().doubt(look) {
             let text = format!(
                 "an earlier run was deleting keys from the source, and since then keys may have been \
@@ -91,7 +97,7 @@ impl Checkpoint {
                 tracing::warn!("{why}: all keys are copied anew");
                 Ok(())
             }
-            Err(what) => Err(foreign(&self.path, "another server", &what)),
+            Err(Foreign { whose, what }) => Err(foreign(&self.path, whose, &what)),
         }
     }
 

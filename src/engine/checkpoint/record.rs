@@ -1,12 +1,15 @@
 //! What a checkpoint says, and whether a run may go on from it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::census::Holdings;
 use super::super::target_watch::Look;
+use super::super::upheaval::{Before, Upheaval};
 use crate::command::ServerInfo;
+use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::config::fingerprint::{DELETE_SOURCE, Fingerprint};
 use crate::report::{Failure, Kept};
@@ -39,6 +42,12 @@ pub(super) struct Record {
     /// The last that is known of the target, when it was certainly intact.
     #[serde(default)]
     pub(super) look: Option<Look>,
+    /// What the source said of itself when its keys were begun.
+    #[serde(default)]
+    source_before: Before,
+    /// And what its databases held: keys, and how many of them last.
+    #[serde(default)]
+    source_keys: BTreeMap<u32, (u64, u64)>,
     /// In the order they were begun.
     pub(super) databases: Vec<Database>,
 }
@@ -48,6 +57,14 @@ pub(super) struct Record {
 pub(super) struct Process {
     pub(super) server: String,
     pub(super) run_id: Option<String>,
+}
+
+/// Why a run cannot go on from a checkpoint.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Foreign {
+    /// What it was made with.
+    pub(super) whose: &'static str,
+    pub(super) what: String,
 }
 
 /// How far one database has come.
@@ -144,31 +161,48 @@ impl Record {
     /// to be begun anew for that reason.
     ///
     /// # Errors
-    /// It is another server: what differs.
+    /// It is another server, or one with other data: what differs.
     pub(super) fn meet(
         &mut self,
-        source: &ServerInfo,
+        (at_source, held): (&ServerInfo, &Holdings),
         target: &ServerInfo,
         look: &Look,
-    ) -> Result<Option<&'static str>, String> {
-        let (source, target) = (Process::of(source), Process::of(target));
+    ) -> Result<Option<&'static str>, Foreign> {
+        let (source, target) = (Process::of(at_source), Process::of(target));
         let first = self.databases.is_empty();
         for (side, was, is) in
             [("source", &self.source, &source), ("target", &self.target, &target)]
         {
             if !first && was.server != is.server {
-                return Err(format!("the {side} was {} and is {}", was.server, is.server));
+                let what = format!("the {side} was {} and is {}", was.server, is.server);
+                return Err(Foreign { whose: "another server", what });
             }
+        }
+        let now = Before::of(at_source);
+        let upheaval = self.source_before.until(&now);
+        let same_source = self.source.is_same(&source);
+        let lost = if same_source { self.exchanged(&upheaval) } else { self.missed(held) };
+        if let Some(what) = lost.filter(|_| !first) {
+            return Err(Foreign { whose: "other data", what });
         }
         let moves = self.plan.get(DELETE_SOURCE).is_some_and(|asked| asked == "true");
         let lost = self.look.as_ref().is_some_and(|was| look.taken_since(was, moves).is_some());
         let restarted = match (self.source.is_same(&source), self.target.is_same(&target)) {
             _ if first => None,
+            (true, _) if upheaval == Upheaval::Reset => Some(
+                "the source's counters were reset, so nobody knows what happened to its databases",
+            ),
             (true, true) if lost => Some("the target lost keys that it had (it was flushed, say)"),
             (true, true) => None,
             (false, _) => Some("the source was restarted, so its cursors mean nothing any more"),
             (true, false) => Some("the target was restarted and may have lost what it had"),
         };
+        if first || restarted.is_some() {
+            self.source_before = now;
+            let keys =
+                |(&database, held): (&u32, &Keyspace)| (database, (held.keys, held.persistent()));
+            self.source_keys = held.iter().map(keys).collect();
+        }
         if restarted.is_some() {
             self.databases.iter_mut().for_each(Database::begin_anew);
             self.deleting = false;
@@ -181,6 +215,36 @@ impl Record {
         (self.source, self.target) = (source, target);
         self.look = Some(look.clone());
         Ok(restarted)
+    }
+
+    /// What took the place of the databases whose keys were being copied.
+    fn exchanged(&self, upheaval: &Upheaval) -> Option<String> {
+        match upheaval {
+            Upheaval::Called("swapdb") => {
+                Some("databases of the source were exchanged since (SWAPDB)".to_owned())
+            }
+            // What is to be deleted anyway.
+            Upheaval::Called(command) if !self.deleting => {
+                let command = command.to_uppercase();
+                Some(format!("{command} was called on the source since"))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a source that was restarted has no more.
+    fn missed(&self, held: &Holdings) -> Option<String> {
+        let begun = self.databases.iter().filter(|_| !self.deleting);
+        begun.map(|database| database.source).find_map(|database| {
+            let &(had, lasting) = self.source_keys.get(&database)?;
+            let has = held.get(&database).map_or(0, |held| held.keys);
+            // Those that do not last may be gone by themselves, but hardly all of them.
+            (has < lasting || (has == 0 && had > 0)).then(|| {
+                format!(
+                    "the source was restarted since and holds {has} of {had} keys in database {database}"
+                )
+            })
+        })
     }
 
     /// Why the target may have lost keys that were deleted from the source already.
@@ -204,6 +268,12 @@ mod tests {
         }
     }
 
+    /// A source that holds so many keys in database 1, all of which last.
+    fn held(info: &ServerInfo, keys: u64) -> (&ServerInfo, &'static Holdings) {
+        let held = Holdings::from([(1, Keyspace { keys, expires: 0 })]);
+        (info, Box::leak(Box::new(held)))
+    }
+
     fn look() -> Look {
         Look::default()
     }
@@ -211,7 +281,7 @@ mod tests {
     fn begun() -> Record {
         let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
         let mut record = Record::new(plan);
-        assert_eq!(record.meet(&info("a"), &info("b"), &look()), Ok(None));
+        assert_eq!(record.meet(held(&info("a"), 5), &info("b"), &look()), Ok(None));
         let mut database = Database::new(Route { source: 1, target: 2 }, true);
         database.cursor = Some("17".into());
         database.counters.insert("copied".into(), 3);
@@ -251,26 +321,52 @@ mod tests {
     fn a_restarted_server_is_begun_anew_and_another_refused() {
         let kept = begun();
         let mut same = kept.clone();
-        assert_eq!(same.meet(&info("a"), &info("b"), &look()), Ok(None));
+        assert_eq!(same.meet(held(&info("a"), 5), &info("b"), &look()), Ok(None));
         assert_eq!(same, kept);
         for (source, target, functions) in [("a", "x", false), ("x", "b", true)] {
             let mut record = kept.clone();
-            assert!(record.meet(&info(source), &info(target), &look()).unwrap().is_some());
+            assert!(record.meet(held(&info(source), 5), &info(target), &look()).unwrap().is_some());
             let database = &record.databases[0];
             assert_eq!((&database.cursor, database.counters.len()), (&None, 0));
             assert!(database.was_empty);
             assert_eq!(record.functions, functions);
         }
         let newer = ServerInfo { version: "8.0.0".into(), ..info("a") };
-        let refused = begun().meet(&newer, &info("b"), &look()).unwrap_err();
-        assert!(refused.contains("the source was redis 7.0.15"), "{refused}");
+        let refused = begun().meet(held(&newer, 5), &info("b"), &look()).unwrap_err();
+        assert!(refused.what.contains("the source was redis 7.0.15"), "{refused:?}");
+    }
+
+    #[test]
+    fn a_source_with_other_data_is_refused() {
+        let told = |told: &str| ServerInfo {
+            calls: ServerInfo::parse(&told.replace(' ', "\n")).calls,
+            ..info("a")
+        };
+        let mut kept = begun();
+        kept.source_before = Before::of(&told("cmdstat_info:calls=2"));
+        for (now, is, what) in [
+            (told("cmdstat_info:calls=4 cmdstat_swapdb:calls=1"), 5, "SWAPDB"),
+            (told("cmdstat_info:calls=4 cmdstat_flushdb:calls=1"), 5, "FLUSHDB"),
+            (info("x"), 4, "4 of 5 keys in database 1"),
+            (info("x"), 0, "0 of 5 keys in database 1"),
+        ] {
+            let refused = kept.clone().meet(held(&now, is), &info("b"), &look()).unwrap_err();
+            assert_eq!(refused.whose, "other data");
+            assert!(refused.what.contains(what), "{refused:?}");
+        }
+        let (reset, used) = (told("cmdstat_info:calls=1"), told("cmdstat_info:calls=9"));
+        assert!(kept.clone().meet(held(&reset, 5), &info("b"), &look()).unwrap().is_some());
+        assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(None));
+        // We have deleted the rest.
+        kept.deleting = true;
+        assert!(kept.meet(held(&info("x"), 0), &info("b"), &look()).unwrap().is_some());
     }
 
     #[test]
     fn a_process_without_a_name_is_never_the_same() {
         let nameless = ServerInfo { run_id: None, ..info("a") };
         let mut record = begun();
-        assert!(record.meet(&nameless, &info("b"), &look()).unwrap().is_some());
-        assert!(record.meet(&nameless, &info("b"), &look()).unwrap().is_some());
+        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().is_some());
+        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().is_some());
     }
 }

@@ -12,10 +12,13 @@ use super::super::compare::DOUBTS;
 use super::super::copy::join;
 use super::super::reckoning::Ledgers;
 use super::super::target_watch::TargetWatch;
+use super::super::upheaval::Before;
 use super::super::{Run, guard, uncounted};
+use super::remaining::{count_remaining, refuse_remaining};
 use super::worker::{Tools, Worker};
 use crate::config::Limits;
-use crate::error::Result;
+use crate::error::{Result, Side};
+use crate::net::Line;
 use crate::source::unlink::Removal;
 use crate::source::window::Window;
 use crate::verify::{GROUP, HELD};
@@ -47,18 +50,35 @@ pub(in super::super) async fn delete_equal(
     deletion: Deletion,
     ledgers: &Ledgers,
 ) -> Result<()> {
-    let watch = deletion.watch.clone();
+    let (watch, accounts) = (deletion.watch.clone(), deletion.accounts);
+    let deletes = deletion.removal.is_some();
+    let mut line = Line::new(met.source_link(run, 0));
+    let before = Before::now(&mut line).await?;
     let guard = guard::start(run, met.source_link(run, 0)).await?;
     let deleted = every_database(run, met, deletion, ledgers).await;
     let deleted = match guard {
         Some(guard) => deleted.and(guard.end().await),
         None => deleted,
     };
-    match watch {
+    let deleted = match watch {
         // Whatever ended it: a doubt comes first.
         Some(watch) => watch.end(&run.stats).await.and(deleted),
         None => deleted,
+    };
+    if let Err(error) = &deleted
+        && accounts == Accounts::Move
+        && error.side() != Some(Side::Source)
+        && !run.wish.is_cancelled()
+    {
+        // The workers were stopped, and most of what stays has not come before them.
+        let counted = count_remaining(&run.again(), met, accounts, ledgers).await;
+        counted.inspect_err(|error| tracing::warn!("what stays is not counted: {error}")).ok();
     }
+    deleted?;
+    if !deletes || run.stop.is_cancelled() {
+        return Ok(());
+    }
+    refuse_remaining(run, met, (&mut line, &before), (accounts, ledgers)).await
 }
 
 /// Every database, within bounds.

@@ -8,6 +8,7 @@
 //! A worker compares and deletes group by group, so that little time lies between the two.
 
 mod deletion;
+mod remaining;
 mod worker;
 
 use std::sync::Arc;

@@ -222,6 +222,8 @@ async fn deletion(
     let target = (&mut met.target, &met.target_info);
     let evicts = independent::refuse_eviction(run, target).await;
     findings.take("target-evicts", evicts)?;
+    let unwatchable = independent::refuse_unwatchable(&met.target, &met.target_info);
+    findings.take("target-not-watchable", unwatchable)?;
     if let Sameness::Unknown(why) = sameness {
         let text = format!(
             "it is not known whether source and target are two servers ({why}): the copy writes a key \
