@@ -7,10 +7,13 @@ use super::answer::Payload;
 use super::answers::{Answers, Step};
 use super::clock::{ExpiryClock, Told};
 use super::expiry::{Ending, Layout, Moment, Trouble, ask, refusal};
+use super::time_ms;
+use crate::command::ServerError;
 use crate::command::keyspace::ExpiryCommand;
 use crate::error::{Error, Kind, Result};
 use crate::flow::Form;
 use crate::net::{Connection, Digest};
+use crate::resp::Value;
 
 /// How often keys are asked again that changed while they were read.
 const TRIES: u32 = 5;
@@ -226,11 +229,28 @@ pub async fn expiry_of(
     clock: ExpiryClock,
     name: &[u8],
 ) -> Result<Option<i64>> {
+    let question = [clock.command.name().as_bytes(), name];
+    // At once: over a distance, the way from one to the next would count as time that has passed.
+    let timed: [&[&[u8]]; 3] = [&[b"TIME"], &question, &[b"TIME"]];
+    let asked = match clock.command {
+        ExpiryCommand::Absolute => &timed[1..2],
+        ExpiryCommand::Remaining => &timed[..],
+    };
     for _ in 0..TRIES {
-        let before = clock_of(connection, clock).await?;
-        let told = connection.demand(&[clock.command.name().as_bytes(), name]).await?.integer();
-        let told = told.ok_or_else(|| unexpected(connection, clock.command.name()))?;
-        let behind = clock_of(connection, clock).await?;
+        let replies = connection.demand_all(asked).await?;
+        for (command, reply) in asked.iter().zip(&replies) {
+            if let (Some(name), Value::Error(line)) = (command.first(), reply) {
+                return Err(connection.refused(name, &ServerError::parse(line.as_bytes())));
+            }
+        }
+        let (told, before, behind) = match &replies[..] {
+            [told] => (told.integer(), Some(0), Some(0)),
+            [before, told, behind] => (told.integer(), time_ms(before), time_ms(behind)),
+            _ => (None, None, None),
+        };
+        let (Some(told), Some(before), Some(behind)) = (told, before, behind) else {
+            return Err(unexpected(connection, clock.command.name()));
+        };
         let apart = behind.saturating_sub(before);
         if (0..=super::CLOCKS_APART_MS).contains(&apart) || told < 0 {
             return Ok(match clock.read(told, before + apart / 2) {
@@ -241,16 +261,6 @@ pub async fn expiry_of(
     }
     let text = "TIME before and behind an expiry is too far apart: the server is too busy";
     Err(connection.place(Error::new(Kind::Server, text)).passing())
-}
-
-async fn clock_of(connection: &mut Connection, clock: ExpiryClock) -> Result<i64> {
-    match clock.command {
-        ExpiryCommand::Absolute => Ok(0),
-        ExpiryCommand::Remaining => {
-            let now = super::time_ms(&connection.demand(&[b"TIME"]).await?);
-            now.ok_or_else(|| unexpected(connection, "TIME"))
-        }
-    }
 }
 
 fn unexpected(connection: &Connection, command: &str) -> Error {

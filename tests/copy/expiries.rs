@@ -6,10 +6,11 @@ use std::time::Duration;
 use redis::cmd;
 
 use crate::support::compare::assert_equal;
+use crate::support::dataset::noise;
 use crate::support::fault_proxy::{Behaviour, FaultProxy};
 use crate::support::keyferry::Keyferry;
 use crate::support::rewriting_proxy::RewritingProxy;
-use crate::support::server::{Kind, Server};
+use crate::support::server::{Kind, Server, Setup};
 
 /// Strings and lists that all expire.
 fn fill(server: &Server, keys: usize) {
@@ -66,14 +67,33 @@ fn a_key_whose_expiry_may_not_be_read_is_not_written_without_it() {
     }
 }
 
+/// A server below 7.0, so many milliseconds away in each direction.
+fn distant(away_ms: u64) -> (Server, FaultProxy) {
+    let source = Server::start(Kind::Redis62);
+    let far = Behaviour { delay: Some(Duration::from_millis(away_ms)), ..Behaviour::default() };
+    let far = FaultProxy::start(source.port, far);
+    (source, far)
+}
+
 #[test]
 fn expiries_of_an_old_and_distant_source_are_the_same_within_50_ms() {
-    let (source, target) = (Server::start(Kind::Redis62), Server::start(Kind::Redis70));
+    let ((source, far), target) = (distant(75), Server::start(Kind::Redis70));
     fill(&source, 60);
     source.client(0).run(cmd("RPUSH").arg("large").arg(vec![b'x'; 2 << 20]));
     source.client(0).run(cmd("EXPIRE").arg("large").arg(7_000));
-    let far = Behaviour { delay: Some(Duration::from_millis(75)), ..Behaviour::default() };
-    let far = FaultProxy::start(source.port, far);
+    Keyferry::copy(far.url(), target.url()).expect(0);
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
+#[test]
+fn expiries_of_keys_that_go_in_pieces_from_there_are_the_same_within_50_ms() {
+    let (source, far) = distant(40);
+    let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();
+    let mut client = source.client(0);
+    for number in 0..2 {
+        client.run(cmd("RPUSH").arg("in pieces").arg(noise(number, 600_000)));
+    }
+    client.run(cmd("EXPIRE").arg("in pieces").arg(7_000));
     Keyferry::copy(far.url(), target.url()).expect(0);
     assert_equal(&source, &target, &[(0, 0)]);
 }
