@@ -18,6 +18,7 @@ use super::upheaval::Before;
 use super::{Run, again, database, functions, guard, unwritten};
 use crate::config::{IfExists, Limits, Route, Verify};
 use crate::error::{Error, Kind, Result};
+use crate::flow::Repeated;
 use crate::net::Line;
 use crate::report::{Ahead, Ledger};
 use crate::source::window::Window;
@@ -271,7 +272,7 @@ async fn one_pass(
         stills.extend(still.clone());
         let job = database::Job {
             still,
-            repeated: (probed.resumed || pass > 1).into(),
+            repeated: if pass > 1 { Repeated::all() } else { probed.repeated() },
             from,
             marks: keeping.map(Keeping::marks),
             ..shared.job(run, probed, *route, ledger.clone())
@@ -352,7 +353,7 @@ impl Shared {
             crossing: probed.crossing,
             window: self.window.clone(),
             in_pieces: self.in_pieces.clone(),
-            repeated: probed.resumed.into(),
+            repeated: probed.repeated(),
             several: probed.several(&run.plan),
             route,
             from: None,

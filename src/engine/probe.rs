@@ -15,6 +15,7 @@ use crate::command::{Cause, ServerError, ServerInfo};
 use crate::config::mapping::{Route, shared_targets};
 use crate::config::{FetchMode, IfExists, Plan};
 use crate::error::{Error, Kind, Result};
+use crate::flow::Repeated;
 use crate::net::{Connection, Process, connect};
 use crate::report::json::Peer;
 use crate::resp::Value;
@@ -64,6 +65,8 @@ pub(super) struct Probed {
     pub(super) before: [ServerInfo; 2],
     /// An earlier run began it: what the target holds may be ours.
     pub(super) resumed: bool,
+    /// And all its keys are begun anew.
+    anew: bool,
     /// What the target said of itself before anything was written, where that will be asked for.
     pub(super) look: Option<Look>,
 }
@@ -77,6 +80,15 @@ impl Probed {
             by_value: self.by_value && plan.fetch == FetchMode::Auto,
             large,
             fingerprints: false,
+        }
+    }
+
+    /// Whether the target may hold keys that this copy wrote.
+    pub(super) fn repeated(&self) -> Repeated {
+        match (self.resumed, self.anew) {
+            (_, true) => Repeated::all(),
+            (true, false) => Repeated::some(),
+            (false, false) => Repeated::default(),
         }
     }
 
@@ -141,13 +153,15 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         true => Some(Look::now(&mut at_target).await?),
         false => None,
     };
+    let mut anew = false;
     if let (Some(earlier), Some(look)) = (earlier, &look) {
-        earlier.meet((&source_info, &held), &target_info, look).map_err(|error| {
-            match error.kind() {
+        anew =
+            earlier.meet((&source_info, &held), &target_info, look).map_err(|error| match error
+                .kind()
+            {
                 Kind::Server => at_target.place(error),
                 _ => error,
-            }
-        })?;
+            })?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());
     let targets = routes.iter().map(|route| route.target);
@@ -221,6 +235,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             None => source_info.expired_keys,
         },
         resumed: resumed.is_some(),
+        anew,
         look,
         before: [source_info, target_info],
         round_trips: [source_time.round_trip, target_time.round_trip],

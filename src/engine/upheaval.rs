@@ -21,6 +21,7 @@ const READING: &str = "info";
 /// What a server said of itself at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Before {
+    run_id: Option<String>,
     calls: Option<Calls>,
     changes: Option<Changes>,
 }
@@ -68,7 +69,7 @@ impl Before {
 
     /// What a server has told.
     pub(super) fn of(info: &ServerInfo) -> Self {
-        Self { calls: info.calls.clone(), changes: info.changes }
+        Self { run_id: info.run_id.clone(), calls: info.calls.clone(), changes: info.changes }
     }
 
     /// Compares with a later moment.
@@ -78,7 +79,11 @@ impl Before {
         {
             return Upheaval::None;
         }
-        between(self.calls.as_ref(), now.calls.as_ref())
+        let restarted = self.run_id.is_some() && self.run_id != now.run_id;
+        // Another process has counted from 0; what its start lost is looked for elsewhere.
+        let zero = Calls::default();
+        let was = if restarted { Some(&zero) } else { self.calls.as_ref() };
+        between(was, now.calls.as_ref())
     }
 }
 
@@ -164,5 +169,17 @@ mod tests {
             assert_eq!(between(first.as_ref(), calls(later).as_ref()), expected, "{later}");
         }
         assert_eq!(between(None, first.as_ref()), Upheaval::Untold);
+        let of = |run_id: &str, told: &str| {
+            Before::of(&ServerInfo {
+                run_id: Some(run_id.to_owned()),
+                calls: calls(told),
+                ..ServerInfo::default()
+            })
+        };
+        let before = of("a", "cmdstat_info:calls=3 cmdstat_swapdb:calls=1");
+        assert_eq!(before.until(&of("a", "cmdstat_info:calls=1")), Upheaval::Reset);
+        assert_eq!(before.until(&of("b", "cmdstat_info:calls=1")), Upheaval::None);
+        let swapped = of("b", "cmdstat_info:calls=1 cmdstat_swapdb:calls=1");
+        assert_eq!(before.until(&swapped), Upheaval::Called("swapdb"));
     }
 }

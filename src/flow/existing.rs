@@ -4,7 +4,7 @@
 //! or its name came twice. Lanes do not decide that; they ask.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -35,25 +35,40 @@ pub enum Held {
     Unknown(String),
 }
 
-/// Whether keys of a database may have been written by this copy before they are sent: by an earlier run
-/// or pass, or because all names were begun again.
+/// Whether keys of a database may have been written by this copy before they are sent.
 #[derive(Clone, Debug, Default)]
-pub struct Repeated(Arc<AtomicBool>);
+pub struct Repeated(Arc<AtomicU8>);
+
+/// None was.
+const NO: u8 = 0;
+/// Some were, by an earlier run.
+const SOME: u8 = 1;
+/// All names were begun again: earlier values of our own are the rule then.
+const ALL: u8 = 2;
 
 impl Repeated {
-    /// From now on they may.
-    pub fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// In a run that goes on where an earlier one was, whose last keys may come once more.
+    pub fn some() -> Self {
+        Self(Arc::new(AtomicU8::new(SOME)))
     }
 
-    /// Whether they may.
-    pub fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+    /// In a further pass over all keys.
+    pub fn all() -> Self {
+        Self(Arc::new(AtomicU8::new(ALL)))
     }
-}
 
-impl From<bool> for Repeated {
-    fn from(repeated: bool) -> Self {
-        Self(Arc::new(AtomicBool::new(repeated)))
+    /// All names are begun again.
+    pub fn begin_again(&self) {
+        self.0.store(ALL, Ordering::Release);
+    }
+
+    /// Whether some may have been.
+    pub fn any(&self) -> bool {
+        self.0.load(Ordering::Acquire) != NO
+    }
+
+    /// Whether another value under a name is more likely an earlier one of ours than somebody else's.
+    pub fn may_replace(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ALL
     }
 }

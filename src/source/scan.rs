@@ -129,7 +129,7 @@ impl Scan {
         self.connection = again.connection;
         if !again.same_process {
             tracing::warn!("a server was restarted; its keys are scanned anew");
-            self.course.repeated.set();
+            self.course.repeated.begin_again();
         }
         Ok(!again.same_process)
     }

@@ -17,8 +17,8 @@ use crate::net::Backoff;
 use crate::report::Count;
 
 /// Said of a key that appeared on a target that was empty.
-pub const APPEARED: &str =
-    "appeared on the target during the copy, with another value or expiry, and was left alone";
+pub const APPEARED: &str = "appeared on the target during the copy, with another value or expiry, and was left alone (or it \
+     changed on the source since an earlier run copied it)";
 /// Said of a key that nobody looks at any more.
 const NOT_FOUND_OUT: &str = "exists on the target, and the run ended before it was compared";
 
@@ -47,7 +47,7 @@ impl Tools {
     /// Whether every key that exists may be our own. Where nothing was said about such keys, each of
     /// them is looked at before it is called somebody else's.
     pub(super) fn may_be_ours(&self) -> bool {
-        self.policy == IfExists::Refuse || self.repeated.get()
+        self.policy == IfExists::Refuse || self.repeated.any()
     }
 }
 
@@ -89,7 +89,7 @@ impl Lane {
                 // It was there a moment ago: it is written as any other key.
                 Held::Nothing => sending.refuse(at, true),
                 // An earlier value of our own, perhaps; that it may not be is told.
-                Held::Other if refuses && self.tools.repeated.get() => older.push(at),
+                Held::Other if refuses && self.tools.repeated.may_replace() => older.push(at),
                 Held::Unknown(why) if refuses => {
                     let why = format!("exists on the target, and cannot be compared: {why}");
                     for entry in sending.entries(&[at]) {

@@ -28,10 +28,19 @@ fn resumed(
     options: &[&str],
     between: impl FnOnce(&mut Client),
 ) -> Run {
+    resumed_at(&source.url(), target, options, between)
+}
+
+fn resumed_at(
+    source: &str,
+    target: &Server,
+    options: &[&str],
+    between: impl FnOnce(&mut Client),
+) -> Run {
     let directory = TempDir::new().expect("a temporary directory");
     let state = directory.path().join("state.json");
     let copy = || {
-        let copy = Keyferry::copy(source.url(), target.url()).arg("--state").arg(&state);
+        let copy = Keyferry::copy(source, target.url()).arg("--state").arg(&state);
         copy.args(options).args(["--connections", "2"])
     };
     let mut there = target.client(0);
@@ -220,24 +229,54 @@ fn large_values_of_our_own_are_recognised_in_a_resumed_run() {
     }
 }
 
+/// Other values under all names that a killed copy has not written.
+fn foreign(there: &mut Client) -> u64 {
+    let mut other = redis::pipe();
+    for number in 0..KEYS {
+        other.cmd("SETNX").arg(format!("key:{number}")).arg("other");
+    }
+    other.cmd("SETNX").arg("large").arg("other");
+    there.call_all::<u64>(&other).into_iter().sum()
+}
+
 #[test]
-fn what_a_resumed_run_replaces_is_told() {
+fn a_resumed_run_overwrites_nothing() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
     fill_strings(&mut source.client(0), "key", KEYS, 20);
     source.client(0).set(b"large", &noise(1, 2_000_000));
-    let replaced = Mutex::new(0);
-    let run = resumed(&source, &target, &[], |there| {
-        let mut older = redis::pipe();
-        for number in 0..KEYS {
-            older.cmd("SETNX").arg(format!("key:{number}")).arg("older");
-        }
-        older.cmd("SETNX").arg("large").arg("older");
-        *replaced.lock().unwrap() = there.call_all::<u64>(&older).into_iter().sum();
+    let theirs = Mutex::new(0);
+    let run = resumed(&source, &target, &[], |there| *theirs.lock().unwrap() = foreign(there));
+    run.assert_code(&[1]);
+    let theirs = *theirs.lock().unwrap();
+    assert!(theirs > 100, "{theirs}");
+    assert_eq!((run.count("failed"), run.count("replaced")), (theirs, 0), "{}", run.frame());
+    run.assert_says(&["appeared on the target"]);
+    let script = "local n = 0 for _, key in ipairs(redis.call('KEYS', '*')) do \
+                  if redis.call('GET', key) == 'other' then n = n + 1 end end return n";
+    let kept: u64 = target.client(0).call(cmd("EVAL").arg(script).arg(0));
+    assert_eq!(kept, theirs, "{}", run.frame());
+}
+
+#[test]
+fn what_a_run_replaces_that_begins_again_is_told() {
+    let source = Mutex::new(Server::start(Kind::Redis70));
+    let target = Server::start(Kind::Redis70);
+    {
+        let source = source.lock().unwrap();
+        fill_strings(&mut source.client(0), "key", KEYS, 20);
+        source.client(0).set(b"large", &noise(1, 2_000_000));
+        source.client(0).run(&cmd("SAVE"));
+    }
+    let theirs = Mutex::new(0);
+    let before = source.lock().unwrap().url();
+    let run = resumed_at(&before, &target, &[], |there| {
+        *theirs.lock().unwrap() = foreign(there);
+        let mut source = source.lock().unwrap();
+        source.kill();
+        source.start_again();
     });
     run.assert_code(&[0]);
-    let replaced = *replaced.lock().unwrap();
-    assert!(replaced > 100, "{replaced}");
-    assert_eq!(run.count("replaced"), replaced, "{}", run.frame());
+    assert_eq!(run.count("replaced"), *theirs.lock().unwrap(), "{}", run.frame());
     run.assert_says(&["keys that were on the target already were replaced"]);
-    assert_equal(&source, &target, &[(0, 0)]);
+    assert_equal(&source.lock().unwrap(), &target, &[(0, 0)]);
 }

@@ -68,7 +68,8 @@ impl Checkpoint {
         Ok(Some(Arc::new(Self { path: path.clone(), record: Mutex::new(record), _lock: lock })))
     }
 
-    /// Compares with the servers that are there, and with what the target says of itself now.
+    /// Compares with the servers that are there, and with what the target says of itself now. Answers
+    /// whether all keys are begun anew.
     ///
     /// # Errors
     /// [`Kind::State`]: it was made with another server, or with other data of this source. [`Kind::Server`]: keys were deleted from the
@@ -78,7 +79,7 @@ impl Checkpoint {
         source: (&ServerInfo, &Holdings),
         target: &ServerInfo,
         look: &Look,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         if let Some(why) = self.held().doubt(look) {
             let text = format!(
                 "an earlier run was deleting keys from the source, and since then keys may have been \
@@ -92,10 +93,10 @@ impl Checkpoint {
         }
         let met = self.held().meet(source, target, look);
         match met {
-            Ok(None) => Ok(()),
+            Ok(None) => Ok(false),
             Ok(Some(why)) => {
                 tracing::warn!("{why}: all keys are copied anew");
-                Ok(())
+                Ok(true)
             }
             Err(Foreign { whose, what }) => Err(foreign(&self.path, whose, &what)),
         }

@@ -38,7 +38,7 @@ impl Worker {
             }
         }
         let refuses = tools.policy == IfExists::Refuse;
-        let repeated = tools.repeated.get();
+        let (repeated, older) = (tools.repeated.any(), tools.repeated.may_replace());
         if !self.doubtful && !refuses && !repeated {
             return Ok(There::Settled(Fate::Exists));
         }
@@ -48,7 +48,7 @@ impl Worker {
                 There::Settled(Fate::Gone)
             }
             Finding::Differs(DifferenceKind::Missing, _) => There::Nothing,
-            Finding::Differs(..) if refuses && repeated => There::Older,
+            Finding::Differs(..) if refuses && older => There::Older,
             Finding::Differs(..) => There::Settled(Fate::Exists),
             Finding::Refused(why) if refuses => {
                 let text = format!("exists on the target, and cannot be compared: {why}");
