@@ -37,6 +37,7 @@ mod knowledge;
 mod merge;
 mod moving;
 mod part_file;
+mod permitted_keys;
 mod pieces;
 pub mod plan;
 mod probe;
