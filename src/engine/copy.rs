@@ -68,7 +68,7 @@ async fn passes(
 ) -> Result<()> {
     let keeping =
         run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, ledgers)).transpose()?;
-    let copied = until_unchanged(run, probed, ledgers, keeping.as_ref(), before).await;
+    let copied = Box::pin(until_unchanged(run, probed, ledgers, keeping.as_ref(), before)).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
     }
