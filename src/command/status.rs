@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::error::Side;
+
 /// What an error line means for the work at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -51,17 +53,24 @@ impl Cause {
         )
     }
 
-    /// What the operator can do, where there is something to say. `command` is what was refused.
-    pub fn advice(self, command: &str) -> Option<String> {
+    /// What the operator can do, where there is something to say. `command` is what was refused, by the server
+    /// of `side`.
+    pub fn advice(self, command: &str, side: Side) -> Option<String> {
         let lower = command.to_ascii_lowercase();
         let text = match self {
             Self::NotAuthenticated => {
-                "give the user and password in the URL, by --SIDE-password-file or by environment"
+                return Some(format!(
+                    "give the user and password in the URL, by --{side}-password-file or by environment"
+                ));
             }
             Self::CommandDenied => {
                 return Some(format!("grant it there: ACL SETUSER <user> +{lower}"));
             }
             Self::KeyDenied => "grant the key pattern there: ACL SETUSER <user> ~<pattern>",
+            Self::OutOfMemory if side == Side::Source => {
+                "raise maxmemory of the source or free memory there: at its limit it takes no transactions, \
+                 not even of reading commands"
+            }
             Self::OutOfMemory => {
                 "raise maxmemory of the target or free memory there, then run the same command \
                  again with --if-exists replace"

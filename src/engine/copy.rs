@@ -15,7 +15,7 @@ use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
 use super::upheaval::Before;
-use super::{Run, again, database, functions, guard, unwritten};
+use super::{Run, again, database, functions, guard, uncounted, unwritten};
 use crate::config::{IfExists, Limits, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Repeated;
@@ -69,7 +69,7 @@ async fn passes(
 ) -> Result<()> {
     let keeping =
         run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, ledgers)).transpose()?;
-    let copied = until_unchanged(run, probed, ledgers, keeping.as_ref(), before).await;
+    let copied = Box::pin(until_unchanged(run, probed, ledgers, keeping.as_ref(), before)).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
     }
@@ -291,16 +291,22 @@ async fn one_pass(
     copied
 }
 
-/// Copies keys of a database that its scan did not name, once all databases are done.
+/// Copies keys of a database that its scan did not name, once all databases are done; or that the target
+/// has lost since they were `counted`.
 pub(super) async fn late(
     run: &Arc<Run>,
     probed: &Probed,
     route: Route,
     keys: Vec<Vec<u8>>,
+    counted: bool,
 ) -> Result<()> {
-    let stats = run.stats.of_route(route.source, route.target);
-    let stats = stats.unwrap_or_else(|| run.stats.database(route.source, route.target, 0));
-    let ledger = Ledger::new(run.stats.clone(), stats);
+    let ledger = if counted {
+        uncounted()
+    } else {
+        let stats = run.stats.of_route(route.source, route.target);
+        let stats = stats.unwrap_or_else(|| run.stats.database(route.source, route.target, 0));
+        Ledger::new(run.stats.clone(), stats)
+    };
     // A key of these that is there was copied by this run, or by somebody else meanwhile.
     let shared = Shared::new(run, probed, 1, true);
     let job = database::Job { late: Some(keys), ..shared.job(run, probed, route, ledger) };

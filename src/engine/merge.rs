@@ -1,53 +1,37 @@
-//! `--if-exists merge`: a collection on the target gets the members it lacks.
+//! `--if-exists merge`: a collection on the target gets the members it lacks, page by page, each in a
+//! transaction that proves that the key is still the one that was looked at (`target::members`).
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
-use crate::error::{Error, Kind, Result};
-use crate::net::{Connection, Link};
+use crate::error::{Error, Kind, Result, Side};
+use crate::flow::{Form, Member, wire_of};
+use crate::net::{Line, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
-use crate::source::elements::{Collection, page};
+use crate::source::elements::{Collection, fields, page};
+use crate::source::expiry::Moment;
+use crate::source::reading::{Held, Manner, Reading, read};
 use crate::target::crossing::Crossing;
-use crate::target::members::{add_to_hash, add_to_set, add_to_sorted_set};
+use crate::target::members::{Added, add};
 
 /// The task that merges, with a connection of its own to each side.
 struct Merge {
-    source: Connection,
-    target: Connection,
+    source: Line,
+    target: Line,
     clock: ExpiryClock,
     crossing: Crossing,
+    /// Whether fields of hashes may expire on the source, as far as it is known.
+    fields_expire: bool,
+    /// It was said that expiries are lost.
+    lost: bool,
+    stop: CancellationToken,
 }
 
-/// So often a key is begun again that changes under our hands.
-const TRIES: u32 = 10;
-
-/// How long the target's key has to live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Left {
-    /// It is gone.
-    Gone,
-    /// For ever.
-    Never,
-    /// Some time.
-    Some,
-}
-
-impl Left {
-    /// What PTTL tells.
-    fn of(told: &Value) -> Option<Self> {
-        match told {
-            Value::Integer(-2) => Some(Self::Gone),
-            Value::Integer(-1) => Some(Self::Never),
-            Value::Integer(0..) => Some(Self::Some),
-            _ => None,
-        }
-    }
-}
+/// So often a page, or a key that the target has lost, is begun again that changes under our hands.
+const TRIES: u32 = 20;
 
 /// What became of a key.
 enum Fate {
@@ -70,61 +54,66 @@ pub(super) async fn merge(
     ledger: Ledger,
     stop: CancellationToken,
 ) -> Result<()> {
+    let (source, target) = (Line::new(source), Line::new(target));
+    let (fields_expire, lost) = (true, false);
     let mut task =
-        Merge { source: source.connect().await?, target: target.connect().await?, clock, crossing };
+        Merge { source, target, clock, crossing, fields_expire, lost, stop: stop.clone() };
     let mut broken = Ok(());
     while let Some(key) = keys.recv().await {
-        let mut result = match &broken {
-            Ok(()) => task.merge_key(&key).await,
+        let fate = match &broken {
+            Ok(()) => task.merge_or_recover(&key).await,
             Err(error) => Err(Error::clone(error)),
         };
-        let began = Instant::now();
-        while let (Err(error), Ok(())) = (&result, &broken) {
-            if error.kind() == Kind::Server && !error.passes() {
-                break;
-            }
-            // Merging is idempotent: on new connections the key is begun again.
-            match task.renew(&source, &target, error.clone(), began).await {
-                Ok(()) => result = task.merge_key(&key).await,
-                Err(error) => {
-                    // Before anything is given up: nobody may take these keys for settled.
-                    stop.cancel();
-                    broken = Err(error);
-                }
-            }
-        }
-        match result {
-            Ok(Fate::Merged) => ledger.keep_own(Count::Merged, &key),
-            Ok(Fate::Copied(bytes)) => {
+        match fate {
+            Ok(Ok(Fate::Merged)) => ledger.keep_own(Count::Merged, &key),
+            Ok(Ok(Fate::Copied(bytes))) => {
                 ledger.add_bytes(bytes);
                 ledger.add(Count::Copied, 1);
             }
-            Ok(Fate::Skipped) => ledger.keep_own(Count::Skipped, &key),
-            Ok(Fate::Gone) => ledger.add(Count::Expired, 1),
-            Err(error) if broken.is_err() => ledger.give_up(&key, error.message()),
-            Err(error) => ledger.fail(&key, error.message()),
+            Ok(Ok(Fate::Skipped)) => ledger.keep_own(Count::Skipped, &key),
+            Ok(Ok(Fate::Gone)) => ledger.add(Count::Expired, 1),
+            Ok(Err(why)) => ledger.fail(&key, why.message()),
+            Err(error) => {
+                // Before anything is given up: nobody may take these keys for settled.
+                stop.cancel();
+                ledger.give_up(&key, error.message());
+                broken = Err(error);
+            }
         }
     }
     broken
 }
 
 impl Merge {
-    async fn renew(
-        &mut self,
-        source: &Link,
-        target: &Link,
-        cause: Error,
-        began: Instant,
-    ) -> Result<()> {
-        if cause.kind() == Kind::Server {
-            // The target has become a replica.
-            let cause = cause.as_kind(Kind::Transport);
-            self.target = target.reconnect(cause, began).await?.connection;
-            return Ok(());
+    /// What became of a key, or why it failed. Merging is idempotent: on a new connection a key is begun again.
+    ///
+    /// # Errors
+    /// No key can be merged any more.
+    async fn merge_or_recover(&mut self, key: &[u8]) -> Result<Result<Fate>> {
+        loop {
+            let error = match self.merge_key(key).await {
+                Ok(fate) => {
+                    self.source.answered();
+                    self.target.answered();
+                    return Ok(Ok(fate));
+                }
+                Err(error) => error,
+            };
+            let line = match error.side() {
+                Some(Side::Source) => &mut self.source,
+                _ => &mut self.target,
+            };
+            // It may be in the middle of a transaction.
+            line.close();
+            match error.kind() {
+                _ if error.passes() => line.recover(error).await?,
+                Kind::Server => {
+                    line.answered();
+                    return Ok(Err(error));
+                }
+                _ => return Err(error),
+            }
         }
-        self.source = source.reconnect(cause, began).await?.connection;
-        self.target = target.connect().await?;
-        Ok(())
     }
 
     /// Merges a key, which the target may have lost since it was seen there, or lose meanwhile.
@@ -141,144 +130,122 @@ impl Merge {
     /// `None`: what was to be written whole found a key again.
     async fn try_to_merge(&mut self, key: &[u8]) -> Result<Option<Fate>> {
         let from = type_of(&mut self.source, key).await?;
-        let into = type_of(&mut self.target, key).await?;
         if from == "none" {
             return Ok(Some(Fate::Gone));
         }
-        let left = if into == "none" { Left::Gone } else { self.left_on_target(key).await? };
-        if left == Left::Gone {
-            return self.copy_whole(key, false).await;
-        }
-        let Some(collection) = Collection::from_type(&from).filter(|_| from == into) else {
-            return Ok(Some(Fate::Skipped));
+        let Some(collection) = Collection::from_type(&from) else {
+            return match type_of(&mut self.target, key).await?.as_str() {
+                "none" => self.copy_whole(key).await,
+                _ => Ok(Some(Fate::Skipped)),
+            };
         };
-        let mut cursor = b"0".to_vec();
+        let (mut cursor, mut seen) = (b"0".to_vec(), false);
         loop {
-            let (next, members) = page(&mut self.source, collection, key, &cursor).await?;
-            match collection {
-                Collection::Set => add_to_set(&mut self.target, key, &members).await?,
-                Collection::SortedSet => add_to_sorted_set(&mut self.target, key, &members).await?,
-                Collection::Hash => {
-                    let fields = add_to_hash(&mut self.target, key, &members).await?;
-                    self.copy_field_expiries(key, &fields).await?;
+            let source = self.source.open().await?;
+            let (next, mut members) = page(source, collection, key, &cursor).await?;
+            if collection == Collection::Hash && self.fields_expire && !members.is_empty() {
+                match fields(source, key, self.clock.ahead_ms, &members).await? {
+                    Some(read) => members = read,
+                    None => self.fields_expire = false,
                 }
             }
-            if next == b"0" {
-                break;
+            seen |= !members.is_empty();
+            match self.add_page(key, &from, members).await? {
+                Added::Absent => return self.copy_whole(key).await,
+                Added::OtherType => return Ok(Some(Fate::Skipped)),
+                _ if next == b"0" => {
+                    return Ok(Some(if seen { Fate::Merged } else { Fate::Gone }));
+                }
+                _ => cursor = next,
             }
-            cursor = next;
         }
-        if left == Left::Some {
-            return match self.left_on_target(key).await? {
-                Left::Some => Ok(Some(Fate::Merged)),
-                Left::Gone => self.copy_whole(key, false).await,
-                // It expired under our hands and was begun again without an expiry.
-                Left::Never => self.copy_whole(key, true).await,
-            };
-        }
-        Ok(Some(Fate::Merged))
     }
 
-    async fn left_on_target(&mut self, key: &[u8]) -> Result<Left> {
-        let told = self.target.demand(&[b"PTTL", key]).await?;
-        Left::of(&told).ok_or_else(|| unexpected(&self.target, "PTTL"))
+    /// Adds what the target lacks of a page.
+    async fn add_page(
+        &mut self,
+        key: &[u8],
+        kind: &str,
+        mut members: Vec<Member>,
+    ) -> Result<Added> {
+        if members.is_empty() {
+            return Ok(Added::All);
+        }
+        let latest = self.crossing.target.latest_field_expiry();
+        if latest.is_none() && self.crossing.lossy && members.iter().any(|of| of.expiry > 0) {
+            if !std::mem::replace(&mut self.lost, true) {
+                tracing::warn!("expiries of hash fields are lost: the target knows none");
+            }
+            members.iter_mut().for_each(|member| member.expiry = 0);
+        }
+        for _ in 0..TRIES {
+            let target = self.target.open().await?;
+            match add(target, key, kind, &members, latest.unwrap_or(0)).await? {
+                Added::Touched => {}
+                Added::TooLate => {
+                    let text = match latest {
+                        None => "fields of this hash expire, and the target knows no such expiries",
+                        Some(_) => "a field expires later than the target lets one",
+                    };
+                    return Err(Error::new(Kind::Server, text));
+                }
+                added => return Ok(added),
+            }
+        }
+        let text =
+            "other clients wrote to it on the target each time that members were to be added";
+        Err(Error::new(Kind::Server, text))
     }
 
-    /// Writes the source's value, expiry and all; `replace`: in the place of what the target holds. `None`:
-    /// the target holds a key, and nothing was written.
-    async fn copy_whole(&mut self, key: &[u8], replace: bool) -> Result<Option<Fate>> {
-        let Some((payload, ttl)) = self.read_whole(key).await? else {
-            if replace {
-                self.target.demand(&[b"UNLINK", key]).await?;
+    /// Writes the source's value, expiry and all. `None`: the target holds a key, and nothing was written.
+    async fn copy_whole(&mut self, key: &[u8]) -> Result<Option<Fate>> {
+        let longest = self.crossing.target.longest_bulk;
+        let manner = Manner {
+            clock: self.clock,
+            moment: Moment::of(self.clock),
+            form: Form::Dump,
+            hold: usize::try_from(longest).unwrap_or(usize::MAX),
+        };
+        let source = self.source.open().await?;
+        let wire = wire_of(key);
+        let mut read = read(source, manner, &[&wire], &self.stop).await?;
+        let (expiry, payload) = match read.pop() {
+            Some(Reading { expiry, held: Held::Whole(payload) }) => (expiry, payload),
+            Some(Reading { held: Held::Refused(why), .. }) => {
+                return Err(Error::new(Kind::Server, why));
             }
-            return Ok(Some(Fate::Gone));
+            Some(Reading { held: Held::Long { .. }, .. }) => {
+                let text =
+                    "the target lost it, and its value is longer than the target takes at once";
+                return Err(Error::new(Kind::Server, text));
+            }
+            Some(Reading { held: Held::Gone, .. }) | None => return Ok(Some(Fate::Gone)),
         };
         let payload = match self.crossing.whole(&payload) {
             Ok(payload) => payload,
             Err(reason) => return Err(Error::new(Kind::Server, reason)),
         };
-        let ttl = ttl.to_string();
-        let mut command = vec![b"RESTORE".as_slice(), key, ttl.as_bytes(), &payload];
-        command.extend(replace.then_some(b"REPLACE".as_slice()));
-        let Value::Error(line) = self.target.call(&command).await? else {
-            let copied = Fate::Copied(payload.len() as u64);
-            return Ok(Some(if replace { Fate::Merged } else { copied }));
+        let expiry = expiry.to_string();
+        let command: [&[u8]; 5] = [b"RESTORE", key, expiry.as_bytes(), &payload, b"ABSTTL"];
+        let target = self.target.open().await?;
+        let Value::Error(line) = target.call(&command).await? else {
+            return Ok(Some(Fate::Copied(payload.len() as u64)));
         };
         let error = ServerError::parse(line.as_bytes());
         match error.cause {
             Cause::KeyExists => Ok(None),
-            _ => Err(self.target.refused(b"RESTORE", &error)),
+            _ => Err(target.refused(b"RESTORE", &error)),
         }
-    }
-
-    /// The payload of the source's key and what RESTORE is told of its expiry, of one moment; `None`: it
-    /// is gone.
-    async fn read_whole(&mut self, key: &[u8]) -> Result<Option<(Vec<u8>, i64)>> {
-        let questions: [&[&[u8]]; 3] = [&[b"PTTL", key], &[b"DUMP", key], &[b"PTTL", key]];
-        for _ in 0..TRIES {
-            let replies = self.source.call_all(&questions).await?;
-            for (question, reply) in questions.iter().zip(&replies) {
-                if let Value::Error(line) = reply {
-                    let error = ServerError::parse(line.as_bytes());
-                    return Err(self.source.refused(question[0], &error));
-                }
-            }
-            match replies.as_slice() {
-                [_, Value::Null, _] => return Ok(None),
-                [Value::Integer(-1), Value::Bulk(payload), Value::Integer(-1)] => {
-                    return Ok(Some((payload.clone(), 0)));
-                }
-                // Relative: it is sent at once. 0 would mean never.
-                [Value::Integer(before), Value::Bulk(payload), Value::Integer(after)]
-                    if (0..=*before).contains(after) =>
-                {
-                    return Ok(Some((payload.clone(), (*after).max(1))));
-                }
-                // Written in between.
-                [Value::Integer(_), Value::Bulk(_), Value::Integer(_)] => {}
-                _ => return Err(unexpected(&self.source, "PTTL or DUMP")),
-            }
-        }
-        Err(Error::new(Kind::Server, "it was written on the source each time that it was read"))
-    }
-
-    /// Fields may expire by themselves (Redis 7.4, Valkey 9.0); those that were added keep that.
-    async fn copy_field_expiries(&mut self, key: &[u8], fields: &[Vec<u8>]) -> Result<()> {
-        if fields.is_empty() || self.clock.command == ExpiryCommand::Remaining {
-            return Ok(());
-        }
-        let number = fields.len().to_string();
-        let mut ask: Vec<&[u8]> = vec![b"HPEXPIRETIME", key, b"FIELDS", number.as_bytes()];
-        ask.extend(fields.iter().map(Vec::as_slice));
-        let expiries = match self.source.call(&ask).await? {
-            Value::Array(expiries) => expiries,
-            Value::Error(line) => {
-                let error = ServerError::parse(line.as_bytes());
-                if error.cause == Cause::UnknownCommand {
-                    return Ok(());
-                }
-                return Err(self.source.refused(b"HPEXPIRETIME", &error));
-            }
-            // The key is gone.
-            _ => return Ok(()),
-        };
-        for (field, expiry) in fields.iter().zip(expiries) {
-            let Value::Integer(expiry @ 1..) = expiry else { continue };
-            let at = expiry.saturating_add(self.clock.ahead_ms).to_string();
-            let set = [b"HPEXPIREAT".as_slice(), key, at.as_bytes(), b"FIELDS", b"1", field];
-            self.target.demand(&set).await?;
-        }
-        Ok(())
     }
 }
 
-async fn type_of(connection: &mut Connection, key: &[u8]) -> Result<String> {
+async fn type_of(line: &mut Line, key: &[u8]) -> Result<String> {
+    let connection = line.open().await?;
     match connection.demand(&[b"TYPE", key]).await? {
         Value::Simple(name) => Ok(name),
-        _ => Err(unexpected(connection, "TYPE")),
+        _ => {
+            let error = Error::new(Kind::Protocol, "unexpected reply to TYPE");
+            Err(connection.place(error))
+        }
     }
-}
-
-fn unexpected(connection: &Connection, command: &str) -> Error {
-    connection.place(Error::new(Kind::Protocol, format!("unexpected reply to {command}")))
 }

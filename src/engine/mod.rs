@@ -37,6 +37,7 @@ mod knowledge;
 mod merge;
 mod moving;
 mod part_file;
+mod permitted_keys;
 mod pieces;
 pub mod plan;
 mod probe;
@@ -52,7 +53,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Limits, Plan, SourceCompression, Verify};
+use crate::config::{IfExists, Limits, Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
@@ -316,7 +317,9 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
     let checkpoint = Checkpoint::open(&plan)?;
     let stop = cancel.child_token();
-    if plan.verify == Verify::Full {
+    // What the target loses of them is not counted twice.
+    let stay = matches!(plan.if_exists, IfExists::Skip | IfExists::Merge);
+    if plan.verify == Verify::Full || stay && plan.verify == Verify::Count {
         stats.remember_own();
     }
     Ok(Arc::new(Run {

@@ -8,7 +8,7 @@ use super::census::{self, Holdings};
 use super::clocks::{Offset, clock_offset};
 use super::independent::{self, Sameness};
 use super::target_watch::Look;
-use super::{Run, knowledge, rights, room};
+use super::{Run, knowledge, permitted_keys, rights, room};
 use crate::command::changes::Changes;
 use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
 use crate::command::{Cause, ServerError, ServerInfo};
@@ -175,12 +175,19 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         (clocks, rights.0?, rights.1?)
     };
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
+    let timed = [&source_time, &target_time].map(|look| look.offset.is_some());
+    rights::refuse_missing(&run.plan, [&mut at_source, &mut at_target], timed).await?;
     let clock = expiry_clock(&at_source, &can_read, source_time.offset, target_time.offset)?;
     if !run.plan.dry_run {
+        permitted_keys::refuse_unwritable(run, &routes, &mut at_target).await?;
         let too_small = room::certainly_too_small(&run.plan, &routes, &source_info, &target_info);
         too_small.map_or(Ok(()), |refusal| Err(at_target.place(refusal)))?;
         if run.plan.delete_source {
-            rights::refuse_without_deletion(&run.source, &at_source).await?;
+            rights::may_delete(connect(&run.source, 0).await?).await?;
+        }
+        if run.plan.if_exists == IfExists::Merge {
+            let denied = rights::try_merge(&run.target).await?;
+            rights::refuse_denied(&at_target, &denied)?;
         }
     }
     let sameness = match run.plan.delete_source {

@@ -139,12 +139,30 @@ impl Proof<'_> {
         }
     }
 
+    /// Copies keys that are missing. Those that the run has counted already, as far as that is known, the
+    /// target has lost since: SCAN names each key that is there all the time.
     async fn copy_late(&self, route: Route, keys: Vec<Vec<u8>>) -> Result<()> {
-        tracing::info!(
-            "database {route}: {} that the scan did not name, created during the copy: copied, too",
-            units::keys(keys.len() as u64)
-        );
-        copy::late(self.run, self.probed, route, keys).await
+        let stood_still = self.evidence.source_stood_still();
+        let stats = self.run.stats.of_route(route.source, route.target);
+        let is_own = |wire: &[u8]| stats.as_ref().is_some_and(|of| of.is_own(name_of(wire)));
+        let (lost, new): (Vec<_>, Vec<_>) =
+            keys.into_iter().partition(|wire| stood_still || is_own(wire));
+        let count = |keys: &[Vec<u8>]| units::keys(keys.len() as u64);
+        if !lost.is_empty() {
+            tracing::warn!(
+                "database {route}: {} that the target has lost again: copied once more",
+                count(&lost)
+            );
+            copy::late(self.run, self.probed, route, lost, true).await?;
+        }
+        if !new.is_empty() {
+            tracing::info!(
+                "database {route}: {} that the scan did not name, created during the copy: copied, too",
+                count(&new)
+            );
+            copy::late(self.run, self.probed, route, new, false).await?;
+        }
+        Ok(())
     }
 
     /// By values and expiries.

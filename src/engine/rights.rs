@@ -10,6 +10,7 @@ use crate::config::{FetchMode, IfExists, Plan, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Connector, connect};
 use crate::resp::Value;
+use crate::source::unlink::Removal;
 
 /// What a right is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(super) enum Need {
     Proof,
     /// To know our own keys again after a connection broke.
     Recovery,
+    /// Fields of hashes may expire, where the server knows such expiries.
+    Fields,
     /// Strings go by value, which is faster.
     Speed,
     /// Strings go several at once, which is faster than one by one.
@@ -59,6 +62,14 @@ const MSET: &[&[u8]] = &[b"MSET", PROBE_KEY, b"", PROBE_KEY];
 const MSETNX: &[&[u8]] = &[b"MSETNX", PROBE_KEY, b"", PROBE_KEY];
 const PTTL: &[&[u8]] = &[b"PTTL", PROBE_KEY];
 const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", PROBE_KEY];
+const HMGET: &[&[u8]] = &[b"HMGET", PROBE_KEY, b""];
+const HPEXPIRETIME: &[&[u8]] = &[b"HPEXPIRETIME", PROBE_KEY, b"FIELDS", b"1", b""];
+const HPEXPIREAT: &[&[u8]] = &[b"HPEXPIREAT", PROBE_KEY, b"1", b"FIELDS", b"1", b""];
+
+const WATCH: &[&[u8]] = &[b"WATCH", PROBE_KEY];
+const UNWATCH: &[&[u8]] = &[b"UNWATCH"];
+const UNLINK: &[&[u8]] = &[b"UNLINK", PROBE_KEY];
+const DEL: &[&[u8]] = &[b"DEL", PROBE_KEY];
 
 /// What a copy may need of the source.
 pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
@@ -81,6 +92,8 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
             trial("sscan", &[b"SSCAN", PROBE_KEY, b"0"], Need::Must),
             trial("hscan", &[b"HSCAN", PROBE_KEY, b"0"], Need::Must),
             trial("zscan", &[b"ZSCAN", PROBE_KEY, b"0"], Need::Must),
+            trial("hmget", HMGET, Need::Fields),
+            trial("hpexpiretime", HPEXPIRETIME, Need::Fields),
         ]);
     }
     trials
@@ -125,8 +138,11 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
     }
     if plan.if_exists == IfExists::Merge {
         trials.extend([
+            trial("type", TYPE, Need::Must),
             trial("pttl", PTTL, Need::Must),
+            trial("hexists", &[b"HEXISTS", PROBE_KEY, b""], Need::Must),
             trial("zadd", &[b"ZADD", PROBE_KEY, b"x", b""], Need::Must),
+            trial("hpexpireat", HPEXPIREAT, Need::Fields),
         ]);
     }
     trials
@@ -149,13 +165,76 @@ fn compares(plan: &Plan) -> bool {
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn try_all(
-    connection: &mut Connection,
-    trials: Vec<Trial>,
-) -> Result<Vec<(Trial, Answer)>> {
+pub(super) async fn try_all(connection: &mut Connection, trials: Vec<Trial>) -> Result<Tried> {
     let commands: Vec<&[&[u8]]> = trials.iter().map(|trial| trial.command).collect();
     let replies = connection.try_all(&commands).await.map_err(refused_before_work)?;
     Ok(trials.into_iter().zip(replies.iter().map(Answer::of)).collect())
+}
+
+/// Trials, and what was said to them.
+pub(super) type Tried = Vec<(Trial, Answer)>;
+
+/// Refuses a copy whose users lack what it cannot do without: `plan` says the same. `timed`: whether they may
+/// ask for the time.
+///
+/// # Errors
+/// [`Kind::Refused`], naming what is missing. Or a connection broke.
+pub(super) async fn refuse_missing(
+    plan: &Plan,
+    [source, target]: [&mut Connection; 2],
+    timed: [bool; 2],
+) -> Result<()> {
+    let trials = [of_source(plan), of_target(plan)];
+    for ((at, mut trials), timed) in [source, target].into_iter().zip(trials).zip(timed) {
+        trials.retain(|trial| matches!(trial.need, Need::Must | Need::Expiry));
+        let tried = try_all(at, trials).await?;
+        if let Some((_, refusal)) = missing(at, &tried, timed).into_iter().next() {
+            return Err(refusal);
+        }
+    }
+    Ok(())
+}
+
+/// The refusals that a user's answers mean, each with a word for it.
+pub(super) fn missing(at: &Connection, tried: &Tried, timed: bool) -> Vec<(&'static str, Error)> {
+    let (missing, unknown): (Vec<_>, Vec<_>) = denied(tried, Need::Must)
+        .into_iter()
+        .partition(|(_, error)| error.cause == Cause::CommandDenied);
+    let mut refusals = Vec::new();
+    if !missing.is_empty() {
+        refusals.push(("no-permission", refusal(at, &missing)));
+    }
+    for one in &unknown {
+        refusals.push(("unknown-command", refusal(at, std::slice::from_ref(one))));
+    }
+    let expiries = denied(tried, Need::Expiry);
+    let lacks = |right: &str| expiries.iter().any(|(name, _)| *name == right);
+    let (text, rights): (_, &[&str]) = match (lacks("pexpiretime"), lacks("pttl"), timed) {
+        (true, true, _) => {
+            let text = "PEXPIRETIME and PTTL were refused: no expiry can be read".to_owned();
+            (text, &["pttl", "pexpiretime"])
+        }
+        (true, false, false) => {
+            let side = at.server().side;
+            let text =
+                format!("without PEXPIRETIME the {side}'s TIME is needed, and it is refused");
+            (text, &["time"])
+        }
+        _ => return refusals,
+    };
+    refusals.push(("no-permission", at.place(Error::refused(text).advise(grant(rights)))));
+    refusals
+}
+
+/// What is denied of what there is this need for.
+pub(super) fn denied(tried: &Tried, need: Need) -> DeniedRights {
+    let of_need = tried.iter().filter(|(trial, _)| trial.need == need);
+    of_need
+        .filter_map(|(trial, answer)| match answer {
+            Answer::Denied(error) => Some((trial.right, error.clone())),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What a server said to a trial.
@@ -194,37 +273,69 @@ impl Answer {
 /// Rights that were tried and refused.
 pub(super) type DeniedRights = Vec<(&'static str, ServerError)>;
 
-/// Tries what `--delete-source` needs of the source, on a connection of its own.
+/// How keys may be deleted from the source, and what is denied of that. The connection is not to be used any
+/// further.
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn try_deletion(source: &Connector) -> Result<DeniedRights> {
-    let mut connection = connect(source, 0).await?;
-    let watching: [&[&[u8]]; 2] = [&[b"WATCH", PROBE_KEY], &[b"UNWATCH"]];
-    let replies = connection.call_all(&watching).await.map_err(refused_before_work)?;
-    let mut denied = DeniedRights::new();
-    for (right, reply) in ["watch", "unwatch"].into_iter().zip(&replies) {
-        judge(&mut denied, right, reply);
-    }
-    denied.extend(try_queued(&mut connection, &[("unlink", &[b"UNLINK", PROBE_KEY])]).await?);
+pub(super) async fn try_deletion(source: &mut Connection) -> Result<(Removal, DeniedRights)> {
+    let mut denied = try_watching(source, &[("watch", WATCH), ("unwatch", UNWATCH)]).await?;
+    let queued = try_queued(source, &[("unlink", UNLINK), ("del", DEL)]).await?;
+    let lacks = |right: &str| queued.iter().any(|(denied, _)| *denied == right);
+    let removal = match (lacks("unlink"), lacks("del")) {
+        (true, false) => Removal::Del,
+        _ => Removal::Unlink,
+    };
+    let other = if removal == Removal::Del { "unlink" } else { "del" };
+    denied.extend(queued.into_iter().filter(|(right, _)| *right != other));
+    Ok((removal, denied))
+}
+
+/// Refuses a move or a clean-up whose source keeps its keys. What keeps it does not pass soon.
+///
+/// # Errors
+/// [`Kind::Refused`].
+pub(super) fn refuse_undeletable(source: &Connection, denied: &DeniedRights) -> Result<()> {
+    let replicas = denied.iter().any(|(_, error)| error.line.starts_with("NOREPLICAS"));
+    refuse_denied(source, denied).map_err(|error| match replicas {
+        true => error.lasting().advise("attach its replicas, or lower min-replicas-to-write there"),
+        false => error.lasting(),
+    })
+}
+
+/// How keys may be deleted from the source.
+///
+/// # Errors
+/// [`Kind::Refused`]: they may not be, by this user or now by nobody. Or the connection broke.
+pub(super) async fn may_delete(mut source: Connection) -> Result<Removal> {
+    let (removal, denied) = try_deletion(&mut source).await?;
+    refuse_undeletable(&source, &denied).map(|()| removal)
+}
+
+/// Tries what `--if-exists merge` writes, likewise.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn try_merge(target: &Connector) -> Result<DeniedRights> {
+    let mut connection = connect(target, 0).await?;
+    let mut denied = try_watching(&mut connection, &[("watch", WATCH)]).await?;
+    let commands: [(&str, &[&[u8]]); 2] =
+        [("sadd", &[b"SADD", PROBE_KEY, b""]), ("hsetnx", &[b"HSETNX", PROBE_KEY, b"", b""])];
+    denied.extend(try_queued(&mut connection, &commands).await?);
     Ok(denied)
 }
 
-/// Tries what `--if-exists merge` writes, likewise. MULTI and EXEC are not needed for a merge: without
-/// them nothing is tried, and `None` returned.
-///
-/// # Errors
-/// The connection broke.
-pub(super) async fn try_merge(target: &Connector) -> Result<Option<DeniedRights>> {
-    let commands: [(&str, &[&[u8]]); 3] = [
-        ("sadd", &[b"SADD", PROBE_KEY, b""]),
-        ("hsetnx", &[b"HSETNX", PROBE_KEY, b"", b""]),
-        ("unlink", &[b"UNLINK", PROBE_KEY]),
-    ];
-    let mut connection = connect(target, 0).await?;
-    let denied = try_queued(&mut connection, &commands).await?;
-    let tried = !denied.iter().any(|(right, _)| matches!(*right, "multi" | "exec"));
-    Ok(tried.then_some(denied))
+async fn try_watching(
+    connection: &mut Connection,
+    commands: &[(&'static str, &[&[u8]])],
+) -> Result<DeniedRights> {
+    let words: Vec<&[&[u8]]> = commands.iter().map(|(_, command)| *command).collect();
+    let replies = connection.try_all(&words).await.map_err(refused_before_work)?;
+    let mut denied = DeniedRights::new();
+    for ((right, _), reply) in commands.iter().zip(&replies) {
+        judge(&mut denied, right, reply);
+    }
+    Ok(denied)
 }
 
 /// Tries commands that are never carried out: they are queued in a transaction that holds a mistake
@@ -234,18 +345,16 @@ async fn try_queued(
     commands: &[(&'static str, &[&[u8]])],
 ) -> Result<DeniedRights> {
     let begin: [&[&[u8]]; 2] = [&[b"MULTI"], &[b"EXISTS"]];
-    let replies = connection.call_all(&begin).await.map_err(refused_before_work)?;
+    let replies = connection.try_all(&begin).await.map_err(refused_before_work)?;
     let mut denied = DeniedRights::new();
     let [begun, mistake] = replies.as_slice() else { return Ok(denied) };
     judge(&mut denied, "multi", begun);
     if !matches!((begun, mistake), (Value::Simple(_), Value::Error(_))) {
         return Ok(denied);
     }
-    for (_, command) in commands {
-        connection.output().command(command);
-    }
-    connection.output().command(&[b"EXEC"]);
-    let replies = connection.receive(commands.len() + 1).await.map_err(refused_before_work)?;
+    let mut words: Vec<&[&[u8]]> = commands.iter().map(|(_, command)| *command).collect();
+    words.push(&[b"EXEC"]);
+    let replies = connection.try_all(&words).await.map_err(refused_before_work)?;
     for ((right, _), reply) in commands.iter().zip(&replies) {
         judge(&mut denied, right, reply);
     }
@@ -272,13 +381,12 @@ fn cause_of_abort(reply: &Value) -> Value {
     }
 }
 
-/// Refuses a move whose source keeps its keys.
+/// Refuses what needs these rights.
 ///
 /// # Errors
-/// [`Kind::Refused`]: something is not permitted. Or the connection broke.
-pub(super) async fn refuse_without_deletion(source: &Connector, at: &Connection) -> Result<()> {
-    let denied = try_deletion(source).await?;
-    if denied.is_empty() { Ok(()) } else { Err(refusal(at, &denied)) }
+/// [`Kind::Refused`]: something is not permitted.
+pub(super) fn refuse_denied(at: &Connection, denied: &DeniedRights) -> Result<()> {
+    if denied.is_empty() { Ok(()) } else { Err(refusal(at, denied)) }
 }
 
 /// The refusal that these denials mean: one of all of them, with what grants them.

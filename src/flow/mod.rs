@@ -7,6 +7,7 @@ mod entry;
 mod existing;
 mod keys;
 mod large;
+mod member;
 pub mod pace;
 
 pub use channel::Load;
@@ -14,4 +15,5 @@ pub use entry::{Batch, Entry, Form};
 pub use existing::{Held, Question, Repeated};
 pub use keys::{KeyQueue, Keys, WAITING, key_queue, name_of, wire_of};
 pub use large::{Digest, Fingerprint, HandOver, HandedOver, Large, PIECES, Piece, Verdict};
+pub use member::Member;
 pub use pace::Pace;

@@ -406,8 +406,8 @@ impl Connection {
             Cause::ReadOnly => error_here = error_here.passing(),
             _ => {}
         }
-        match error.cause.advice(&command) {
-            Some(advice) => error_here.advise(advice.replace("SIDE", self.server.side.word())),
+        match error.cause.advice(&command, self.server.side) {
+            Some(advice) => error_here.advise(advice),
             None => error_here,
         }
     }

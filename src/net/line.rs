@@ -73,6 +73,11 @@ impl Line {
         self.troubled = None;
     }
 
+    /// What is open is in the middle of something: the next use makes another connection.
+    pub fn close(&mut self) {
+        self.open = None;
+    }
+
     /// After `cause`, waits and connects again, so that what was asked can be asked once more.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What a target takes: the RDB versions it accepts in a footer, and the type bytes it knows.
 
+use super::encode::expiring_type;
 use super::footer::FIRST_OF_VALKEY;
 use super::kind::{self, FIRST_OF_ONE_FAMILY, Family};
 use super::probe::ProbeOf;
@@ -98,6 +99,11 @@ impl Knowledge {
     pub fn knows(&self, byte: u8) -> bool {
         let meant = byte < FIRST_OF_ONE_FAMILY || self.family.is_some();
         meant && self.types.contains(u16::from(byte))
+    }
+
+    /// The latest expiry that it lets a hash's field have, in Unix milliseconds; `None`: fields do not expire there.
+    pub fn latest_field_expiry(&self) -> Option<i64> {
+        expiring_type(self).and_then(|(_, latest)| i64::try_from(latest).ok())
     }
 
     /// The version for a payload of this type that is made for it: the highest of those that both

@@ -78,6 +78,17 @@ impl Crossing {
         })
     }
 
+    /// What a whole payload would lose on its way.
+    ///
+    /// # Errors
+    /// Why the target would not take it, for people.
+    pub fn foresee(&self, payload: &[u8]) -> Result<Losses, String> {
+        match self.make(payload).map_err(|reason| explain(&reason))? {
+            Made::Reencoded(made) => Ok(made.lost),
+            Made::Verbatim | Made::Footer(_) | Made::Elements => Ok(Losses::default()),
+        }
+    }
+
     /// A whole payload as the target takes it.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! What the target's answer to a RESTORE means for its key.
 
 use crate::command::{Cause, ServerError};
+use crate::error::Side;
 use crate::resp::{Kind, Reply};
 
 /// What becomes of a key.
@@ -41,7 +42,7 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
         Cause::Transient => Outcome::Again(error),
         Cause::ReadOnly => Outcome::ReadOnly(error),
         cause if cause.hits_every_key() => Outcome::Fatal(error),
-        cause => Outcome::Failed(match cause.advice("RESTORE") {
+        cause => Outcome::Failed(match cause.advice("RESTORE", Side::Target) {
             Some(advice) => format!("{error} ({advice})"),
             None => error.line,
         }),

@@ -67,8 +67,11 @@ fn the_rights_it_lists_for_a_merge_are_enough() {
         server.client(0).run(cmd("HSET").arg("hash").arg(member).arg(member));
         server.client(0).run(cmd("ZADD").arg("zset").arg(1).arg(member));
     }
-    let reading = ["+sscan", "+hscan", "+zscan"];
-    let writing = ["+type", "+dump", "+sadd", "+hsetnx", "+zadd", "+pttl", "+unlink"];
+    let reading = ["+sscan", "+hscan", "+zscan", "+hmget"];
+    let writing = [
+        "+type", "+dump", "+sadd", "+hsetnx", "+zadd", "+pttl", "+hexists", "+watch", "+multi",
+        "+exec",
+    ];
     let (reader, writer) = (add(&source, "reader", &reading), add(&target, "writer", &writing));
     let run = Keyferry::copy(reader, writer).args(["--if-exists", "merge"]).expect(0);
     run.assert_counts(&[("merged", 3)]);

@@ -18,6 +18,7 @@ mod large;
 mod lossy_target;
 mod mapping;
 mod merge;
+mod merge_beside_others;
 mod moments;
 mod ours;
 mod pace;

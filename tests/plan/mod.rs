@@ -1,5 +1,6 @@
 //! What `keyferry plan` finds, and what it does not do.
 
+mod agree;
 mod blockers;
 mod copy_refuses;
 mod good;

@@ -14,19 +14,15 @@ mod worker;
 use std::sync::Arc;
 
 use super::acquaint::Meant;
-use super::probe::{refuse_if_pointless, refused_before_work};
 use super::reckoning::ledgers;
 use super::target_watch::TargetWatch;
 use super::{
-    Ended, Run, Stop, again, independent, outcome, prepare, tell_if_nothing, unless_aborted,
+    Ended, Run, Stop, again, independent, outcome, prepare, rights, tell_if_nothing, unless_aborted,
 };
-use crate::command::keyspace::PROBE_KEY;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
-use crate::net::{Connection, Link};
 use crate::report::json::{Outcome, Peer, Report};
 use crate::report::{Mode, Proven, Stats, Verified};
-use crate::source::unlink::Removal;
 pub(super) use deletion::{Accounts, Deletion, delete_equal};
 
 /// What a clean-up is about to do, for whoever has to agree.
@@ -99,7 +95,7 @@ where
     let met = again::met(run, Meant::OfSource, source, target).await?;
     let removal = match run.plan.dry_run {
         true => None,
-        false => Some(may_delete(&met.source_link(run, 0)).await?),
+        false => Some(rights::may_delete(met.source_link(run, 0).connect().await?).await?),
     };
     let mut at_target = met.target_link(run, 0).connect().await?;
     let [of_source, of_target] = &met.infos;
@@ -130,28 +126,4 @@ where
     let ledgers = ledgers(run, &met.routes, &met.source);
     let deletion = Deletion { removal, accounts: Accounts::Cleanup, watch };
     delete_equal(run, &met, deletion, &ledgers).await
-}
-
-/// Tries what a deletion needs without deleting: of a transaction that is never executed the server
-/// says at once whether it would take the command.
-pub(super) async fn may_delete(link: &Link) -> Result<Removal> {
-    let mut connection: Connection = link.connect().await?;
-    let around: [&[&[u8]]; 4] = [&[b"WATCH", PROBE_KEY], &[b"UNWATCH"], &[b"EXEC"], &[b"MULTI"]];
-    for tried in may(&mut connection, &around).await? {
-        tried?;
-    }
-    // Only now: where MULTI is refused these would be carried out.
-    let removals: [&[&[u8]]; 2] = [&[b"UNLINK", PROBE_KEY], &[b"DEL", PROBE_KEY]];
-    let mut tried = may(&mut connection, &removals).await?.into_iter();
-    match (tried.next(), tried.next()) {
-        (Some(Err(_)), Some(Ok(()))) => Ok(Removal::Del),
-        (unlink, _) => unlink.unwrap_or(Ok(())).map(|()| Removal::Unlink),
-    }
-}
-
-/// Tries commands in one go: which of them would be refused for every key.
-async fn may(connection: &mut Connection, commands: &[&[&[u8]]]) -> Result<Vec<Result<()>>> {
-    let replies = connection.call_all(commands).await.map_err(refused_before_work)?;
-    let tried = commands.iter().zip(&replies);
-    Ok(tried.map(|(command, reply)| refuse_if_pointless(connection, command, reply)).collect())
 }

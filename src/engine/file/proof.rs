@@ -6,7 +6,7 @@ use super::{Restore, thread};
 use crate::command::{ServerError, keyspace};
 use crate::config::IfExists;
 use crate::config::mapping::Route;
-use crate::engine::dry_run::look_at;
+use crate::engine::dry_run::{Foreseen, look_at};
 use crate::engine::evidence::lost_by;
 use crate::engine::uncounted;
 use crate::error::{Error, Kind, Result};
@@ -108,7 +108,8 @@ async fn look(
     let mut names = read(restore, section, ledger.clone());
     let mut existing = 0;
     while let Some(chunk) = names.receiver.recv().await {
-        existing += look_at(&mut target, &chunk.keys, policy, ledger, &restore.stop).await?;
+        let counted = (ledger, &Foreseen::new());
+        existing += look_at(&mut target, &chunk.keys, policy, counted, &restore.stop).await?;
     }
     names.end().await?;
     Ok(existing)

@@ -23,7 +23,8 @@ use super::clocks::clock_offset;
 use super::independent::{self, Sameness};
 use super::probe;
 use super::{
-    Ended, Run, Stop, activity, compression, functions, knowledge, prepare, unless_aborted,
+    Ended, Run, Stop, activity, compression, functions, knowledge, permitted_keys, prepare,
+    unless_aborted,
 };
 use crate::command::ServerInfo;
 use crate::config::mapping::Mapping;
@@ -105,6 +106,10 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
     let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
+    if !run.plan.dry_run && permitted.may_sample {
+        let checked = permitted_keys::refuse_unwritable(run, &routes, &mut met.target).await;
+        findings.take("keys-denied", checked)?;
+    }
     let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
     let crossing = crossing(run, &mut met, ahead_ms).await?;

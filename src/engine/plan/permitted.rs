@@ -3,14 +3,14 @@
 use super::super::Run;
 use super::super::clocks::Looks;
 use super::super::probe::{may_ask_together, refused_before_work};
-use super::super::rights::{self, Answer, Need, Trial, refusal};
+use super::super::rights::{self, Answer, DeniedRights, Need, Tried};
 use super::Met;
 use super::findings::Findings;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
 use crate::config::{FetchMode, IfExists, Verify};
 use crate::error::{Error, Kind, Result};
-use crate::net::Connection;
+use crate::net::{Connection, connect};
 use crate::report::Finding;
 use crate::resp::Value;
 
@@ -25,8 +25,6 @@ pub(super) struct Permitted {
     /// What they take of memory may be asked.
     pub(super) may_measure: bool,
 }
-
-type Tried = Vec<(Trial, Answer)>;
 
 /// Tries what both users need.
 pub(super) async fn look(
@@ -55,23 +53,12 @@ pub(super) async fn look(
         findings.add(Finding::note("not-tried", text).on("target"));
     }
     if plan.delete_source {
-        let denied = rights::try_deletion(&run.source).await?;
-        if !denied.is_empty() {
-            findings.refuse("no-permission", &refusal(&met.source, &denied));
-        }
+        let (_, denied) = rights::try_deletion(&mut connect(&run.source, 0).await?).await?;
+        deletion(findings, &met.source, &denied);
     }
-    if plan.if_exists == IfExists::Merge && !plan.dry_run {
-        match rights::try_merge(&run.target).await? {
-            Some(denied) if !denied.is_empty() && now_fine(&target) => {
-                findings.refuse("no-permission", &refusal(&met.target, &denied));
-            }
-            Some(_) => {}
-            None => {
-                let text = "SADD, HSETNX and UNLINK were not tried: that takes MULTI and EXEC";
-                let remedy = "see that its user has them: +sadd +hsetnx +unlink";
-                findings.add(Finding::note("not-tried", text).with_remedy(remedy).on("target"));
-            }
-        }
+    if plan.if_exists == IfExists::Merge && !plan.dry_run && now_fine(&target) {
+        let denied = rights::try_merge(&run.target).await?;
+        findings.take("no-permission", rights::refuse_denied(&met.target, &denied))?;
     }
     let may = |right: &str| {
         source.iter().any(|(trial, answer)| trial.right == right && *answer == Answer::May)
@@ -114,24 +101,11 @@ fn is_denied(answer: &Answer) -> bool {
 
 /// What one user lacks.
 fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool) {
-    let denied = |need: Need| -> Vec<(&'static str, ServerError)> {
-        let of_need = tried.iter().filter(|(trial, _)| trial.need == need);
-        of_need
-            .filter_map(|(trial, answer)| match answer {
-                Answer::Denied(error) => Some((trial.right, error.clone())),
-                _ => None,
-            })
-            .collect()
-    };
     let side = at.server().side.word();
-    let (missing, unknown): (Vec<_>, Vec<_>) =
-        denied(Need::Must).into_iter().partition(|(_, error)| error.cause == Cause::CommandDenied);
-    if !missing.is_empty() {
-        findings.refuse("no-permission", &refusal(at, &missing));
+    for (code, refusal) in rights::missing(at, tried, has_time) {
+        findings.refuse(code, &refusal);
     }
-    for one in &unknown {
-        findings.refuse("unknown-command", &refusal(at, std::slice::from_ref(one)));
-    }
+    let denied = |need: Need| rights::denied(tried, need);
     expiries(findings, at, &denied(Need::Expiry), has_time);
     let lacking = |need: Need| -> Option<(String, String)> {
         // What an old server does not know, nobody can grant.
@@ -153,6 +127,12 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
             "{names} refused: after a broken connection, and in a resumed run, keys that keyferry wrote \
              itself count as keys of other clients"
         );
+        findings.add(Finding::warning("no-permission", text, grant).on(side));
+    }
+    let knows_fields = denied(Need::Fields).iter().all(|(_, e)| e.cause == Cause::CommandDenied);
+    if let Some((names, grant)) = lacking(Need::Fields).filter(|_| knows_fields) {
+        let text =
+            format!("{names} refused: hashes whose fields may expire are not merged, and fail");
         findings.add(Finding::warning("no-permission", text, grant).on(side));
     }
     if let Some((names, grant)) = lacking(Need::Speed) {
@@ -193,24 +173,12 @@ fn expiries(
     let lacks = |right: &str| denied.iter().find(|(name, _)| *name == right);
     let absolute = lacks("pexpiretime");
     if absolute.is_some() && lacks("pttl").is_some() {
-        let text = "PEXPIRETIME and PTTL were refused: no expiry can be read";
-        let remedy = rights::grant(&["pttl", "pexpiretime"]);
-        findings.add(Finding::blocker("no-permission", text, remedy).on(side));
+        // Which stands in the way.
         return;
     }
-    if !has_time {
-        let remedy = rights::grant(&["time"]);
-        findings.add(match absolute {
-            Some(_) => {
-                let text =
-                    format!("without PEXPIRETIME the {side}'s TIME is needed, and it is refused");
-                Finding::blocker("no-permission", text, remedy).on(side)
-            }
-            None => {
-                let text = "TIME is refused; its clock is taken to be right";
-                Finding::warning("no-permission", text, remedy).on(side)
-            }
-        });
+    if !has_time && absolute.is_none() {
+        let text = "TIME is refused; its clock is taken to be right";
+        findings.add(Finding::warning("no-permission", text, rights::grant(&["time"])).on(side));
     }
     let may_be_granted = |(_, error): &&(&str, ServerError)| error.cause == Cause::CommandDenied;
     if absolute.filter(may_be_granted).is_some() {
@@ -223,6 +191,13 @@ fn expiries(
         let remedy = rights::grant(&["pttl"]);
         findings.add(Finding::note("no-permission", text).with_remedy(remedy).on(side));
     }
+}
+
+/// What keeps a move from deleting: the user's rights, or the state of the source.
+fn deletion(findings: &mut Findings, at: &Connection, denied: &DeniedRights) {
+    let Err(refusal) = rights::refuse_undeletable(at, denied) else { return };
+    let may_not = denied.iter().all(|(_, error)| error.cause == Cause::CommandDenied);
+    findings.refuse(if may_not { "no-permission" } else { "source-keeps-keys" }, &refusal);
 }
 
 /// What keeps the target from taking writes now, whoever sends them.
