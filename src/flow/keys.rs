@@ -39,6 +39,18 @@ impl Keys {
     }
 }
 
+/// Bulk strings that lie one behind the other in their slab, as one piece each.
+pub(super) fn joined<'a>(
+    slab: &'a [u8],
+    wires: &'a [Span],
+) -> impl Iterator<Item = (&'a [u8], &'a [Span])> {
+    let runs = wires.chunk_by(|one, next| one.end == next.start);
+    runs.filter_map(|run| {
+        let piece = Span { start: run.first()?.start, end: run.last()?.end };
+        Some((piece.of(slab), run))
+    })
+}
+
 /// A name as a bulk string in wire form.
 pub fn wire_of(name: &[u8]) -> Vec<u8> {
     let mut wire = format!("${}\r\n", name.len()).into_bytes();

@@ -172,12 +172,16 @@ impl Connection {
     ///
     /// # Errors
     /// As [`Self::next_reply`].
-    pub fn next_node(&mut self) -> Result<Option<Reply<'_>>> {
+    pub fn next_node(&mut self) -> Result<Option<Token>> {
         let filled = self.input.filled();
-        match self.decoder.next_node(filled) {
-            Ok(reply) => Ok(reply),
-            Err(expected) => Err(not_resp(&self.server, filled, &expected.0)),
-        }
+        let node = self.decoder.next_node(filled);
+        node.map_err(|expected| not_resp(&self.server, filled, &expected.0))
+    }
+
+    /// The next node, if it is a bulk string that has come whole; anything else is left to
+    /// [`Self::next_node`].
+    pub fn next_bulk(&mut self) -> Option<Token> {
+        self.decoder.next_bulk(self.input.filled())
     }
 
     /// The body of a token that was handed out and whose slab is not taken yet.

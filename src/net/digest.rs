@@ -53,9 +53,8 @@ impl Connection {
         self.output().command(arguments);
         self.expect_replies();
         loop {
-            if let Some(reply) = self.next_node()? {
-                let head = reply.head();
-                let body = reply.body(head);
+            if let Some(head) = self.next_node()? {
+                let body = self.body(head);
                 let result = match head.kind {
                     Kind::Error => Err(ServerError::parse(body)),
                     Kind::Bulk => {

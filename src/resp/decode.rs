@@ -66,7 +66,8 @@ impl Decoder {
             self.tokens.clear();
             self.ended = false;
         }
-        while self.node(buffer)? {
+        while let Some(token) = self.node(buffer)? {
+            self.keep(token)?;
             if self.open.is_empty() {
                 self.reply_fits(self.at)?;
                 self.start = self.at;
@@ -84,22 +85,28 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub fn next_node<'a>(
-        &'a mut self,
-        buffer: &'a [u8],
-    ) -> Result<Option<Reply<'a>>, ProtocolError> {
-        if self.ended {
-            self.tokens.clear();
-            self.ended = false;
+    pub fn next_node(&mut self, buffer: &[u8]) -> Result<Option<Token>, ProtocolError> {
+        let token = self.node(buffer)?;
+        match token {
+            Some(_) => self.start = self.at,
+            None => self.reply_fits(buffer.len())?,
         }
-        if !self.node(buffer)? {
-            self.reply_fits(buffer.len())?;
-            return Ok(None);
+        Ok(token)
+    }
+
+    /// The next node, if it is a bulk string that has come whole; anything else is left to
+    /// [`Self::next_node`].
+    pub fn next_bulk(&mut self, buffer: &[u8]) -> Option<Token> {
+        match self.node(buffer) {
+            Ok(Some(token)) if token.kind == Kind::Bulk => {
+                self.start = self.at;
+                Some(token)
+            }
+            _ => {
+                self.at = self.start;
+                None
+            }
         }
-        self.open.clear();
-        self.start = self.at;
-        self.ended = true;
-        Ok(Some(Reply { tokens: &self.tokens, buffer }))
     }
 
     /// Passes over replies that are exactly `line`, one after the other, at most so many; answers how
@@ -111,10 +118,8 @@ impl Decoder {
             passed += 1;
         }
         if passed > 0 {
-            self.tokens.clear();
             self.start = self.at;
             self.scanned = 0;
-            self.ended = true;
         }
         passed
     }
@@ -166,48 +171,52 @@ impl Decoder {
         self.bulk.map(|(body, length)| body + length + 2)
     }
 
-    /// Reads one node; `true` when it is whole.
-    fn node(&mut self, buffer: &[u8]) -> Result<bool, ProtocolError> {
+    /// Reads one node, if it is whole.
+    #[inline]
+    fn node(&mut self, buffer: &[u8]) -> Result<Option<Token>, ProtocolError> {
         if self.bulk.is_some() {
             return self.bulk_body(buffer);
         }
-        let Some(&mark) = buffer.get(self.at) else { return Ok(false) };
-        match mark {
-            b'+' => self.line(buffer, Kind::Simple),
-            b'-' => self.line(buffer, Kind::Error),
-            b':' => match header::number(buffer, self.at + 1)? {
-                None => Ok(false),
-                Some((value, end)) => self.push(Kind::Integer, end, Span::default(), value),
-            },
-            b'$' => match header::number(buffer, self.at + 1)? {
-                None => Ok(false),
-                Some((-1, end)) => self.push(Kind::Null, end, Span::default(), 0),
-                Some((length, body)) => {
-                    self.bulk = Some((body, self.bulk_length(length)?));
-                    self.bulk_body(buffer)
-                }
-            },
-            b'*' => match header::number(buffer, self.at + 1)? {
-                None => Ok(false),
-                Some((-1, end)) => self.push(Kind::Null, end, Span::default(), 0),
-                Some((length, end)) => self.array(length, end),
-            },
-            other => Err(ProtocolError(format!(
-                "a reply that begins with one of + - : $ *, not with '{}'",
-                other.escape_ascii()
-            ))),
+        let Some(&mark) = buffer.get(self.at) else { return Ok(None) };
+        let kind = match mark {
+            b'+' => return self.line(buffer, Kind::Simple),
+            b'-' => return self.line(buffer, Kind::Error),
+            b':' => Kind::Integer,
+            b'$' => Kind::Bulk,
+            b'*' => Kind::Array,
+            other => {
+                return Err(ProtocolError(format!(
+                    "a reply that begins with one of + - : $ *, not with '{}'",
+                    other.escape_ascii()
+                )));
+            }
+        };
+        let Some((number, end)) = header::number(buffer, self.at + 1)? else { return Ok(None) };
+        match kind {
+            Kind::Bulk | Kind::Array if number == -1 => {
+                self.token(Kind::Null, end, Span::default(), 0)
+            }
+            Kind::Bulk => {
+                self.bulk = Some((end, self.bulk_length(number)?));
+                self.bulk_body(buffer)
+            }
+            Kind::Array => {
+                self.elements(number)?;
+                self.token(kind, end, Span::default(), number)
+            }
+            _ => self.token(kind, end, Span::default(), number),
         }
     }
 
-    fn line(&mut self, buffer: &[u8], kind: Kind) -> Result<bool, ProtocolError> {
+    fn line(&mut self, buffer: &[u8], kind: Kind) -> Result<Option<Token>, ProtocolError> {
         let text = self.at + 1;
         match header::line_end(buffer, self.scanned.max(text))? {
             Line::Ends(end) if end - text <= self.limits.line => {
-                self.push(kind, end + 2, span(text, end)?, 0)
+                self.token(kind, end + 2, span(text, end)?, 0)
             }
             Line::Open(scanned) if scanned - text <= self.limits.line => {
                 self.scanned = scanned;
-                Ok(false)
+                Ok(None)
             }
             _ => Err(ProtocolError(format!("a line of at most {} bytes", self.limits.line))),
         }
@@ -219,60 +228,61 @@ impl Decoder {
         })
     }
 
-    fn bulk_body(&mut self, buffer: &[u8]) -> Result<bool, ProtocolError> {
-        let Some((body, length)) = self.bulk else { return Ok(false) };
+    #[inline]
+    fn bulk_body(&mut self, buffer: &[u8]) -> Result<Option<Token>, ProtocolError> {
+        let Some((body, length)) = self.bulk else { return Ok(None) };
         let end = body + length;
-        let Some(line_end) = buffer.get(end..end + 2) else { return Ok(false) };
+        let Some(line_end) = buffer.get(end..end + 2) else { return Ok(None) };
         if line_end != b"\r\n" {
             return Err(ProtocolError("CR LF at the end of a bulk string".into()));
         }
         self.bulk = None;
-        self.push(Kind::Bulk, end + 2, span(body, end)?, 0)
+        self.token(Kind::Bulk, end + 2, span(body, end)?, 0)
     }
 
-    fn array(&mut self, length: i64, end: usize) -> Result<bool, ProtocolError> {
-        let elements = usize::try_from(length)
-            .ok()
-            .filter(|&elements| elements <= self.limits.tokens)
-            .ok_or_else(|| {
+    /// The length of an array.
+    fn elements(&self, length: i64) -> Result<usize, ProtocolError> {
+        usize::try_from(length).ok().filter(|&elements| elements <= self.limits.tokens).ok_or_else(
+            || {
                 let most = self.limits.tokens;
                 ProtocolError(format!("an array of 0 to {most} elements, not {length}"))
-            })?;
-        if self.open.len() == self.limits.depth {
-            return Err(ProtocolError(format!("arrays nested at most {} deep", self.limits.depth)));
-        }
-        let wire = span(self.at, end)?;
-        self.add(Token { kind: Kind::Array, wire, body: Span::default(), number: length }, end)?;
-        // The array takes its place among its siblings when its own last element is read.
-        self.open.push(elements);
-        self.close_full();
-        Ok(true)
+            },
+        )
     }
 
-    fn push(
+    /// The node from `at` to `end` is read.
+    fn token(
         &mut self,
         kind: Kind,
         end: usize,
         body: Span,
         number: i64,
-    ) -> Result<bool, ProtocolError> {
+    ) -> Result<Option<Token>, ProtocolError> {
         let wire = span(self.at, end)?;
-        self.add(Token { kind, wire, body, number }, end)?;
-        if let Some(lacking) = self.open.last_mut() {
-            *lacking -= 1;
-        }
-        self.close_full();
-        Ok(true)
-    }
-
-    fn add(&mut self, token: Token, end: usize) -> Result<(), ProtocolError> {
-        if self.tokens.len() == self.limits.tokens {
-            let most = self.limits.tokens;
-            return Err(ProtocolError(format!("a reply of at most {most} elements")));
-        }
-        self.tokens.push(token);
         self.at = end;
         self.scanned = 0;
+        Ok(Some(Token { kind, wire, body, number }))
+    }
+
+    /// Keeps a node of the reply at hand.
+    fn keep(&mut self, token: Token) -> Result<(), ProtocolError> {
+        let too_deep = token.kind == Kind::Array && self.open.len() == self.limits.depth;
+        if too_deep || self.tokens.len() == self.limits.tokens {
+            // It is refused again, whenever it is read.
+            self.at = token.wire.range().start;
+            let Limits { depth, tokens, .. } = self.limits;
+            return Err(ProtocolError(match too_deep {
+                true => format!("arrays nested at most {depth} deep"),
+                false => format!("a reply of at most {tokens} elements"),
+            }));
+        }
+        self.tokens.push(token);
+        match token.kind {
+            // It takes its place among its siblings when its own last element is read.
+            Kind::Array => self.open.push(self.elements(token.number)?),
+            _ => self.open.last_mut().into_iter().for_each(|lacking| *lacking -= 1),
+        }
+        self.close_full();
         Ok(())
     }
 
@@ -378,8 +388,8 @@ mod tests {
         let mut buffer = b"*3\r\n$1\r\na\r\n$-1\r\n$9\r\n123".to_vec();
         let mut decoder = Decoder::default();
         let mut kinds = Vec::new();
-        while let Some(reply) = decoder.next_node(&buffer).unwrap() {
-            kinds.push((reply.head().kind, reply.head().number));
+        while let Some(node) = decoder.next_node(&buffer).unwrap() {
+            kinds.push((node.kind, node.number));
         }
         assert_eq!(kinds, [(Kind::Array, 3), (Kind::Bulk, 0), (Kind::Null, 0)]);
         assert_eq!(decoder.announced(), Some(9));

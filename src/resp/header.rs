@@ -11,31 +11,32 @@ const MAX_DIGITS: usize = 19;
 
 /// The number that starts at `from`, and the offset behind its line end; `None`: more is needed.
 pub(super) fn number(buffer: &[u8], from: usize) -> Result<Option<(i64, usize)>, ProtocolError> {
-    let negative = match buffer.get(from) {
-        None => return Ok(None),
-        Some(b'-') => true,
-        Some(_) => false,
+    let rest = buffer.get(from..).unwrap_or_default();
+    let (negative, digits) = match rest {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
     };
-    let signed = negative || buffer.get(from) == Some(&b'+');
-    let first = from + usize::from(signed);
     let mut magnitude: u64 = 0;
-    let mut at = first;
-    loop {
-        match buffer.get(at) {
-            None => return Ok(None),
-            Some(digit @ b'0'..=b'9') if at - first < MAX_DIGITS => {
-                magnitude = magnitude * 10 + u64::from(digit - b'0');
-            }
-            Some(b'\r') if at > first => break,
-            Some(_) => return Err(ProtocolError("a number of at most 19 digits".into())),
+    for (place, byte) in digits.iter().enumerate() {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 && place < MAX_DIGITS {
+            magnitude = magnitude * 10 + u64::from(digit);
+            continue;
         }
-        at += 1;
+        if *byte != b'\r' || place == 0 {
+            return Err(ProtocolError("a number of at most 19 digits".into()));
+        }
+        return match digits.get(place + 1) {
+            None => Ok(None),
+            Some(b'\n') => {
+                let end = from + (rest.len() - digits.len()) + place + 2;
+                Ok(Some((with_sign(magnitude, negative)?, end)))
+            }
+            Some(_) => Err(ProtocolError("a line feed after the carriage return".into())),
+        };
     }
-    match buffer.get(at + 1) {
-        None => Ok(None),
-        Some(b'\n') => Ok(Some((with_sign(magnitude, negative)?, at + 2))),
-        Some(_) => Err(ProtocolError("a line feed after the carriage return".into())),
-    }
+    Ok(None)
 }
 
 fn with_sign(magnitude: u64, negative: bool) -> Result<i64, ProtocolError> {

@@ -152,19 +152,10 @@ impl Answers {
     /// # Errors
     /// The peer's bytes are no RESP, or an answer does not fit its question.
     pub(crate) fn next(&mut self, connection: &mut Connection) -> Result<Step> {
-        // Most values are of an MGET, and not its last.
-        if self.run > 1 && self.stage == Stage::Values && self.plain() {
-            let Some(reply) = connection.next_node()? else { return Ok(Step::Wait) };
-            let head = reply.head();
-            if let (resp::Kind::Bulk, Some(told)) = (head.kind, self.told_at()) {
-                self.at += 1;
-                self.run -= 1;
-                return Ok(Step::Value { told, payload: Payload::Bulk(head) });
-            }
-            let error =
-                (head.kind == resp::Kind::Error).then(|| ServerError::parse(reply.body(head)));
-            let step = self.take_value(head, error).flatten().and_then(|of| self.value(of));
-            return step.ok_or_else(|| self.unfit(connection));
+        let mut value = None;
+        self.take_values(connection, 1, |token, expiry| value = Some((token, expiry)));
+        if let Some((token, expiry)) = value {
+            return Ok(Step::Value { told: Told::At(expiry), payload: Payload::Bulk(token) });
         }
         loop {
             if let Some(error) = self.refused.clone() {
@@ -183,17 +174,20 @@ impl Answers {
                 }
                 _ => {}
             }
-            let node = matches!(self.stage, Stage::Executed | Stage::Values | Stage::Refused);
-            let reply = if node { connection.next_node()? } else { connection.next_reply()? };
-            let Some(reply) = reply else { return Ok(Step::Wait) };
-            let head = reply.head();
+            let mut now = None;
+            let head = match self.stage {
+                Stage::Clock | Stage::ClockBehind => connection.next_reply()?.map(|reply| {
+                    now = time_ms(&Value::of(&reply));
+                    reply.head()
+                }),
+                Stage::Expiries => self.pass_expiries(connection)?,
+                _ => connection.next_node()?,
+            };
+            let Some(head) = head else { return Ok(Step::Wait) };
             let error =
-                (head.kind == resp::Kind::Error).then(|| ServerError::parse(reply.body(head)));
+                (head.kind == resp::Kind::Error).then(|| ServerError::parse(connection.body(head)));
             let taken = match self.stage {
-                Stage::Clock | Stage::ClockBehind => {
-                    let now = time_ms(&Value::of(&reply));
-                    self.take_clock(now, error)
-                }
+                Stage::Clock | Stage::ClockBehind => self.take_clock(now, error),
                 Stage::Expiries => self.take_expiry(head, error),
                 Stage::Values => match self.take_value(head, error) {
                     Some(None) => true,
@@ -211,9 +205,44 @@ impl Answers {
         }
     }
 
-    /// Whether nothing has gone wrong with the group so far.
-    fn plain(&self) -> bool {
-        self.trouble.is_none() && self.refused.is_none()
+    /// Takes values one behind the other, at most so many, as long as each is a bulk string that has
+    /// come whole and whose key is there; answers how many. The last one of an MGET or a group, and
+    /// whatever is not as usual, is left to [`Self::next`].
+    pub(crate) fn take_values(
+        &mut self,
+        connection: &mut Connection,
+        most: usize,
+        mut take: impl FnMut(Token, i64),
+    ) -> usize {
+        let plain = self.stage == Stage::Values && self.trouble.is_none() && self.refused.is_none();
+        let run = match self.layout {
+            _ if !plain => 0,
+            Layout::Dumps => self.keys - self.at,
+            Layout::Strings | Layout::Mixed(_) => self.run,
+        };
+        let most = most.min(run.saturating_sub(1));
+        let mut taken = 0;
+        while taken < most
+            && let Some(Told::At(expiry)) = self.told_at()
+            && let Some(token) = connection.next_bulk()
+        {
+            take(token, expiry);
+            self.at += 1;
+            taken += 1;
+        }
+        self.run = self.run.saturating_sub(taken);
+        taken
+    }
+
+    /// Takes expiries one behind the other; hands out the last one, or what is none.
+    fn pass_expiries(&mut self, connection: &mut Connection) -> Result<Option<Token>> {
+        while let Some(head) = connection.next_node()? {
+            if head.kind != resp::Kind::Integer || self.raw.len() + 1 >= self.keys {
+                return Ok(Some(head));
+            }
+            self.raw.push(head.number);
+        }
+        Ok(None)
     }
 
     fn unfit(&self, connection: &Connection) -> Error {

@@ -30,23 +30,25 @@ impl Recent {
         let mark = self.mark(key).max(1);
         // The set by other bits than those that are mixed least.
         let Some(set) = self.sets.get_mut((mark >> 32) as usize % SETS) else { return true };
-        if set.contains(&mark) {
+        let [latest, second, third, oldest] = *set;
+        if (latest == mark) | (second == mark) | (third == mark) | (oldest == mark) {
             return false;
         }
-        set.rotate_right(1);
-        set[0] = mark;
+        *set = [mark, latest, second, third];
         true
     }
 
-    /// Folded multiplications, eight bytes at a time.
+    /// Folded multiplications, eight bytes at a time; the last eight may be in part the ones before.
     fn mark(&self, key: &[u8]) -> u64 {
         let [mut state, factor] = self.seeds;
-        let (words, rest) = key.as_chunks::<8>();
-        for word in words {
+        let last = key.last_chunk::<8>().copied().unwrap_or_else(|| {
+            let mut short = [0; 8];
+            short.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            short
+        });
+        for word in key.as_chunks::<8>().0 {
             state = folded(state ^ u64::from_le_bytes(*word), factor);
         }
-        let mut last = [0; 8];
-        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
         state = folded(state ^ u64::from_le_bytes(last), factor);
         folded(state ^ key.len() as u64, factor)
     }

@@ -15,30 +15,22 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Payload;
 use super::answers::Answers;
 use super::clock::{ExpiryClock, Told};
-use super::expiry::{Layout, Moment, ask};
+use super::expiry::Moment;
 use super::mix::Mix;
 use super::row::{Row, Way};
-use super::still::{self, Still};
+use super::still::Still;
 use super::waits::Waits;
 use super::window::{Seen, Window};
 use crate::command::ServerError;
-use crate::command::keyspace;
 use crate::error::{Error, Result};
 use crate::flow::{Batch, Form, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger, Stage};
 
-/// Keys in one transaction of DUMPs, where they are small: its two commands are 2 % of all then.
-const DUMPS: usize = 48;
-/// And what their payloads come to, in bytes: the source does all of it before anybody else's turn.
-const DUMPED: usize = 128 << 10;
-/// Keys in one MGET: more gain nothing, and the source answers all of them before anybody else.
-const VALUES: usize = 64;
-/// Likewise where it is sure only behind all values whether they are of one moment with their
-/// expiries: until then they are held.
-const VALUES_HELD: usize = 16;
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
+/// How long values may wait for more keys, behind which one question is for all of them.
+const MOST_HELD: Duration = Duration::from_millis(10);
 
 /// What a source is asked about each key.
 #[derive(Clone, Copy, Debug)]
@@ -102,9 +94,11 @@ pub struct Fetch {
     /// Such values came since the source was last known to stand still; they wait here.
     pub(super) unconfirmed: bool,
     held: Vec<Batch>,
+    /// Bytes of those since the source's count was last asked for.
+    pub(super) held_bytes: usize,
     /// Keys asked for so since the source's count was last asked for; groups asked for in all.
-    unasked: usize,
-    asked_groups: usize,
+    pub(super) unasked: usize,
+    pub(super) asked_groups: usize,
     /// Expiries are asked for whatever INFO said: it is not so, or not so any more.
     pub(super) asks: bool,
     /// One was seen; the next reading tells which.
@@ -122,9 +116,9 @@ pub struct Fetch {
     /// Large ones among them that may be on the target already.
     pub(super) doubts: HashSet<Vec<u8>>,
     /// Nothing is outstanding, and the window has no room.
-    starved: bool,
+    pub(super) starved: bool,
     /// The window was half empty, and is not full yet: keys come in chunks that are smaller than it.
-    filling: bool,
+    pub(super) filling: bool,
     pub(super) backoff: Backoff,
     /// How long the source may say that it is busy, without telling anything.
     patience: Duration,
@@ -148,6 +142,7 @@ impl Fetch {
             spared: false,
             unconfirmed: false,
             held: Vec::new(),
+            held_bytes: 0,
             unasked: 0,
             asked_groups: 0,
             asks: false,
@@ -215,10 +210,10 @@ impl Fetch {
             } else if self.again.is_empty() {
                 self.ask();
             }
-            self.ask_still();
+            let hungry = more && self.again.is_empty() && self.row.is_all_asked();
+            self.ask_still(hungry);
             let waiting = !self.groups.is_empty();
             let starved = self.starved && !waiting;
-            let hungry = more && self.again.is_empty() && self.row.is_all_asked();
             if !waiting && !hungry && !starved {
                 if more || (!self.again.is_empty() && !self.tools.stop.is_cancelled()) {
                     continue;
@@ -240,6 +235,8 @@ impl Fetch {
                     }
                     None => more = false,
                 },
+                // Whoever names keys may wait for those that are held.
+                () = sleep(MOST_HELD), if hungry && !waiting && self.is_unsure() => self.ask_still(false),
                 () = self.tools.window.freed(), if starved => {}
                 () = self.tools.stop.cancelled(), if more || starved => more = false,
                 _ = tick.tick(), if waiting => {
@@ -269,80 +266,6 @@ impl Fetch {
         self.unasked = 0;
         self.confirm(false).await;
         Ok(())
-    }
-
-    /// Whether expiries are not asked for at the moment.
-    pub(super) fn spares(&self) -> bool {
-        !self.asks && self.tools.still.as_ref().is_some_and(|still| !still.has_lied())
-    }
-
-    /// Fills the window once it is half empty, so that requests leave in long writes.
-    fn ask(&mut self) {
-        let window = &self.tools.window;
-        let most = self.tools.out.window(window.share());
-        self.starved = false;
-        self.filling |= self.outstanding <= most / 2;
-        if !self.filling || self.row.is_all_asked() {
-            return;
-        }
-        let wanted = most.saturating_sub(self.outstanding);
-        let granted = window.claim(wanted);
-        let before = self.outstanding;
-        while self.outstanding < before + granted
-            && self.ask_group(before + granted - self.outstanding)
-        {}
-        let asked = self.outstanding - before;
-        self.tools.window.give_back(granted - asked);
-        self.filling = granted == wanted && self.outstanding < most;
-        self.starved = self.outstanding == 0;
-        if asked > 0 {
-            if before == 0 {
-                self.tools.connection.expect_replies();
-            }
-            self.waits.begin(asked);
-        }
-    }
-
-    /// Asks for a group of at most `most` keys; `false` if there are none to ask for.
-    fn ask_group(&mut self, most: usize) -> bool {
-        let clock = self.tools.asking.clock;
-        let sample = self.asked_groups.is_multiple_of(still::SAMPLE_EVERY);
-        let moment = match self.spares() && !sample {
-            true => Moment::Spared,
-            false => Moment::of(clock),
-        };
-        let dumps = self.tools.window.fitting(DUMPED).clamp(1, DUMPS);
-        let size = |way| match (way, moment) {
-            (Way::Value, Moment::Twice) => VALUES_HELD.min(most),
-            (Way::Value, _) => VALUES.min(most),
-            (Way::Dump, Moment::Together | Moment::Spared) => dumps.min(most),
-            // Large ones pass while they come, and have to be sure then.
-            (Way::Dump | Way::Alone, _) => 1,
-        };
-        let Some((way, keys, wires)) = self.row.take(size) else { return false };
-        let layout = if way == Way::Value { Layout::Strings } else { Layout::Dumps };
-        let output = self.tools.connection.output();
-        ask(output, (clock, moment), &layout, wires.iter().map(|wire| wire.of(&keys.slab)));
-        let answers = Answers::new((clock, moment), layout, wires.len());
-        self.asked_groups += 1;
-        self.outstanding += wires.len();
-        self.unasked += if moment == Moment::Spared { wires.len() } else { 0 };
-        self.groups.push_back(Group::Keys(way, moment, Box::new(answers)));
-        true
-    }
-
-    /// Asks whether the source stands still, now and then, and behind the last keys.
-    fn ask_still(&mut self) {
-        let open = self.unasked > 0 || self.suspicious;
-        if self.unasked >= still::KEYS || (open && self.outstanding == 0 && self.groups.is_empty())
-        {
-            self.unasked = 0;
-            if self.groups.is_empty() {
-                self.tools.connection.expect_replies();
-            }
-            keyspace::info_persistence(self.tools.connection.output());
-            self.groups.push_back(Group::Still);
-        }
     }
 
     /// The values that wait go on if the source stood still; else they are asked for again, with their
@@ -377,7 +300,10 @@ impl Fetch {
         let mut batch = std::mem::take(&mut self.batch);
         batch.payloads = slab;
         match self.unconfirmed {
-            true => self.held.push(batch),
+            true => {
+                self.held_bytes += batch.cost();
+                self.held.push(batch);
+            }
             false => self.send(batch).await,
         }
     }
@@ -450,7 +376,7 @@ impl Fetch {
         while self.outstanding > 0 {
             self.tools.ledger.give_up(name_of(self.row.awaited()), error.message());
             self.outstanding -= 1;
-            self.row.step();
+            self.row.step(1);
         }
         self.give_up_again();
     }

@@ -128,7 +128,7 @@ impl Fetch {
                 self.tools.stop.cancel();
             }
         }
-        self.step();
+        self.step(1);
         self.tools.window.release(1, seen);
         sent
     }

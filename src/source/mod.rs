@@ -21,6 +21,7 @@ pub mod names;
 pub mod pages;
 pub mod reading;
 pub mod replica;
+mod requests;
 mod row;
 pub mod scan;
 mod settle;

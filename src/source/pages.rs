@@ -66,8 +66,7 @@ impl Pages {
     /// The connection broke or is silent; the source refused what it was asked.
     pub async fn node(&mut self, hold: usize) -> Result<Node> {
         loop {
-            if let Some(reply) = self.connection.next_node()? {
-                let head = reply.head();
+            if let Some(head) = self.connection.next_node()? {
                 self.left = self.left.saturating_sub(1);
                 let node = match head.kind {
                     resp::Kind::Array => {
@@ -75,11 +74,13 @@ impl Pages {
                         self.left = self.left.saturating_add(length);
                         Node::Array(length)
                     }
-                    resp::Kind::Bulk | resp::Kind::Simple => Node::Bytes(reply.body(head).to_vec()),
+                    resp::Kind::Bulk | resp::Kind::Simple => {
+                        Node::Bytes(self.connection.body(head).to_vec())
+                    }
                     resp::Kind::Integer => Node::Integer(head.number),
                     resp::Kind::Null => Node::Null,
                     resp::Kind::Error => {
-                        let error = ServerError::parse(reply.body(head));
+                        let error = ServerError::parse(self.connection.body(head));
                         return Err(self.connection.refused(&self.asked, &error));
                     }
                 };

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::flow::Keys;
+use crate::flow::{Form, Keys};
 use crate::resp::Span;
 
 /// How a key's value is asked for.
@@ -17,6 +17,16 @@ pub(super) enum Way {
     Alone,
     /// By MGET: strings; other types answer nil and are dumped then.
     Value,
+}
+
+impl Way {
+    /// What an answer is.
+    pub(super) fn form(self) -> Form {
+        match self {
+            Self::Dump | Self::Alone => Form::Dump,
+            Self::Value => Form::Value,
+        }
+    }
 }
 
 /// Keys in the order they were taken; the front is the one replies are at.
@@ -67,9 +77,17 @@ impl Row {
         self.chunks.front().and_then(|(keys, _)| keys.wire(self.answered)).unwrap_or_default()
     }
 
-    /// Moves on to the next key that a value is awaited for.
-    pub(super) fn step(&mut self) {
-        self.answered += 1;
+    /// That key and those behind it in its chunk: the slab, and each in wire form.
+    pub(super) fn awaited_run(&self) -> (&[u8], &[Span]) {
+        let front = self.chunks.front();
+        let run =
+            front.and_then(|(keys, _)| Some((&keys.slab[..], keys.wires.get(self.answered..)?)));
+        run.unwrap_or_default()
+    }
+
+    /// Moves on behind so many keys of one chunk, which have their values.
+    pub(super) fn step(&mut self, keys: usize) {
+        self.answered += keys;
         if self.chunks.front().is_some_and(|(keys, _)| self.answered == keys.wires.len()) {
             self.chunks.pop_front();
             self.answered = 0;
@@ -125,18 +143,20 @@ mod tests {
         assert_eq!(taken(&mut row, 1), "Dump d");
         for awaited in ["a", "b", "c"] {
             assert_eq!(row.awaited(), awaited.as_bytes());
-            row.step();
+            row.step(1);
         }
         row.rewind();
         assert_eq!(taken(&mut row, 9), "Dump de");
         assert_eq!(taken(&mut row, 9), "-");
-        row.step();
-        row.step();
+        let (slab, run) = row.awaited_run();
+        assert_eq!(run.iter().map(|wire| wire.of(slab)).collect::<Vec<_>>(), [b"d", b"e"]);
+        row.step(2);
+        assert!(row.awaited_run().1.is_empty());
         assert!(row.is_all_asked());
         row.push(keys("fgh"), Way::Dump);
         row.push(keys("i"), Way::Dump);
         assert_eq!(taken(&mut row, 2), "Dump fg");
-        row.step();
+        row.step(1);
         let rest: Vec<usize> = row.take_rest().iter().map(|keys| keys.wires.len()).collect();
         assert_eq!((rest, row.is_all_asked()), (vec![2, 1], true));
     }

@@ -10,7 +10,7 @@ use super::fetch::{Fetch, Group};
 use super::row::Way;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
-use crate::flow::{Form, Keys, name_of};
+use crate::flow::{Keys, name_of};
 use crate::net::Backoff;
 use crate::report::Count;
 use crate::resp;
@@ -36,16 +36,15 @@ impl Fetch {
     }
 
     fn read_answers(&mut self) -> Result<Option<bool>> {
-        while let Some(group) = self.groups.front_mut() {
-            let (way, moment, answers) = match group {
-                Group::Keys(way, moment, answers) => (*way, *moment, answers),
-                Group::Still => match self.read_still()? {
-                    None => return Ok(None),
-                    stands => return Ok(stands),
-                },
+        loop {
+            self.take_values();
+            let (way, moment, answers) = match self.groups.front_mut() {
+                Some(Group::Keys(way, moment, answers)) => (*way, *moment, answers),
+                Some(Group::Still) => return self.read_still(),
+                None => return Ok(None),
             };
             match answers.next(&mut self.tools.connection)? {
-                Step::Wait => break,
+                Step::Wait => return Ok(None),
                 Step::Value { told, payload } if answers.is_provisional() => {
                     self.spared = false;
                     self.provisional.push((told, payload));
@@ -62,7 +61,42 @@ impl Fetch {
                 }
             }
         }
-        Ok(None)
+    }
+
+    /// Settles the values at hand of which there is no more to say than that they came, many at a
+    /// time: [`Self::settle`] for most keys of most copies.
+    fn take_values(&mut self) {
+        let Some(Group::Keys(way, moment, answers)) = self.groups.front_mut() else { return };
+        if answers.is_provisional() {
+            return;
+        }
+        let (way, spared) = (*way, *moment == Moment::Spared);
+        let (slab, wires) = self.row.awaited_run();
+        let mut expires = false;
+        let taken =
+            answers.take_values(&mut self.tools.connection, wires.len(), |token, expiry| {
+                self.seen.add(token.wire.len());
+                self.batch.push_unnamed(token, way.form(), expiry);
+                expires |= expiry > 0;
+            });
+        if taken == 0 {
+            return;
+        }
+        self.batch.name_last(slab, wires.get(..taken).unwrap_or_default());
+        self.spared = spared;
+        self.unconfirmed |= spared;
+        self.came(way, taken, expires);
+        self.step(taken);
+    }
+
+    /// So many values came whole; one of them `expires`.
+    fn came(&mut self, way: Way, values: usize, expires: bool) {
+        self.strings += if way == Way::Value { values } else { 0 };
+        if self.busy.take().is_some() {
+            self.backoff = Backoff::default();
+        }
+        // Where INFO says that no key has one.
+        self.suspicious |= expires && self.spares();
     }
 
     /// The source's count of changes, if it has come: whether it stands where it stood.
@@ -123,21 +157,21 @@ impl Fetch {
     /// The key at hand goes round again.
     pub(super) fn ask_later(&mut self) {
         self.again.push(self.row.awaited().to_vec());
-        self.step();
+        self.step(1);
     }
 
-    /// The key at hand has an answer.
-    pub(super) fn step(&mut self) {
-        self.outstanding -= 1;
-        self.row.step();
-        self.waits.answered();
+    /// So many keys from the one at hand on have their answers.
+    pub(super) fn step(&mut self, keys: usize) {
+        self.outstanding -= keys;
+        self.row.step(keys);
+        self.waits.answered(keys);
     }
 
     /// The key at hand is not copied.
     fn fail(&mut self, why: &str) {
         self.tools.ledger.add(Count::Scanned, 1);
         self.tools.ledger.fail(name_of(self.row.awaited()), why);
-        self.step();
+        self.step(1);
     }
 
     /// What becomes of the key at hand, now that its value and its expiry are there.
@@ -146,14 +180,8 @@ impl Fetch {
         match (payload, told) {
             (Payload::Bulk(token), Told::At(expiry)) => {
                 self.seen.add(token.wire.len());
-                let form = if way == Way::Value { Form::Value } else { Form::Dump };
-                self.strings += usize::from(way == Way::Value);
-                if self.busy.take().is_some() {
-                    self.backoff = Backoff::default();
-                }
-                self.batch.push(wire, token, form, expiry);
-                // Where INFO says that no key has one.
-                self.suspicious |= expiry > 0 && self.spares();
+                self.batch.push(wire, token, way.form(), expiry);
+                self.came(way, 1, expiry > 0);
             }
             (Payload::None, Told::Gone) => self.expired += 1,
             (Payload::None, Told::At(_)) if way == Way::Value => {
@@ -166,7 +194,7 @@ impl Fetch {
             (Payload::None | Payload::Bulk(_), _) => self.again.push(wire.to_vec()),
             (Payload::Refused(error), _) => return self.settle_refused(way, error),
         }
-        self.step();
+        self.step(1);
         Ok(())
     }
 
@@ -180,7 +208,7 @@ impl Fetch {
             }
             _ if way == Way::Value => {
                 self.no_strings.push(self.row.awaited().to_vec());
-                self.step();
+                self.step(1);
             }
             cause if cause.hits_every_key() => {
                 return Err(self.tools.connection.refused(command.as_bytes(), &error));

@@ -13,8 +13,12 @@ use crate::command::changes::Changes;
 
 /// Of so many groups of keys one is asked for its expiries all the same.
 pub(super) const SAMPLE_EVERY: usize = 64;
+/// So many strings are in such a group: each costs the source a command, as much as ten of the others.
+pub(super) const SAMPLED: usize = 32;
 /// So many keys are asked for between two readings: a reading costs the source as much as some 20 keys.
-pub(super) const KEYS: usize = 512;
+pub(super) const KEYS: usize = 1_024;
+/// Or fewer, where values come to so many bytes: they are held until then, by each connection.
+pub(super) const BYTES: usize = 1 << 20;
 
 /// A source without expiries, as long as its count of changes stands still.
 #[derive(Debug)]

@@ -20,13 +20,16 @@ impl Waits {
         self.asked.push_back((Instant::now(), keys));
     }
 
-    /// One more key is answered.
-    pub(super) fn answered(&mut self) {
-        let Some((since, keys)) = self.asked.front_mut() else { return };
-        *keys -= 1;
-        if *keys == 0 {
-            self.latency.record(Stage::Fetch, since.elapsed(), 1);
-            self.asked.pop_front();
+    /// So many more keys are answered.
+    pub(super) fn answered(&mut self, mut keys: usize) {
+        while let Some((since, left)) = self.asked.front_mut().filter(|_| keys > 0) {
+            let answered = keys.min(*left);
+            keys -= answered;
+            *left -= answered;
+            if *left == 0 {
+                self.latency.record(Stage::Fetch, since.elapsed(), 1);
+                self.asked.pop_front();
+            }
         }
     }
 
@@ -38,5 +41,22 @@ impl Waits {
     /// All that was measured.
     pub(super) fn latency(&self) -> &Latency {
         &self.latency
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_belong_to_the_oldest_requests() {
+        let mut waits = Waits::default();
+        [3, 2, 4].into_iter().for_each(|keys| waits.begin(keys));
+        waits.answered(1);
+        waits.answered(5);
+        let left: Vec<usize> = waits.asked.iter().map(|(_, keys)| *keys).collect();
+        assert_eq!(left, [3]);
+        waits.answered(9);
+        assert!(waits.asked.is_empty());
     }
 }

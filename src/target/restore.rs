@@ -342,9 +342,12 @@ impl Lane {
     /// Counts what became of entries that were answered, and sends those on that are not done.
     pub(super) async fn finish(&mut self, mut sending: Sending) {
         self.ask_whose(&mut sending).await;
-        let bytes: u64 = sending.entries(&sending.copied).map(|e| u64::from(e.bytes)).sum();
-        let values = sending.entries(&sending.copied).filter(|e| e.form == Form::Value).count();
-        self.tools.ledger.add(Count::ByCommands, values as u64);
+        let (mut bytes, mut values) = (0, 0);
+        for entry in sending.entries(&sending.copied) {
+            bytes += u64::from(entry.bytes);
+            values += u64::from(entry.form == Form::Value);
+        }
+        self.tools.ledger.add(Count::ByCommands, values);
         self.tools.ledger.add(Count::ByFooter, sending.footers);
         self.tools.ledger.add(Count::Reencoded, sending.reencoded);
         self.tell_losses(&sending);

@@ -46,6 +46,19 @@ fn strings_without_expiries_are_neither_dumped_nor_asked_for_one() {
     assert_equal(&source, &target, &[(0, 0)]);
 }
 
+/// What else is served by the source waits for each of them.
+#[test]
+fn strings_without_expiries_cost_the_source_one_command_for_forty() {
+    let (source, target) = pair();
+    fill_strings(&mut source.client(0), "key", MANY, 100);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    source.reset_commands();
+    Keyferry::copy(source.url(), target.url()).args(["--verify", "none"]).expect(0);
+    let commands = source.all_calls();
+    assert!(commands <= MANY as u64 / 40, "{commands} commands");
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
 #[test]
 fn expiries_that_info_keeps_quiet_about_are_copied() {
     let (source, target) = pair();

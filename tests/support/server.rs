@@ -306,6 +306,12 @@ impl Server {
         self.command_statistics().into_iter().map(|(name, _, _)| name).collect()
     }
 
+    /// How many commands were run since the start or since `reset_commands`.
+    #[track_caller]
+    pub(crate) fn all_calls(&self) -> u64 {
+        self.command_statistics().iter().map(|(_, calls, _)| calls).sum()
+    }
+
     /// How often a command was run.
     #[track_caller]
     pub(crate) fn calls(&self, command: &str) -> u64 {

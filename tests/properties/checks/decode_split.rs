@@ -3,7 +3,7 @@
 //! The pieces are cut anywhere, and the buffer's front is taken off at any moment the caller may
 //! choose: never, when nothing more is whole, or behind every single reply.
 //!
-//! And it is the same stream node by node, with long bulk strings taken off piece by piece.
+//! And it is the same stream node by node and bulk string by bulk string, with long bulk strings taken off piece by piece.
 
 use keyferry::resp::{Decoder, Kind, Limits, ProtocolError, Reply, Value};
 
@@ -98,13 +98,13 @@ fn nodes(stream: &[u8], steps: &[Step]) -> Vec<Node> {
         rest = behind;
         buffer.extend_from_slice(arrives);
         loop {
-            match decoder.next_node(&buffer) {
+            // Bulk strings that are whole come one way as well as the other.
+            let bulk = if nodes.len() % 3 > 0 { decoder.next_bulk(&buffer) } else { None };
+            match bulk.map_or_else(|| decoder.next_node(&buffer), |bulk| Ok(Some(bulk))) {
                 Err(_) => return nodes,
                 Ok(Some(node)) => {
-                    assert_eq!(node.tokens().len(), 1, "a node is one token");
-                    let head = node.head();
-                    let body = node.body(head).to_vec();
-                    nodes.push(Node { kind: head.kind, number: head.number, body });
+                    let body = node.body.of(&buffer).to_vec();
+                    nodes.push(Node { kind: node.kind, number: node.number, body });
                     continue;
                 }
                 Ok(None) => {}
