@@ -156,7 +156,8 @@ async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> 
         commands.push(vec![b"SCAN", b"0", b"COUNT", FIRST_COUNT.as_bytes()]);
     }
     let commands: Vec<&[&[u8]]> = commands.iter().map(Vec::as_slice).collect();
-    let mut replies = connection.demand_all(&commands).await?.into_iter();
+    let mut replies =
+        connection.demand_all_from(&[&[b"SELECT", b"0"]], &commands).await?.into_iter();
     let asked = databases.iter().map(|&database| Asked {
         database,
         select: (database != 0).then(|| replies.next()).flatten(),

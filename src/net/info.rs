@@ -15,18 +15,34 @@ impl Connection {
     /// # Errors
     /// As [`Self::call`].
     pub async fn demand_all(&mut self, commands: &[&[&[u8]]]) -> Result<Vec<Value>> {
+        self.demand_all_from(&[], commands).await
+    }
+
+    /// Likewise, for commands that leave the connection elsewhere: `back` comes before them where they are
+    /// asked once more, and what is said to it is no matter.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn demand_all_from(
+        &mut self,
+        back: &[&[&[u8]]],
+        commands: &[&[&[u8]]],
+    ) -> Result<Vec<Value>> {
+        let mut before: &[&[&[u8]]] = &[];
         let began = Instant::now();
         let mut backoff = Backoff::default();
         loop {
-            match self.call_all(commands).await {
+            let all = [before, commands].concat();
+            match self.call_all(&all).await {
                 Err(error)
                     if error.is_not_yet()
                         && error.passes()
                         && began.elapsed() < self.timeouts().retry =>
                 {
+                    before = back;
                     sleep(backoff.next_delay()).await;
                 }
-                replies => return replies,
+                replies => return Ok(replies?.split_off(before.len())),
             }
         }
     }
