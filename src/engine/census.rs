@@ -109,7 +109,7 @@ async fn look_at(
                 Some(Value::Integer(keys)) => u64::try_from(keys).ok(),
                 _ => None,
             };
-            let keys = counted.or(told.map(|told| told.keys)).unwrap_or(1).max(1);
+            let keys = counted.or_else(|| told.map(|told| told.keys)).unwrap_or(1).max(1);
             // Each of them may have an expiry.
             let expires = told.map_or(keys, |told| told.expires.min(keys));
             found.insert(database, Keyspace { keys, expires });
