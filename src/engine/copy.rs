@@ -14,7 +14,7 @@ use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
-use super::upheaval::Before;
+use super::upheaval::{Before, Upheaval};
 use super::{Run, again, database, functions, guard, uncounted, unwritten};
 use crate::config::{IfExists, Limits, Route, Verify};
 use crate::error::{Error, Kind, Result};
@@ -31,29 +31,37 @@ const PASSES: u32 = 5;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
 ///
-/// Answers, for a move, what the target said of itself when the pass began that counts.
 pub(super) async fn apart(
     run: Arc<Run>,
     probed: Arc<Probed>,
     ledgers: Arc<Ledgers>,
-) -> Result<Option<Look>> {
+) -> Result<Passed> {
     let mut alone = JoinSet::new();
     let copied = run.clone();
-    let before = Arc::new(Mutex::new(probed.look.clone()));
-    let look = before.clone();
-    alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers, &look)).await });
+    let passed = Arc::new(Mutex::new(Passed { before: probed.look.clone(), doubt: None }));
+    let noted = passed.clone();
+    alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers, &noted)).await });
     join(alone, &run).await?;
-    Ok(before.lock().unwrap_or_else(PoisonError::into_inner).take())
+    Ok(std::mem::take(&mut *passed.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// What has to be known of the last pass over all keys.
+#[derive(Default)]
+pub(super) struct Passed {
+    /// For a move: what the target said of itself when it began.
+    pub(super) before: Option<Look>,
+    /// Why names that agree prove nothing.
+    pub(super) doubt: Option<Error>,
 }
 
 async fn copy(
     run: &Arc<Run>,
     probed: &Probed,
     ledgers: &Ledgers,
-    before: &Mutex<Option<Look>>,
+    passed: &Mutex<Passed>,
 ) -> Result<()> {
     let guard = guard::start(run, run.source_link(0, probed)).await?;
-    let copied = passes(run, probed, ledgers, before).await;
+    let copied = passes(run, probed, ledgers, passed).await;
     match guard {
         Some(guard) => copied.and(guard.end().await),
         None => copied,
@@ -65,11 +73,11 @@ async fn passes(
     run: &Arc<Run>,
     probed: &Probed,
     ledgers: &Ledgers,
-    before: &Mutex<Option<Look>>,
+    passed: &Mutex<Passed>,
 ) -> Result<()> {
     let keeping =
         run.checkpoint.as_ref().map(|kept| Keeping::of(kept, run, ledgers)).transpose()?;
-    let copied = Box::pin(until_unchanged(run, probed, ledgers, keeping.as_ref(), before)).await;
+    let copied = Box::pin(until_unchanged(run, probed, ledgers, keeping.as_ref(), passed)).await;
     if let Some(keeping) = keeping {
         keeping.end().await;
     }
@@ -89,7 +97,7 @@ async fn until_unchanged(
     probed: &Probed,
     ledgers: &Ledgers,
     keeping: Option<&Keeping>,
-    looked: &Mutex<Option<Look>>,
+    passed: &Mutex<Passed>,
 ) -> Result<()> {
     let mut at_source = Line::new(run.source_link(0, probed));
     let mut at_target = Line::new(run.target_link(0, probed));
@@ -109,7 +117,7 @@ async fn until_unchanged(
         if run.plan.delete_source {
             // What the process before had lost is copied again.
             let look = Look::now(&mut run.target_link(0, probed).connect().await?).await?;
-            *looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(look);
+            passed.lock().unwrap_or_else(PoisonError::into_inner).before = Some(look);
         }
     };
     if run.wish.is_cancelled() {
@@ -123,16 +131,23 @@ async fn until_unchanged(
         return Ok(());
     }
     source_kept_its_keys(run, probed, ledgers).await?;
-    stayed_in_place(run, (&mut at_source, &source_before), (&mut at_target, &target_before)).await
+    let target = (&mut at_target, &target_before);
+    let source = (&mut at_source, &source_before);
+    let doubt = stayed_in_place((run, probed), source, target).await?;
+    passed.lock().unwrap_or_else(PoisonError::into_inner).doubt = doubt;
+    Ok(())
 }
 
-/// Fails where databases of a side were exchanged or emptied meanwhile: names that agree prove nothing
-/// then. Where that is not told, they are all there is.
+/// What keeps names from proving anything: databases of a side were, or may have been, exchanged meanwhile.
+/// Where it is not told, they are all there is.
+///
+/// # Errors
+/// Databases of the source certainly were, or were emptied; or of the target, and nobody looks at it.
 async fn stayed_in_place(
-    run: &Run,
+    (run, probed): (&Run, &Probed),
     (at_source, source): (&mut Line, &Before),
     (at_target, target): (&mut Line, &Before),
-) -> Result<()> {
+) -> Result<Option<Error>> {
     // Without a proof they may well be gone by now.
     let (source_now, target_now) = match run.plan.verify {
         Verify::None => (Before::if_there(at_source).await, Before::if_there(at_target).await),
@@ -140,15 +155,21 @@ async fn stayed_in_place(
             (Some(Before::now(at_source).await?), Some(Before::now(at_target).await?))
         }
     };
-    let of_source = source_now.and_then(|now| source.until(&now).of_source());
-    of_source.map_or(Ok(()), |error| Err(self::at_source(run, error)))?;
-    // Compared by value behind this, or watched from the same moment on.
-    if run.plan.verify == Verify::Full || run.plan.delete_source {
-        return Ok(());
+    let mut of_source = source_now.map_or(Upheaval::Untold, |now| source.until(&now));
+    if of_source == Upheaval::None && probed.uncertain {
+        // Between two runs.
+        of_source = Upheaval::Reset;
     }
-    let named = run.plan.verify == Verify::Count;
-    let of_target = target_now.and_then(|now| target.until(&now).of_target(named));
-    of_target.map_or(Ok(()), |error| Err(self::at_target(run, error)))
+    let of_target = target_now.map_or(Upheaval::Untold, |now| target.until(&now));
+    let source = of_source.of_source().map(|error| self::at_source(run, error));
+    let target = of_target.of_target().map(|error| self::at_target(run, error));
+    match (source, target) {
+        (Some(error), _) if of_source != Upheaval::Reset => Err(error),
+        (_, Some(error)) if of_target != Upheaval::Reset && run.plan.verify == Verify::None => {
+            Err(error)
+        }
+        (source, target) => Ok(source.or(target)),
+    }
 }
 
 /// Copies all keys once; `false`: they have to be copied once more.

@@ -53,7 +53,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{IfExists, Limits, Plan, SourceCompression, Verify};
+use crate::config::{Limits, Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
@@ -67,6 +67,7 @@ pub(crate) use budget::Budget;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
+use copy::Passed;
 use probe::Probed;
 use reckoning::{Ledgers, ledgers, reckon_unbegun};
 use target_watch::Look;
@@ -318,8 +319,7 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
     let checkpoint = Checkpoint::open(&plan)?;
     let stop = cancel.child_token();
     // What the target loses of them is not counted twice.
-    let stay = matches!(plan.if_exists, IfExists::Skip | IfExists::Merge);
-    if plan.verify == Verify::Full || stay && plan.verify == Verify::Count {
+    if plan.verify != Verify::None {
         stats.remember_own();
     }
     Ok(Arc::new(Run {
@@ -385,7 +385,7 @@ async fn run_probed(
         }
     };
     if !run.plan.delete_source {
-        let verified = prove(run, &probed, copied.met).await?;
+        let verified = prove(run, &probed, copied, source, target).await?;
         *noise = quiet.await;
         return Ok(verified);
     }
@@ -404,11 +404,26 @@ async fn run_probed(
 }
 
 /// Proves that what was copied is there.
-async fn prove(run: &Arc<Run>, probed: &Probed, met: Option<Arc<Met>>) -> Result<Verified> {
-    match (run.plan.verify, met) {
-        (Verify::None, _) => Ok(Verified::none()),
-        (_, met) => proof::prove(run, probed, met.as_ref()).await,
+async fn prove(
+    run: &Arc<Run>,
+    probed: &Probed,
+    Copied { mut met, doubt, .. }: Copied,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
+    if let Some(doubt) = &doubt {
+        tracing::warn!("{doubt}");
     }
+    if run.plan.verify == Verify::None {
+        return Ok(Verified::none());
+    }
+    if let (Some(doubt), None) = (&doubt, &met) {
+        // Names prove nothing now.
+        tracing::info!("values are compared instead of names");
+        let asked = again::met(run, Meant::These(&probed.routes), source, target).await;
+        met = Some(Arc::new(asked.map_err(|_| doubt.clone())?));
+    }
+    proof::prove(run, probed, met.as_ref(), doubt).await
 }
 
 /// What a copy leaves to those who come after it.
@@ -416,6 +431,8 @@ struct Copied {
     /// What a comparison needs, if there is to be one.
     met: Option<Arc<Met>>,
     ledgers: Arc<Ledgers>,
+    /// Why names that agree prove nothing.
+    doubt: Option<Error>,
     /// Of a move, what the target said of itself when the pass began that counts.
     before: Option<Look>,
 }
@@ -469,12 +486,12 @@ async fn copy_all(
     let copied = copy::apart(run.clone(), probed.clone(), ledgers.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
-    let before = copied?;
+    let Passed { before, doubt } = copied?;
     run.stats.dead_letters().are_complete(!cancel.is_cancelled());
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, probed).await
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
-    Ok(Copied { met, ledgers, before })
+    Ok(Copied { met, ledgers, before, doubt })
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::census::{self, Holdings};
+use super::checkpoint::GoingOn;
 use super::clocks::{Offset, clock_offset};
 use super::independent::{self, Sameness};
 use super::target_watch::Look;
@@ -67,6 +68,8 @@ pub(super) struct Probed {
     pub(super) resumed: bool,
     /// And all its keys are begun anew.
     anew: bool,
+    /// Whether its databases were exchanged between two runs is not known.
+    pub(super) uncertain: bool,
     /// What the target said of itself before anything was written, where that will be asked for.
     pub(super) look: Option<Look>,
 }
@@ -153,9 +156,9 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         true => Some(Look::now(&mut at_target).await?),
         false => None,
     };
-    let mut anew = false;
+    let mut going_on = GoingOn::default();
     if let (Some(earlier), Some(look)) = (earlier, &look) {
-        anew =
+        going_on =
             earlier.meet((&source_info, &held), &target_info, look).map_err(|error| match error
                 .kind()
             {
@@ -242,7 +245,8 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             None => source_info.expired_keys,
         },
         resumed: resumed.is_some(),
-        anew,
+        anew: going_on.anew,
+        uncertain: going_on.uncertain,
         look,
         before: [source_info, target_info],
         round_trips: [source_time.round_trip, target_time.round_trip],

@@ -17,7 +17,7 @@ use super::probe::Probed;
 use super::{Run, compare, copy, uncounted};
 use crate::config::mapping::shared_targets;
 use crate::config::{IfExists, Route};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flow::{key_queue, name_of};
 use crate::net::Link;
 use crate::report::{Mode, Proven, Verified};
@@ -33,16 +33,20 @@ const LATE_ROUNDS: u32 = 5;
 /// Keys that are named in the log; all are counted.
 const NAMED: usize = 20;
 
-/// Verifies a copy; `met`: by values and expiries where that can be.
+/// Verifies a copy; `met`: by values and expiries where that can be, and only so where there is a `doubt`.
 pub(super) async fn prove(
     run: &Arc<Run>,
     probed: &Probed,
     met: Option<&Arc<Met>>,
+    doubt: Option<Error>,
 ) -> Result<Verified> {
     let evidence = Evidence::gather(run, probed).await?;
     let proof = Proof { run, probed, evidence, shared: shared_targets(&probed.routes) };
     let (by_value, others): (Vec<Route>, Vec<Route>) =
         probed.routes.iter().partition(|&&route| met.is_some() && proof.knows_copied(route));
+    if let Some(doubt) = doubt.filter(|_| !others.is_empty()) {
+        return Err(doubt);
+    }
     let mut databases = Vec::new();
     if let Some(met) = met.filter(|_| !by_value.is_empty()) {
         databases.extend(proof.values(met, &by_value).await?);

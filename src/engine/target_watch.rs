@@ -110,7 +110,8 @@ impl Look {
         self.taken_since(earlier, true)
     }
 
-    fn upheaval_since(&self, earlier: &Self) -> Upheaval {
+    /// Whether databases were exchanged or emptied since an `earlier` look.
+    pub(super) fn upheaval_since(&self, earlier: &Self) -> Upheaval {
         between(earlier.calls.as_ref(), self.calls.as_ref())
     }
 
@@ -122,11 +123,11 @@ impl Look {
             _ => 0,
         };
         match self.upheaval_since(earlier) {
-            Upheaval::None | Upheaval::Untold => {}
+            // What is not known is looked for.
+            Upheaval::None | Upheaval::Untold | Upheaval::Reset => {}
             Upheaval::Called(command) => {
                 return Some(format!("{} was called on it", command.to_uppercase()));
             }
-            Upheaval::Reset => return Some(RESET.to_owned()),
         }
         let evicted = grew(earlier.evicted, self.evicted);
         (evictions && evicted > 0).then(|| {

@@ -121,19 +121,15 @@ impl Upheaval {
         Some(Error::new(Kind::Server, text).advise("run it again while nobody does that"))
     }
 
-    /// Why what was written to a target may not be where it belongs. What FLUSHALL and FLUSHDB took away
-    /// is missed by name; `named`: names are looked for.
-    pub(super) fn of_target(&self, named: bool) -> Option<Error> {
+    /// Why what was written to a target may not be where it belongs, although it is there by name; what
+    /// FLUSHALL and FLUSHDB took away is missed by name.
+    pub(super) fn of_target(&self) -> Option<Error> {
         let text = match self {
-            Self::None | Self::Untold => return None,
-            Self::Called("swapdb") => {
+            Self::None | Self::Untold | Self::Called("flushall" | "flushdb") => return None,
+            Self::Called(_) => {
                 "databases of it were exchanged (SWAPDB) while they were written: keys may be in the \
                  database that they do not belong to, and others in their place"
                     .to_owned()
-            }
-            Self::Called(_) if named => return None,
-            Self::Called(command) => {
-                format!("{} was called on it while it was written", command.to_uppercase())
             }
             Self::Reset => "whether its databases were exchanged while they were written is not known: \
                             its counters were reset (CONFIG RESETSTAT)"

@@ -26,7 +26,7 @@ use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
 use lock::Lock;
-use record::{Database, Foreign, Record};
+use record::{Database, Foreign, Met, Record};
 
 /// The longest checkpoint that is read, in bytes: every database a server can have, and then some.
 const LONGEST: u64 = 16 << 20;
@@ -37,6 +37,15 @@ pub(super) struct Checkpoint {
     path: PathBuf,
     record: Mutex<Record>,
     _lock: Lock,
+}
+
+/// How a run goes on from a checkpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GoingOn {
+    /// All keys are begun anew.
+    pub(super) anew: bool,
+    /// The counters of a side were reset: whether its databases were exchanged is not known.
+    pub(super) uncertain: bool,
 }
 
 /// Where a database goes on.
@@ -69,7 +78,7 @@ impl Checkpoint {
     }
 
     /// Compares with the servers that are there, and with what the target says of itself now. Answers
-    /// whether all keys are begun anew.
+    /// how it goes on.
     ///
     /// # Errors
     /// [`Kind::State`]: it was made with another server, or with other data of this source. [`Kind::Server`]: keys were deleted from the
@@ -79,7 +88,7 @@ impl Checkpoint {
         source: (&ServerInfo, &Holdings),
         target: &ServerInfo,
         look: &Look,
-    ) -> Result<bool> {
+    ) -> Result<GoingOn> {
         if let Some(why) = self.held().doubt(look) {
             let text = format!(
                 "an earlier run was deleting keys from the source, and since then keys may have been \
@@ -93,10 +102,10 @@ impl Checkpoint {
         }
         let met = self.held().meet(source, target, look);
         match met {
-            Ok(None) => Ok(false),
-            Ok(Some(why)) => {
+            Ok(Met { anew: None, uncertain }) => Ok(GoingOn { anew: false, uncertain }),
+            Ok(Met { anew: Some(why), .. }) => {
                 tracing::warn!("{why}: all keys are copied anew");
-                Ok(true)
+                Ok(GoingOn { anew: true, uncertain: false })
             }
             Err(Foreign { whose, what }) => Err(foreign(&self.path, whose, &what)),
         }

@@ -48,6 +48,9 @@ pub(super) struct Record {
     /// And what its databases held: keys, and how many of them last.
     #[serde(default)]
     source_keys: BTreeMap<u32, (u64, u64)>,
+    /// The counters of a side were reset between two runs.
+    #[serde(default)]
+    uncertain: bool,
     /// In the order they were begun.
     pub(super) databases: Vec<Database>,
 }
@@ -57,6 +60,15 @@ pub(super) struct Record {
 pub(super) struct Process {
     pub(super) server: String,
     pub(super) run_id: Option<String>,
+}
+
+/// How a run goes on from a checkpoint.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Met {
+    /// Why all keys are begun anew.
+    pub(super) anew: Option<&'static str>,
+    /// The counters of a side were reset since: whether its databases were exchanged is not known.
+    pub(super) uncertain: bool,
 }
 
 /// Why a run cannot go on from a checkpoint.
@@ -167,7 +179,7 @@ impl Record {
         (at_source, held): (&ServerInfo, &Holdings),
         target: &ServerInfo,
         look: &Look,
-    ) -> Result<Option<&'static str>, Foreign> {
+    ) -> Result<Met, Foreign> {
         let (source, target) = (Process::of(at_source), Process::of(target));
         let first = self.databases.is_empty();
         for (side, was, is) in
@@ -181,6 +193,9 @@ impl Record {
         let now = Before::of(at_source);
         let upheaval = self.source_before.until(&now);
         let same_source = self.source.is_same(&source);
+        let reset = |was: &Look| look.upheaval_since(was) == Upheaval::Reset;
+        let uncertain =
+            !first && (upheaval == Upheaval::Reset || self.look.as_ref().is_some_and(reset));
         let lost = if same_source { self.exchanged(&upheaval) } else { self.missed(held) };
         if let Some(what) = lost.filter(|_| !first) {
             return Err(Foreign { whose: "other data", what });
@@ -189,9 +204,6 @@ impl Record {
         let lost = self.look.as_ref().is_some_and(|was| look.taken_since(was, moves).is_some());
         let restarted = match (self.source.is_same(&source), self.target.is_same(&target)) {
             _ if first => None,
-            (true, _) if upheaval == Upheaval::Reset => Some(
-                "the source's counters were reset, so nobody knows what happened to its databases",
-            ),
             (true, true) if lost => Some("the target lost keys that it had (it was flushed, say)"),
             (true, true) => None,
             (false, _) => Some("the source was restarted, so its cursors mean nothing any more"),
@@ -203,6 +215,7 @@ impl Record {
                 |(&database, held): (&u32, &Keyspace)| (database, (held.keys, held.persistent()));
             self.source_keys = held.iter().map(keys).collect();
         }
+        self.uncertain = (self.uncertain || uncertain) && restarted.is_none();
         if restarted.is_some() {
             self.databases.iter_mut().for_each(Database::begin_anew);
             self.deleting = false;
@@ -214,7 +227,7 @@ impl Record {
         }
         (self.source, self.target) = (source, target);
         self.look = Some(look.clone());
-        Ok(restarted)
+        Ok(Met { anew: restarted, uncertain: self.uncertain })
     }
 
     /// What took the place of the databases whose keys were being copied.
@@ -281,7 +294,7 @@ mod tests {
     fn begun() -> Record {
         let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
         let mut record = Record::new(plan);
-        assert_eq!(record.meet(held(&info("a"), 5), &info("b"), &look()), Ok(None));
+        assert_eq!(record.meet(held(&info("a"), 5), &info("b"), &look()), Ok(Met::default()));
         let mut database = Database::new(Route { source: 1, target: 2 }, true);
         database.cursor = Some("17".into());
         database.counters.insert("copied".into(), 3);
@@ -321,11 +334,13 @@ mod tests {
     fn a_restarted_server_is_begun_anew_and_another_refused() {
         let kept = begun();
         let mut same = kept.clone();
-        assert_eq!(same.meet(held(&info("a"), 5), &info("b"), &look()), Ok(None));
+        assert_eq!(same.meet(held(&info("a"), 5), &info("b"), &look()), Ok(Met::default()));
         assert_eq!(same, kept);
         for (source, target, functions) in [("a", "x", false), ("x", "b", true)] {
             let mut record = kept.clone();
-            assert!(record.meet(held(&info(source), 5), &info(target), &look()).unwrap().is_some());
+            assert!(
+                record.meet(held(&info(source), 5), &info(target), &look()).unwrap().anew.is_some()
+            );
             let database = &record.databases[0];
             assert_eq!((&database.cursor, database.counters.len()), (&None, 0));
             assert!(database.was_empty);
@@ -355,18 +370,19 @@ mod tests {
             assert!(refused.what.contains(what), "{refused:?}");
         }
         let (reset, used) = (told("cmdstat_info:calls=1"), told("cmdstat_info:calls=9"));
-        assert!(kept.clone().meet(held(&reset, 5), &info("b"), &look()).unwrap().is_some());
-        assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(None));
+        let unsure = kept.clone().meet(held(&reset, 5), &info("b"), &look()).unwrap();
+        assert_eq!(unsure, Met { anew: None, uncertain: true });
+        assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(Met::default()));
         // We have deleted the rest.
         kept.deleting = true;
-        assert!(kept.meet(held(&info("x"), 0), &info("b"), &look()).unwrap().is_some());
+        assert!(kept.meet(held(&info("x"), 0), &info("b"), &look()).unwrap().anew.is_some());
     }
 
     #[test]
     fn a_process_without_a_name_is_never_the_same() {
         let nameless = ServerInfo { run_id: None, ..info("a") };
         let mut record = begun();
-        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().is_some());
-        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().is_some());
+        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().anew.is_some());
+        assert!(record.meet(held(&nameless, 5), &info("b"), &look()).unwrap().anew.is_some());
     }
 }
