@@ -196,13 +196,19 @@ fn moved(text: &mut String, report: &Report) {
     if report.verified.mode == super::Mode::None {
         return;
     }
-    let _ = match report.keys.deleted_from_source {
+    let deleted = report.keys.deleted_from_source;
+    // Where others failed or stay, that is no verdict on the move.
+    let verdict = match report.keys.failed + report.keys.kept_on_source {
+        0 => format!("Verified ({}): ", report.verified.mode.word()),
+        _ => String::new(),
+    };
+    let _ = match deleted {
         0 => writeln!(text, "No key was deleted from the source"),
-        deleted => writeln!(
+        _ => writeln!(
             text,
-            "Verified ({}): of the {} keys deleted from the source, each had the same value and \
-             expiry on both sides at the moment it was deleted",
-            report.verified.mode.word(),
+            "{verdict}{} the {} keys deleted from the source, each had the same value and expiry on \
+             both sides at the moment it was deleted",
+            if verdict.is_empty() { "Of" } else { "of" },
             units::count(deleted),
         ),
     };

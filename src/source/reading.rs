@@ -159,7 +159,7 @@ async fn once(
                         Held::Refused(refusal(connection, &Trouble::Refused(command, error))?)
                     }
                 };
-                found.push(paired(told, held));
+                found.push(paired(told, held, form));
             }
             Step::End(ending) => {
                 drop(connection.take_slab());
@@ -172,7 +172,7 @@ async fn once(
                     (Some(told), Some(bytes)) => {
                         let held = pass(connection, bytes, form, stop).await?;
                         answers.passed();
-                        found.extend(told.map(|told| paired(told, held)));
+                        found.extend(told.map(|told| paired(told, held, form)));
                     }
                     _ => {
                         drop(connection.take_slab());
@@ -184,9 +184,13 @@ async fn once(
     }
 }
 
-fn paired(told: Told, held: Held) -> Option<Reading> {
+/// `None`: one is there and the other is not. MGET tells so of a key that is no string.
+fn paired(told: Told, held: Held, form: Form) -> Option<Reading> {
     match (told, held) {
-        (_, Held::Gone) => Some(Reading { expiry: 0, held: Held::Gone }),
+        (Told::Gone, Held::Gone) => Some(Reading { expiry: 0, held: Held::Gone }),
+        (Told::At(_), Held::Gone) => {
+            (form == Form::Value).then_some(Reading { expiry: 0, held: Held::Gone })
+        }
         (Told::At(expiry), held) => Some(Reading { expiry, held }),
         (Told::Gone, _) => None,
     }

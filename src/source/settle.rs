@@ -188,10 +188,12 @@ impl Fetch {
                 // No string, or a key that this user may not read.
                 self.no_strings.push(wire.to_vec());
             }
-            // It expired between the two answers; or was never asked for its expiry.
-            (Payload::None, Told::At(expiry)) if expiry > 0 || self.spared => self.expired += 1,
-            // A key that lasts is gone, or one that is gone is there.
-            (Payload::None | Payload::Bulk(_), _) => self.again.push(wire.to_vec()),
+            // A key with an expiry, or with none, is gone, or one that is gone is there: perhaps it has
+            // expired between the two answers. Where the question was spared, it is asked from here on.
+            (Payload::None | Payload::Bulk(_), _) => {
+                self.asks |= self.spared;
+                self.again.push(wire.to_vec());
+            }
             (Payload::Refused(error), _) => return self.settle_refused(way, error),
         }
         self.step(1);
