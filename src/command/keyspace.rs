@@ -4,8 +4,9 @@
 
 use crate::resp::Output;
 
-/// A key that is asked about and never made.
-pub const PROBE_KEY: &[u8] = b"keyferry:probe";
+/// A key that is asked about and never made. It begins as no other does: a user who may touch it may
+/// touch every key.
+pub const PROBE_KEY: &[u8] = b"\x01keyferry:probe";
 
 /// Asks a source for the expiry of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -89,6 +89,7 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
     proof(plan, &mut trials);
     if plan.if_exists == IfExists::Merge {
         trials.extend([
+            trial("type", TYPE, Need::Must),
             trial("sscan", &[b"SSCAN", PROBE_KEY, b"0"], Need::Must),
             trial("hscan", &[b"HSCAN", PROBE_KEY, b"0"], Need::Must),
             trial("zscan", &[b"ZSCAN", PROBE_KEY, b"0"], Need::Must),

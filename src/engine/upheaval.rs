@@ -72,6 +72,11 @@ impl Before {
         Self { run_id: info.run_id.clone(), calls: info.calls.clone(), changes: info.changes }
     }
 
+    /// Whether a later moment is of another process.
+    pub(super) fn is_of_another_process(&self, now: &Self) -> bool {
+        self.run_id.is_some() && self.run_id != now.run_id
+    }
+
     /// Compares with a later moment.
     pub(super) fn until(&self, now: &Self) -> Upheaval {
         if let (Some(was), Some(is)) = (self.changes, now.changes)
@@ -79,7 +84,7 @@ impl Before {
         {
             return Upheaval::None;
         }
-        let restarted = self.run_id.is_some() && self.run_id != now.run_id;
+        let restarted = self.is_of_another_process(now);
         // Another process has counted from 0; what its start lost is looked for elsewhere.
         let zero = Calls::default();
         let was = if restarted { Some(&zero) } else { self.calls.as_ref() };

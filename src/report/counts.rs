@@ -56,7 +56,7 @@ impl Count {
         (Self::Filtered, "filtered"),
         (Self::Expired, "expired"),
         (Self::Failed, FAILED),
-        (Self::DeletedFromSource, "deleted_from_source"),
+        (Self::DeletedFromSource, DELETED_FROM_SOURCE),
         (Self::KeptOnSource, KEPT_ON_SOURCE),
         (Self::ByFooter, "by_footer"),
         (Self::Reencoded, "reencoded"),
@@ -69,6 +69,8 @@ impl Count {
 /// The name of the failed keys among kept counters.
 pub const FAILED: &str = "failed";
 /// The name of the keys that stay on the source among kept counters.
+pub const DELETED_FROM_SOURCE: &str = "deleted_from_source";
+/// Likewise.
 pub const KEPT_ON_SOURCE: &str = "kept_on_source";
 /// The name of the sum of payload bytes among kept counters.
 pub(super) const BYTES: &str = "bytes";

@@ -22,7 +22,7 @@ pub mod table;
 mod verdict;
 mod verified;
 
-pub use counts::{Count, Counts, FAILED, KEPT_ON_SOURCE, Kept};
+pub use counts::{Count, Counts, DELETED_FROM_SOURCE, FAILED, KEPT_ON_SOURCE, Kept};
 pub use dead_letters::{DeadLetter, DeadLetters};
 pub use differences::{Difference, DifferenceKind, Differences};
 pub use findings::{Finding, Severity};

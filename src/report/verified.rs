@@ -142,6 +142,11 @@ impl Verified {
         }
     }
 
+    /// Whether all that differs is keys that the target lacks.
+    pub fn only_misses(&self) -> bool {
+        self.extra + self.different + self.expiry == 0
+    }
+
     /// Whether both sides agree, as far as was looked.
     pub fn agrees(&self) -> bool {
         self.missing + self.extra + self.different + self.expiry == 0

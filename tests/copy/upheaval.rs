@@ -185,6 +185,52 @@ fn a_target_that_is_flushed_and_filled_by_others_stops_the_move() {
     costs_no_key(&run, &source, "may have been lost");
 }
 
+#[test]
+fn keys_that_come_into_another_database_meanwhile_are_not_called_moved() {
+    let script = "for _, key in ipairs(redis.call('KEYS', '*7')) do redis.call('MOVE', key, 1) end";
+    let moves = cmd("EVAL").arg(script).arg(0).clone();
+    let mut sets = cmd("EVAL");
+    sets.arg("redis.call('SELECT', 3) redis.call('SET', 'new', 1)").arg(0);
+    for (blow, cleans) in [(&moves, false), (&sets, false), (&sets, true)] {
+        let (source, target) = (filled(), redis());
+        let running = match cleans {
+            false => Keyferry::copy(source.url(), target.url()).arg("--delete-source"),
+            true => {
+                Keyferry::copy(source.url(), target.url()).expect(0);
+                Keyferry::cleanup(source.url(), target.url()).arg("--force")
+            }
+        };
+        let running = running.args(SLOW).start();
+        let (mut there, mut here) = (target.client(0), source.client(0));
+        let half_way = || if cleans { here.dbsize() < KEYS / 2 } else { there.dbsize() > KEYS / 8 };
+        let run = strike(running, half_way, &source, std::slice::from_ref(blow));
+        run.assert_code(&[1]);
+        run.assert_says(&["source", "still holds"]);
+    }
+}
+
+#[test]
+fn a_source_that_is_emptied_while_it_is_deleted_from_is_not_called_moved() {
+    for restarts in [false, true] {
+        let (mut source, target) = (filled(), redis());
+        let copy = Keyferry::copy(source.url(), target.url()).args(SLOW);
+        let mut running = copy.arg("--delete-source").start();
+        let mut client = source.client(0);
+        wait_until("a part is done", || client.dbsize() < KEYS * 3 / 4 || running.is_over());
+        assert!(!running.is_over(), "it was over too soon{}", running.finish().frame());
+        if restarts {
+            source.kill();
+            source.start_again();
+        } else {
+            client.run(&flushall());
+        }
+        let run = running.finish();
+        run.assert_code(&[1]);
+        run.assert_says_one_of(&["FLUSHALL", "restarted while keys were deleted"]);
+        assert_eq!(target.client(0).dbsize(), KEYS);
+    }
+}
+
 /// A copy that is killed half-way, and what it goes on with.
 struct Killed {
     source: Server,
@@ -229,6 +275,28 @@ fn a_source_that_lost_its_keys_before_a_resume_is_told() {
         killed.source.start_again();
         let run = killed.copy(&options).expect(5);
         run.assert_says(&["other data", "restarted", "0 of 4000 keys"]);
+    }
+}
+
+#[test]
+fn a_source_that_lost_its_keys_while_a_move_was_away_is_told() {
+    for restarts in [false, true] {
+        let directory = TempDir::new().expect("a temporary directory");
+        let mut killed = Killed { source: filled(), target: redis(), directory };
+        let mut running = killed.copy(&["--delete-source"]).args(SLOW).start();
+        let mut client = killed.source.client(0);
+        wait_until("some are gone", || client.dbsize() < KEYS * 3 / 4 || running.is_over());
+        running.signal("KILL");
+        assert_eq!(running.finish().code(), None);
+        if restarts {
+            killed.source.kill();
+            killed.source.start_again();
+        } else {
+            client.run(&flushall());
+        }
+        let run = killed.copy(&["--delete-source"]).expect(5);
+        run.assert_says(&["other data", "state.json"]);
+        assert_eq!(killed.target.client(0).dbsize(), KEYS);
     }
 }
 

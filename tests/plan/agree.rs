@@ -135,6 +135,37 @@ fn a_target_user_that_may_only_read_the_keys() {
 }
 
 #[test]
+fn users_of_key_patterns_are_told_of_the_other_keys() {
+    let (source, target) = servers();
+    source.client(0).set(b"other", b"");
+    // Whatever the names of keyferry's own probes are.
+    for pattern in ["~k*", "~ke?ferry*", "~[a-z]*"] {
+        let reader = user_without(&source, &["resetkeys", pattern]);
+        let run = Keyferry::plan(reader, target.url()).expect(0);
+        assert!(
+            run.findings("warning").contains(&"keys-denied of source".to_owned()),
+            "{}",
+            run.frame()
+        );
+        let writer = user_without(&target, &["resetkeys", pattern, "~key*"]);
+        let run = Keyferry::plan(source.url(), writer).expect(0);
+        assert!(
+            run.findings("warning").contains(&"keys-denied of target".to_owned()),
+            "{}",
+            run.frame()
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_may_not_ask_for_types_cannot_merge() {
+    let (source, target) = servers();
+    let reader = user_without(&source, &["-type"]);
+    let found = ("no-permission of source", &["TYPE", "+type"][..]);
+    both_refuse((&reader, &target.url()), &["--if-exists", "merge"], found, &target);
+}
+
+#[test]
 fn fields_that_expire_and_a_target_where_they_cannot() {
     let (source, target) = (Server::start(Kind::Redis82), Server::start(Kind::Redis70));
     source.client(0).run(cmd("HSET").arg("hash").arg("f").arg("v"));

@@ -12,7 +12,7 @@ use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::config::fingerprint::{DELETE_SOURCE, Fingerprint};
-use crate::report::{Failure, Kept};
+use crate::report::{DELETED_FROM_SOURCE, Failure, Kept};
 
 /// The version of the format; another one is not read.
 const FORMAT: u32 = 1;
@@ -236,8 +236,7 @@ impl Record {
             Upheaval::Called("swapdb") => {
                 Some("databases of the source were exchanged since (SWAPDB)".to_owned())
             }
-            // What is to be deleted anyway.
-            Upheaval::Called(command) if !self.deleting => {
+            Upheaval::Called(command) => {
                 let command = command.to_uppercase();
                 Some(format!("{command} was called on the source since"))
             }
@@ -247,14 +246,20 @@ impl Record {
 
     /// What a source that was restarted has no more.
     fn missed(&self, held: &Holdings) -> Option<String> {
-        let begun = self.databases.iter().filter(|_| !self.deleting);
-        begun.map(|database| database.source).find_map(|database| {
-            let &(had, lasting) = self.source_keys.get(&database)?;
-            let has = held.get(&database).map_or(0, |held| held.keys);
-            // Those that do not last may be gone by themselves, but hardly all of them.
-            (has < lasting || (has == 0 && had > 0)).then(|| {
+        self.databases.iter().find_map(|database| {
+            let number = database.source;
+            let &(had, lasting) = self.source_keys.get(&number)?;
+            let has = held.get(&number).map_or(0, |held| held.keys);
+            // How many were deleted last is not known to the key.
+            let deleted = database.counters.get(DELETED_FROM_SOURCE).copied().unwrap_or_default();
+            let fewer = match self.deleting {
+                true => has == 0 && deleted < lasting,
+                // Those that do not last may be gone by themselves, but hardly all of them.
+                false => has < lasting || (has == 0 && had > 0),
+            };
+            fewer.then(|| {
                 format!(
-                    "the source was restarted since and holds {has} of {had} keys in database {database}"
+                    "the source was restarted since and holds {has} of {had} keys in database {number}"
                 )
             })
         })
@@ -373,9 +378,11 @@ mod tests {
         let unsure = kept.clone().meet(held(&reset, 5), &info("b"), &look()).unwrap();
         assert_eq!(unsure, Met { anew: None, uncertain: true });
         assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(Met::default()));
-        // We have deleted the rest.
+        // We have deleted some of them.
         kept.deleting = true;
-        assert!(kept.meet(held(&info("x"), 0), &info("b"), &look()).unwrap().anew.is_some());
+        let emptied = kept.clone().meet(held(&info("x"), 0), &info("b"), &look()).unwrap_err();
+        assert!(emptied.what.contains("0 of 5 keys"), "{emptied:?}");
+        assert!(kept.meet(held(&info("x"), 1), &info("b"), &look()).unwrap().anew.is_some());
     }
 
     #[test]

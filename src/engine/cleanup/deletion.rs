@@ -12,9 +12,8 @@ use super::super::compare::DOUBTS;
 use super::super::copy::join;
 use super::super::reckoning::Ledgers;
 use super::super::target_watch::TargetWatch;
-use super::super::upheaval::Before;
 use super::super::{Run, guard, uncounted};
-use super::remaining::{count_remaining, refuse_remaining};
+use super::remaining::{AtFirst, count_remaining, refuse_remaining};
 use super::worker::{Tools, Worker};
 use crate::config::Limits;
 use crate::error::{Result, Side};
@@ -53,7 +52,7 @@ pub(in super::super) async fn delete_equal(
     let (watch, accounts) = (deletion.watch.clone(), deletion.accounts);
     let deletes = deletion.removal.is_some();
     let mut line = Line::new(met.source_link(run, 0));
-    let before = Before::now(&mut line).await?;
+    let first = AtFirst::now(&mut line, met, ledgers).await?;
     let guard = guard::start(run, met.source_link(run, 0)).await?;
     let deleted = every_database(run, met, deletion, ledgers).await;
     let deleted = match guard {
@@ -78,7 +77,7 @@ pub(in super::super) async fn delete_equal(
     if !deletes || run.stop.is_cancelled() {
         return Ok(());
     }
-    refuse_remaining(run, met, (&mut line, &before), (accounts, ledgers)).await
+    refuse_remaining(run, met, (&mut line, &first), (accounts, ledgers)).await
 }
 
 /// Every database, within bounds.

@@ -3,34 +3,65 @@
 
 use super::super::acquaint::Met;
 use super::super::reckoning::Ledgers;
-use super::super::upheaval::{Before, Upheaval};
-use super::super::{Run, uncounted};
+use super::super::upheaval::Before;
+use super::super::{Run, census, uncounted};
 use super::deletion::Accounts;
-use crate::config::Route;
+use crate::config::{Mapping, Route};
 use crate::error::{Error, Kind, Result};
 use crate::net::Line;
-use crate::report::Count;
+use crate::report::{Count, Ledger};
 use crate::units;
 
+/// What was known of the source before the first key was deleted.
+pub(super) struct AtFirst {
+    said: Before,
+    /// Keys that do not go by themselves, and how many were deleted before.
+    lasting: u64,
+    deleted: u64,
+}
+
+impl AtFirst {
+    /// Looks now.
+    ///
+    /// # Errors
+    /// The source cannot be looked at.
+    pub(super) async fn now(line: &mut Line, met: &Met, ledgers: &Ledgers) -> Result<Self> {
+        let held = ledgers.iter().filter_map(|(route, _)| met.source.get(&route.source));
+        let lasting = held.map(|held| held.persistent()).sum();
+        let deleted = ledgers.iter().map(|(_, ledger)| ledger.counts().deleted_from_source).sum();
+        Ok(Self { said: Before::now(line).await?, lasting, deleted })
+    }
+}
+
 /// Fails where the source holds selected keys that were not counted as kept, or where its databases
-/// were exchanged since `before`.
+/// were exchanged or emptied meanwhile, or it was restarted and has lost keys.
 ///
 /// # Errors
 /// That, or the source cannot be looked at.
 pub(super) async fn refuse_remaining(
     run: &Run,
     met: &Met,
-    (line, before): (&mut Line, &Before),
+    (line, first): (&mut Line, &AtFirst),
     (accounts, ledgers): (Accounts, &Ledgers),
 ) -> Result<()> {
-    let uncounted_keys = count_remaining(run, met, accounts, ledgers).await?;
-    let upheaval = before.until(&Before::now(line).await?);
+    let mut uncounted_keys = count_remaining(run, met, accounts, ledgers).await?;
+    uncounted_keys += in_other_databases(run, met, line, ledgers).await?;
+    let now = Before::now(line).await?;
     let place =
         |error: Error| error.at(run.plan.source.side, &run.plan.source.endpoint.to_string());
-    if matches!(upheaval, Upheaval::Called("swapdb") | Upheaval::Reset)
-        && let Some(error) = upheaval.of_source()
-    {
+    if let Some(error) = first.said.until(&now).of_source() {
         return Err(place(error.advise("see what both servers hold, then run `keyferry cleanup`")));
+    }
+    let settled: u64 = ledgers.iter().map(|(_, ledger)| settled(accounts, ledger)).sum();
+    let lost = first.lasting.saturating_sub(settled - first.deleted.min(settled));
+    if first.said.is_of_another_process(&now) && lost > 0 {
+        let text = format!(
+            "it was restarted while keys were deleted, and {} that it held are gone from it without \
+             having been compared",
+            units::keys(lost)
+        );
+        let advice = "see what both servers hold; the target has them as they were copied";
+        return Err(place(Error::new(Kind::Server, text).advise(advice)));
     }
     if uncounted_keys == 0 {
         return Ok(());
@@ -45,6 +76,46 @@ pub(super) async fn refuse_remaining(
     ))
 }
 
+/// Keys that are deleted or counted as kept.
+fn settled(accounts: Accounts, ledger: &Ledger) -> u64 {
+    ledger.counts().deleted_from_source + stayed(accounts, ledger)
+}
+
+fn stayed(accounts: Accounts, ledger: &Ledger) -> u64 {
+    let counts = ledger.counts();
+    match accounts {
+        Accounts::Cleanup => counts.kept_on_source + counts.failed,
+        Accounts::Move => counts.kept_on_source,
+    }
+}
+
+/// Selected keys in databases that are meant and held none when it began.
+async fn in_other_databases(
+    run: &Run,
+    met: &Met,
+    line: &mut Line,
+    ledgers: &Ledgers,
+) -> Result<u64> {
+    let mapping = &run.plan.mapping;
+    if matches!(mapping, Mapping::Routes(_)) {
+        return Ok(0);
+    }
+    let info = line.info().await?;
+    let holding = loop {
+        match census::of_mapping(line.open().await?, &run.source, &info, mapping).await {
+            Ok(holding) => break holding,
+            Err(error) => line.recover(error).await?,
+        }
+    };
+    let mut keys = 0;
+    for &database in holding.keys() {
+        if !ledgers.iter().any(|(route, _)| route.source == database) {
+            keys += held(run, met, Route { source: database, target: database }).await?;
+        }
+    }
+    Ok(keys)
+}
+
 /// How many selected keys the source holds that are not counted as kept; after a copy, they are then.
 ///
 /// # Errors
@@ -57,12 +128,7 @@ pub(super) async fn count_remaining(
 ) -> Result<u64> {
     let mut remaining = 0;
     for (route, ledger) in ledgers {
-        let counts = ledger.counts();
-        let stayed = match accounts {
-            Accounts::Cleanup => counts.kept_on_source + counts.failed,
-            Accounts::Move => counts.kept_on_source,
-        };
-        let more = held(run, met, *route).await?.saturating_sub(stayed);
+        let more = held(run, met, *route).await?.saturating_sub(stayed(accounts, ledger));
         if accounts == Accounts::Move {
             ledger.add(Count::KeptOnSource, more);
         }
