@@ -80,6 +80,10 @@ fn saved(kind: Kind, keys: &Keys, delay: Option<Duration>) {
     clients.stop();
     run.assert_code(&[0, 1]);
     let loaded = Setup::new(kind).rdb(&file).start();
+    let mut client = loaded.client(0);
+    wait_until("it has loaded its file", || {
+        client.info("persistence", "loading").is_some_and(|loading| loading == "0")
+    });
     assert_of_one_moment(&format!("a file of {kind:?}"), keys, &loaded, start, &run);
 }
 
