@@ -30,7 +30,6 @@ use crate::units;
 const PASSES: u32 = 5;
 
 /// The copy as a task of its own: what is left to do after it is done even if it panics.
-///
 pub(super) async fn apart(
     run: Arc<Run>,
     probed: Arc<Probed>,
@@ -155,12 +154,16 @@ async fn stayed_in_place(
             (Some(Before::now(at_source).await?), Some(Before::now(at_target).await?))
         }
     };
-    let mut of_source = source_now.map_or(Upheaval::Untold, |now| source.until(&now));
-    if of_source == Upheaval::None && probed.uncertain {
-        // Between two runs.
-        of_source = Upheaval::Reset;
-    }
-    let of_target = target_now.map_or(Upheaval::Untold, |now| target.until(&now));
+    let since = |before: &Before, now: Option<Before>, uncertain| {
+        match now.map_or(Upheaval::Untold, |now| before.until(&now)) {
+            // What happened between two runs is not seen by this one.
+            Upheaval::None | Upheaval::Untold if uncertain => Upheaval::Reset,
+            seen => seen,
+        }
+    };
+    let [source_unsure, target_unsure] = probed.uncertain;
+    let of_source = since(source, source_now, source_unsure);
+    let of_target = since(target, target_now, target_unsure);
     let source = of_source.of_source().map(|error| self::at_source(run, error));
     let target = of_target.of_target().map(|error| self::at_target(run, error));
     match (source, target) {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Run;
 use super::probe::Probed;
-use crate::command::keyspace::{self, PROBE_KEY};
+use super::{Run, rights};
+use crate::command::keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::Result;
 use crate::flow::{Form, Keys, name_of};
@@ -75,8 +75,7 @@ impl Hashes {
         if crossing.target.latest_field_expiry().is_some() {
             return Ok(None);
         }
-        let question: [&[u8]; 5] = [b"HPEXPIRETIME", PROBE_KEY, b"FIELDS", b"1", b""];
-        if is_unknown(&source.call(&question).await?) {
+        if is_unknown(&source.call(rights::HPEXPIRETIME).await?) {
             return Ok(None);
         }
         let form = Form::Dump;

@@ -318,7 +318,7 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
 fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<Arc<Run>> {
     let checkpoint = Checkpoint::open(&plan)?;
     let stop = cancel.child_token();
-    // What the target loses of them is not counted twice.
+    // Values are claimed only of what was copied; what the target loses of the others is not counted twice.
     if plan.verify != Verify::None {
         stats.remember_own();
     }

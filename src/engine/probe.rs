@@ -68,8 +68,8 @@ pub(super) struct Probed {
     pub(super) resumed: bool,
     /// And all its keys are begun anew.
     anew: bool,
-    /// Whether its databases were exchanged between two runs is not known.
-    pub(super) uncertain: bool,
+    /// Of source and target: whether it is not known if databases were exchanged between two runs.
+    pub(super) uncertain: [bool; 2],
     /// What the target said of itself before anything was written, where that will be asked for.
     pub(super) look: Option<Look>,
 }
@@ -158,13 +158,11 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     };
     let mut going_on = GoingOn::default();
     if let (Some(earlier), Some(look)) = (earlier, &look) {
-        going_on =
-            earlier.meet((&source_info, &held), &target_info, look).map_err(|error| match error
-                .kind()
-            {
-                Kind::Server => at_target.place(error),
-                _ => error,
-            })?;
+        let met = earlier.meet((&source_info, &held), &target_info, look);
+        going_on = met.map_err(|error| match error.kind() {
+            Kind::Server => at_target.place(error),
+            _ => error,
+        })?;
     }
     let resumed = earlier.filter(|earlier| earlier.is_begun());
     let targets = routes.iter().map(|route| route.target);
@@ -245,7 +243,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
             None => source_info.expired_keys,
         },
         resumed: resumed.is_some(),
-        anew: going_on.anew,
+        anew: going_on.anew.is_some(),
         uncertain: going_on.uncertain,
         look,
         before: [source_info, target_info],

@@ -63,7 +63,7 @@ const MSETNX: &[&[u8]] = &[b"MSETNX", PROBE_KEY, b"", PROBE_KEY];
 const PTTL: &[&[u8]] = &[b"PTTL", PROBE_KEY];
 const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", PROBE_KEY];
 const HMGET: &[&[u8]] = &[b"HMGET", PROBE_KEY, b""];
-const HPEXPIRETIME: &[&[u8]] = &[b"HPEXPIRETIME", PROBE_KEY, b"FIELDS", b"1", b""];
+pub(super) const HPEXPIRETIME: &[&[u8]] = &[b"HPEXPIRETIME", PROBE_KEY, b"FIELDS", b"1", b""];
 const HPEXPIREAT: &[&[u8]] = &[b"HPEXPIREAT", PROBE_KEY, b"1", b"FIELDS", b"1", b""];
 
 const WATCH: &[&[u8]] = &[b"WATCH", PROBE_KEY];

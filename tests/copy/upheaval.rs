@@ -353,6 +353,26 @@ fn a_source_that_comes_back_while_it_is_deleted_from_is_not_called_moved() {
 }
 
 #[test]
+fn a_restarted_source_has_not_lost_what_was_not_selected() {
+    let (mut source, target) = (redis(), redis());
+    fill_strings(&mut source.client(0), "key", KEYS, 20);
+    fill_strings(&mut source.client(0), "other", KEYS, 20);
+    source.wait_for_certain_counters();
+    let copy = Keyferry::copy(source.url(), target.url()).args(["--match", "key:*"]);
+    let mut running = copy.args(SLOW).arg("--delete-source").start();
+    let mut client = source.client(0);
+    wait_until("a part is done", || client.dbsize() < KEYS * 7 / 4 || running.is_over());
+    assert!(!running.is_over(), "it was over too soon{}", running.finish().frame());
+    // It has what it had at that moment.
+    client.run(&cmd("SAVE"));
+    source.kill();
+    source.start_again();
+    let run = running.finish();
+    assert!(!run.stderr.contains("gone from it"), "{}", run.frame());
+    assert!(source.client(0).dbsize() >= KEYS, "{}", run.frame());
+}
+
+#[test]
 fn a_key_that_is_made_while_others_are_deleted_is_told() {
     let (source, target) = (filled(), redis());
     let running =

@@ -26,7 +26,8 @@ use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
 use lock::Lock;
-use record::{Database, Foreign, Met, Record};
+pub(super) use record::GoingOn;
+use record::{Database, Foreign, Record};
 
 /// The longest checkpoint that is read, in bytes: every database a server can have, and then some.
 const LONGEST: u64 = 16 << 20;
@@ -37,15 +38,6 @@ pub(super) struct Checkpoint {
     path: PathBuf,
     record: Mutex<Record>,
     _lock: Lock,
-}
-
-/// How a run goes on from a checkpoint.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct GoingOn {
-    /// All keys are begun anew.
-    pub(super) anew: bool,
-    /// The counters of a side were reset: whether its databases were exchanged is not known.
-    pub(super) uncertain: bool,
 }
 
 /// Where a database goes on.
@@ -81,8 +73,8 @@ impl Checkpoint {
     /// how it goes on.
     ///
     /// # Errors
-    /// [`Kind::State`]: it was made with another server, or with other data of this source. [`Kind::Server`]: keys were deleted from the
-    /// source already, and the target may have lost them.
+    /// [`Kind::State`]: it was made with another server, or with other data of this source.
+    /// [`Kind::Server`]: keys were deleted from the source already, and the target may have lost them.
     pub(super) fn meet(
         &self,
         source: (&ServerInfo, &Holdings),
@@ -101,14 +93,11 @@ impl Checkpoint {
             )));
         }
         let met = self.held().meet(source, target, look);
-        match met {
-            Ok(Met { anew: None, uncertain }) => Ok(GoingOn { anew: false, uncertain }),
-            Ok(Met { anew: Some(why), .. }) => {
-                tracing::warn!("{why}: all keys are copied anew");
-                Ok(GoingOn { anew: true, uncertain: false })
-            }
-            Err(Foreign { whose, what }) => Err(foreign(&self.path, whose, &what)),
+        let going_on = met.map_err(|Foreign { whose, what }| foreign(&self.path, whose, &what))?;
+        if let Some(why) = going_on.anew {
+            tracing::warn!("{why}: all keys are copied anew");
         }
+        Ok(going_on)
     }
 
     /// Whether an earlier run began to write to a database.

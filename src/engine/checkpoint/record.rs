@@ -48,9 +48,9 @@ pub(super) struct Record {
     /// And what its databases held: keys, and how many of them last.
     #[serde(default)]
     source_keys: BTreeMap<u32, (u64, u64)>,
-    /// The counters of a side were reset between two runs.
+    /// Whether the counters of source and target were reset between two runs.
     #[serde(default)]
-    uncertain: bool,
+    uncertain: [bool; 2],
     /// In the order they were begun.
     pub(super) databases: Vec<Database>,
 }
@@ -64,11 +64,12 @@ pub(super) struct Process {
 
 /// How a run goes on from a checkpoint.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Met {
+pub(in super::super) struct GoingOn {
     /// Why all keys are begun anew.
-    pub(super) anew: Option<&'static str>,
-    /// The counters of a side were reset since: whether its databases were exchanged is not known.
-    pub(super) uncertain: bool,
+    pub(in super::super) anew: Option<&'static str>,
+    /// Whether the counters of source and target were reset since: if so, it is not known whether its
+    /// databases were exchanged.
+    pub(in super::super) uncertain: [bool; 2],
 }
 
 /// Why a run cannot go on from a checkpoint.
@@ -179,7 +180,7 @@ impl Record {
         (at_source, held): (&ServerInfo, &Holdings),
         target: &ServerInfo,
         look: &Look,
-    ) -> Result<Met, Foreign> {
+    ) -> Result<GoingOn, Foreign> {
         let (source, target) = (Process::of(at_source), Process::of(target));
         let first = self.databases.is_empty();
         for (side, was, is) in
@@ -194,8 +195,7 @@ impl Record {
         let upheaval = self.source_before.until(&now);
         let same_source = self.source.is_same(&source);
         let reset = |was: &Look| look.upheaval_since(was) == Upheaval::Reset;
-        let uncertain =
-            !first && (upheaval == Upheaval::Reset || self.look.as_ref().is_some_and(reset));
+        let unsure = [upheaval == Upheaval::Reset, self.look.as_ref().is_some_and(reset)];
         let lost = if same_source { self.exchanged(&upheaval) } else { self.missed(held) };
         if let Some(what) = lost.filter(|_| !first) {
             return Err(Foreign { whose: "other data", what });
@@ -215,7 +215,10 @@ impl Record {
                 |(&database, held): (&u32, &Keyspace)| (database, (held.keys, held.persistent()));
             self.source_keys = held.iter().map(keys).collect();
         }
-        self.uncertain = (self.uncertain || uncertain) && restarted.is_none();
+        let begins = first || restarted.is_some();
+        for (kept, now) in self.uncertain.iter_mut().zip(unsure) {
+            *kept = !begins && (*kept || now);
+        }
         if restarted.is_some() {
             self.databases.iter_mut().for_each(Database::begin_anew);
             self.deleting = false;
@@ -227,7 +230,7 @@ impl Record {
         }
         (self.source, self.target) = (source, target);
         self.look = Some(look.clone());
-        Ok(Met { anew: restarted, uncertain: self.uncertain })
+        Ok(GoingOn { anew: restarted, uncertain: self.uncertain })
     }
 
     /// What took the place of the databases whose keys were being copied.
@@ -250,7 +253,7 @@ impl Record {
             let number = database.source;
             let &(had, lasting) = self.source_keys.get(&number)?;
             let has = held.get(&number).map_or(0, |held| held.keys);
-            // How many were deleted last is not known to the key.
+            // Without what was deleted in the last second.
             let deleted = database.counters.get(DELETED_FROM_SOURCE).copied().unwrap_or_default();
             let fewer = match self.deleting {
                 true => has == 0 && deleted < lasting,
@@ -299,7 +302,7 @@ mod tests {
     fn begun() -> Record {
         let plan = Fingerprint::from([("--db".to_owned(), "all".to_owned())]);
         let mut record = Record::new(plan);
-        assert_eq!(record.meet(held(&info("a"), 5), &info("b"), &look()), Ok(Met::default()));
+        assert_eq!(record.meet(held(&info("a"), 5), &info("b"), &look()), Ok(GoingOn::default()));
         let mut database = Database::new(Route { source: 1, target: 2 }, true);
         database.cursor = Some("17".into());
         database.counters.insert("copied".into(), 3);
@@ -339,7 +342,7 @@ mod tests {
     fn a_restarted_server_is_begun_anew_and_another_refused() {
         let kept = begun();
         let mut same = kept.clone();
-        assert_eq!(same.meet(held(&info("a"), 5), &info("b"), &look()), Ok(Met::default()));
+        assert_eq!(same.meet(held(&info("a"), 5), &info("b"), &look()), Ok(GoingOn::default()));
         assert_eq!(same, kept);
         for (source, target, functions) in [("a", "x", false), ("x", "b", true)] {
             let mut record = kept.clone();
@@ -376,8 +379,8 @@ mod tests {
         }
         let (reset, used) = (told("cmdstat_info:calls=1"), told("cmdstat_info:calls=9"));
         let unsure = kept.clone().meet(held(&reset, 5), &info("b"), &look()).unwrap();
-        assert_eq!(unsure, Met { anew: None, uncertain: true });
-        assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(Met::default()));
+        assert_eq!(unsure, GoingOn { anew: None, uncertain: [true, false] });
+        assert_eq!(kept.clone().meet(held(&used, 1), &info("b"), &look()), Ok(GoingOn::default()));
         // We have deleted some of them.
         kept.deleting = true;
         let emptied = kept.clone().meet(held(&info("x"), 0), &info("b"), &look()).unwrap_err();

@@ -4,7 +4,7 @@
 use super::super::acquaint::Met;
 use super::super::reckoning::Ledgers;
 use super::super::upheaval::Before;
-use super::super::{Run, census, uncounted};
+use super::super::{Run, again, census, uncounted};
 use super::deletion::Accounts;
 use crate::config::{Mapping, Route};
 use crate::error::{Error, Kind, Result};
@@ -28,8 +28,15 @@ impl AtFirst {
     pub(super) async fn now(line: &mut Line, met: &Met, ledgers: &Ledgers) -> Result<Self> {
         let held = ledgers.iter().filter_map(|(route, _)| met.source.get(&route.source));
         let lasting = held.map(|held| held.persistent()).sum();
-        let deleted = ledgers.iter().map(|(_, ledger)| ledger.counts().deleted_from_source).sum();
-        Ok(Self { said: Before::now(line).await?, lasting, deleted })
+        Ok(Self { said: Before::now(line).await?, lasting, deleted: deleted(ledgers) })
+    }
+
+    /// How many keys are gone that this run did not delete, at least: selected or not.
+    async fn lost(&self, run: &Run, met: &Met, ledgers: &Ledgers) -> Result<u64> {
+        let now = again::holdings(&met.source_link(run, 0), &met.routes).await?;
+        let held: u64 = now.values().map(|held| held.keys).sum();
+        let deleted = deleted(ledgers).saturating_sub(self.deleted);
+        Ok(self.lasting.saturating_sub(held + deleted))
     }
 }
 
@@ -52,12 +59,14 @@ pub(super) async fn refuse_remaining(
     if let Some(error) = first.said.until(&now).of_source() {
         return Err(place(error.advise("see what both servers hold, then run `keyferry cleanup`")));
     }
-    let settled: u64 = ledgers.iter().map(|(_, ledger)| settled(accounts, ledger)).sum();
-    let lost = first.lasting.saturating_sub(settled - first.deleted.min(settled));
-    if first.said.is_of_another_process(&now) && lost > 0 {
+    let lost = match first.said.is_of_another_process(&now) {
+        true => first.lost(run, met, ledgers).await?,
+        false => 0,
+    };
+    if lost > 0 {
         let text = format!(
             "it was restarted while keys were deleted, and {} that it held are gone from it without \
-             having been compared",
+             having been deleted by this run",
             units::keys(lost)
         );
         let advice = "see what both servers hold; the target has them as they were copied";
@@ -76,11 +85,11 @@ pub(super) async fn refuse_remaining(
     ))
 }
 
-/// Keys that are deleted or counted as kept.
-fn settled(accounts: Accounts, ledger: &Ledger) -> u64 {
-    ledger.counts().deleted_from_source + stayed(accounts, ledger)
+fn deleted(ledgers: &Ledgers) -> u64 {
+    ledgers.iter().map(|(_, ledger)| ledger.counts().deleted_from_source).sum()
 }
 
+/// Keys that are counted as kept.
 fn stayed(accounts: Accounts, ledger: &Ledger) -> u64 {
     let counts = ledger.counts();
     match accounts {

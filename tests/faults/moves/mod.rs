@@ -145,7 +145,7 @@ runs! {
 }
 
 #[test]
-#[ignore = "takes a quarter of an hour: make soak"]
+#[ignore = "takes a minute or two: make soak"]
 fn soak() {
     const AT_ONCE: usize = 2;
     let keys = from_environment("KEYFERRY_KEYS").unwrap_or(5_000);
