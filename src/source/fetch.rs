@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::answer::Payload;
@@ -29,7 +29,7 @@ use crate::report::{Count, Ledger, Stage};
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_secs(1);
-/// How long values may wait for more keys, behind which one question is for all of them.
+/// How long values wait for more keys, behind which one question is for all of them: twice that at most.
 const MOST_HELD: Duration = Duration::from_millis(10);
 
 /// What a source is asked about each key.
@@ -96,8 +96,10 @@ pub struct Fetch {
     held: Vec<Batch>,
     /// Bytes of those since the source's count was last asked for.
     pub(super) held_bytes: usize,
-    /// Keys asked for so since the source's count was last asked for; groups asked for in all.
+    /// Keys asked for so since the source's count was last asked for, and when the first of them was;
+    /// groups asked for in all.
     pub(super) unasked: usize,
+    pub(super) unsure_since: Instant,
     pub(super) asked_groups: usize,
     /// Expiries are asked for whatever INFO said: it is not so, or not so any more.
     pub(super) asks: bool,
@@ -144,6 +146,7 @@ impl Fetch {
             held: Vec::new(),
             held_bytes: 0,
             unasked: 0,
+            unsure_since: Instant::now(),
             asked_groups: 0,
             asks: false,
             suspicious: false,
@@ -189,6 +192,9 @@ impl Fetch {
 
     async fn read_all(&mut self) -> Result<()> {
         let mut tick = interval(TICK);
+        // No timer of its own for each wait: each that is due before all others costs a system call.
+        let mut look = interval(MOST_HELD);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut more = true;
         loop {
             let stood_still = self.absorb()?;
@@ -236,7 +242,9 @@ impl Fetch {
                     None => more = false,
                 },
                 // Whoever names keys may wait for those that are held.
-                () = sleep(MOST_HELD), if hungry && !waiting && self.is_unsure() => self.ask_still(false),
+                _ = look.tick(), if hungry && !waiting && self.is_unsure() => {
+                    self.ask_still(self.unsure_since.elapsed() < MOST_HELD);
+                }
                 () = self.tools.window.freed(), if starved => {}
                 () = self.tools.stop.cancelled(), if more || starved => more = false,
                 _ = tick.tick(), if waiting => {

@@ -1,5 +1,7 @@
 //! What a fetch asks of its source, and how much at once.
 
+use tokio::time::Instant;
+
 use super::answers::Answers;
 use super::expiry::{Layout, Moment, ask};
 use super::fetch::{Fetch, Group};
@@ -39,6 +41,9 @@ impl Fetch {
         let wanted = most.saturating_sub(self.outstanding);
         let granted = window.claim(wanted);
         let before = self.outstanding;
+        if granted > 0 && self.is_due() {
+            self.ask_whether_still();
+        }
         while self.outstanding < before + granted
             && self.ask_group(before + granted - self.outstanding)
         {}
@@ -78,7 +83,10 @@ impl Fetch {
         let answers = Answers::new((clock, moment), layout, wires.len());
         self.asked_groups += 1;
         self.outstanding += wires.len();
-        self.unasked += if moment == Moment::Spared { wires.len() } else { 0 };
+        if moment == Moment::Spared {
+            self.unsure_since = if self.unasked == 0 { Instant::now() } else { self.unsure_since };
+            self.unasked += wires.len();
+        }
         self.groups.push_back(Group::Keys(way, moment, Box::new(answers)));
         true
     }
@@ -88,18 +96,27 @@ impl Fetch {
         self.unasked > 0 || self.suspicious
     }
 
-    /// Asks whether the source stands still, now and then, and behind the last keys; `more`: others may
-    /// come.
+    /// Whether so much came without that, that it is time.
+    fn is_due(&self) -> bool {
+        self.is_unsure() && (self.unasked >= still::KEYS || self.held_bytes >= still::BYTES)
+    }
+
+    /// Asks whether the source stands still, behind the last keys, and now and then behind others that are
+    /// being asked for: it needs no write of its own then. `more`: others may come.
     pub(super) fn ask_still(&mut self, more: bool) {
-        let enough = self.unasked >= still::KEYS || self.held_bytes >= still::BYTES;
         let last = !more && self.outstanding == 0 && self.groups.is_empty();
-        if self.is_unsure() && (enough || last) {
-            (self.unasked, self.held_bytes) = (0, 0);
-            if self.groups.is_empty() {
-                self.tools.connection.expect_replies();
-            }
-            keyspace::info_persistence(self.tools.connection.output());
-            self.groups.push_back(Group::Still);
+        let along = !self.tools.connection.output().is_empty();
+        if (last && self.is_unsure()) || (along && self.is_due()) {
+            self.ask_whether_still();
         }
+    }
+
+    fn ask_whether_still(&mut self) {
+        (self.unasked, self.held_bytes) = (0, 0);
+        if self.groups.is_empty() {
+            self.tools.connection.expect_replies();
+        }
+        keyspace::info_persistence(self.tools.connection.output());
+        self.groups.push_back(Group::Still);
     }
 }
