@@ -166,6 +166,11 @@ impl Lane {
             let due = self.again.front().map(|(due, _)| *due);
             tokio::select! {
                 biased;
+                // First: what is there already leaves in one write.
+                batch = self.tools.batches.next(), if hungry => match batch {
+                    Some(load) => self.take(load),
+                    None => more = false,
+                },
                 turn = self.tools.connection.turn(), if waiting => if let Err(error) = turn {
                     self.recover(error).await?;
                 },
@@ -175,10 +180,6 @@ impl Lane {
                 held = next_answer(&mut self.asked), if !self.asked.is_empty() => {
                     self.judge(held).await;
                 }
-                batch = self.tools.batches.next(), if hungry => match batch {
-                    Some(load) => self.take(load),
-                    None => more = false,
-                },
                 _ = tick.tick(), if waiting => {
                     if let Err(error) = self.tools.connection.check_silence(self.tools.stop.is_cancelled()) {
                         self.recover(error).await?;
