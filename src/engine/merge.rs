@@ -11,6 +11,7 @@ use crate::net::{Line, Link};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
+use crate::source::circles::{Circles, endless};
 use crate::source::elements::{Collection, fields, page};
 use crate::source::expiry::Moment;
 use crate::source::reading::{Held, Manner, Reading, read};
@@ -140,6 +141,7 @@ impl Merge {
             };
         };
         let (mut cursor, mut seen) = (b"0".to_vec(), false);
+        let mut circles = Circles::default();
         loop {
             let source = self.source.open().await?;
             let (next, mut members) = page(source, collection, key, &cursor).await?;
@@ -150,6 +152,10 @@ impl Merge {
                 }
             }
             seen |= !members.is_empty();
+            members.iter().for_each(|member| circles.name(&member.name));
+            if next != b"0" && circles.close(&next) {
+                return Err(endless(source, collection.scan_command()));
+            }
             match self.add_page(key, &from, members).await? {
                 Added::Absent => return self.copy_whole(key).await,
                 Added::OtherType => return Ok(Some(Fate::Skipped)),

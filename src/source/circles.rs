@@ -1,4 +1,5 @@
-//! A SCAN that never ends: its cursors come back in a circle, and its pages name the same keys each time.
+//! A SCAN that never ends, of keys or of the members of one: its cursors come back in a circle, and its
+//! pages name the same each time.
 //!
 //! Servers' cursors only go on, whatever becomes of their tables in the meantime. Other servers may use
 //! one cursor again and get on all the same, so a circle counts only if each round names exactly what
@@ -7,6 +8,9 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use crate::error::{Error, Kind};
+use crate::net::Connection;
+
 /// So many equal rounds are a circle: whoever writes cannot make them, round by round the same.
 const ROUNDS: u32 = 2;
 /// Likewise where the rounds name no keys, as a server may answer some empty pages in a row.
@@ -14,7 +18,7 @@ const EMPTY_ROUNDS: u32 = 10_000;
 
 /// Watches the pages of one scan.
 #[derive(Debug, Default)]
-pub(super) struct Circles {
+pub(crate) struct Circles {
     hasher: RandomState,
     /// A cursor from before, and how many pages came since.
     mark: Vec<u8>,
@@ -29,14 +33,16 @@ pub(super) struct Circles {
 }
 
 impl Circles {
-    /// Takes up a page; `true`: the scan goes round in a circle.
-    pub(super) fn close<'a>(&mut self, next: &[u8], names: impl Iterator<Item = &'a [u8]>) -> bool {
+    /// Takes up a name of the page at hand.
+    pub(crate) fn name(&mut self, name: &[u8]) {
         if let Some(named) = &mut self.named {
-            for name in names {
-                named.0 = named.0.wrapping_add(self.hasher.hash_one(name));
-                named.1 += 1;
-            }
+            named.0 = named.0.wrapping_add(self.hasher.hash_one(name));
+            named.1 += 1;
         }
+    }
+
+    /// Ends a page; `true`: the scan goes round in a circle.
+    pub(crate) fn close(&mut self, next: &[u8]) -> bool {
         self.pages += 1;
         if next == self.mark {
             self.pages = 0;
@@ -54,6 +60,17 @@ impl Circles {
     }
 }
 
+/// What is said of a scan that goes round in a circle.
+pub(crate) fn endless(connection: &Connection, command: &[u8]) -> Error {
+    let command = String::from_utf8_lossy(command);
+    let text =
+        format!("{command} never ends: the same cursors and the same names come again and again");
+    let error = connection.place(Error::new(Kind::Server, text));
+    error.advise(format!(
+        "see whether a proxy in front of it answers {command}, and connect to the server itself"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,7 +80,8 @@ mod tests {
         let mut circles = Circles::default();
         (0..pages).find(|&number| {
             let (cursor, names) = page(number);
-            circles.close(cursor.to_string().as_bytes(), names.iter().map(String::as_bytes))
+            names.iter().for_each(|name| circles.name(name.as_bytes()));
+            circles.close(cursor.to_string().as_bytes())
         })
     }
 

@@ -34,7 +34,8 @@ impl Collection {
         }
     }
 
-    fn scan_command(self) -> &'static [u8] {
+    /// Names its members page by page.
+    pub fn scan_command(self) -> &'static [u8] {
         match self {
             Self::Set => b"SSCAN",
             Self::Hash => b"HSCAN",

@@ -5,7 +5,7 @@
 
 mod answer;
 mod answers;
-mod circles;
+pub(crate) mod circles;
 mod clock;
 mod duplicates;
 pub mod elements;

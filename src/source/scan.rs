@@ -4,7 +4,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::circles::Circles;
+use super::circles::{Circles, endless};
 use super::duplicates::Recent;
 use super::marks::Course;
 use crate::command::{ServerError, keyspace};
@@ -73,8 +73,9 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
         };
         progress = Instant::now();
         let (next, mut keys) = page;
-        if circles.close(&next, keys.iter()) {
-            return Err(scan.endless());
+        keys.iter().for_each(|name| circles.name(name));
+        if circles.close(&next) {
+            return Err(endless(&scan.connection, b"SCAN"));
         }
         if let Some(recent) = &mut recent {
             let slab = keys.slab.clone();
@@ -114,14 +115,6 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
 }
 
 impl Scan {
-    fn endless(&self) -> Error {
-        let text = "its SCAN never ends: the same cursors and the same keys come again and again";
-        let error = self.connection.place(Error::new(Kind::Protocol, text));
-        error.advise(
-            "see whether a proxy in front of it answers SCAN, and connect to the server itself",
-        )
-    }
-
     /// Connects again; `true`: to another process, to which cursors of the last one mean nothing.
     async fn reconnect(&mut self, error: Error, progress: Instant) -> Result<bool> {
         let again = self.link.reconnect(error, progress).await?;

@@ -3,9 +3,10 @@
 use redis::cmd;
 
 use crate::support::client::fill_strings;
+use crate::support::dataset::noise;
 use crate::support::keyferry::Keyferry;
 use crate::support::rewriting_proxy::RewritingProxy;
-use crate::support::server::{Kind, Server};
+use crate::support::server::{Kind, Server, Setup};
 use crate::support::wait_until;
 
 /// A SCAN that begins somewhere again where it should end.
@@ -45,6 +46,57 @@ fn a_scan_that_never_ends_is_named() {
             run.assert_says(&["source", "SCAN never ends"]);
         }
         assert!(!file.exists());
+    }
+}
+
+/// Its members are named anew where they should end.
+fn going_round_in(server: &Server, scan: &'static str) -> RewritingProxy {
+    RewritingProxy::start(server, move |command, reply| {
+        let [name, key, ..] = command else { return None };
+        if !name.eq_ignore_ascii_case(scan.as_bytes()) || key != b"round" {
+            return None;
+        }
+        let rest = reply.strip_prefix(b"*2\r\n$1\r\n0\r\n")?;
+        Some([b"*2\r\n$1\r\n7\r\n".as_slice(), rest].concat())
+    })
+}
+
+#[test]
+fn members_that_never_end_fail_by_name_and_their_neighbours_go() {
+    for (scan, add) in [("SSCAN", "SADD"), ("HSCAN", "HSET"), ("ZSCAN", "ZADD")] {
+        // What is longer than its limit goes to the target in pieces.
+        let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();
+        let source = Server::start(Kind::Redis70);
+        for key in ["round", "neighbour"] {
+            for side in [&source, &target] {
+                // The target holds one of them, so that `merge` has something to add to.
+                let members = if side.port == source.port { 0..5_000 } else { 0..1 };
+                let mut command = cmd(add);
+                command.arg(key);
+                for number in members {
+                    match add {
+                        "SADD" => command.arg(noise(number, 1_000)),
+                        "HSET" => command.arg(number).arg(noise(number, 1_000)),
+                        _ => command.arg(number).arg(noise(number, 1_000)),
+                    };
+                }
+                side.client(0).run(&command);
+            }
+        }
+        let round = going_round_in(&source, scan);
+        let merge = Keyferry::copy(round.url(), target.url()).args(["--if-exists", "merge"]);
+        let pieces = Keyferry::copy(round.url(), target.url()).args(["--if-exists", "replace"]);
+        for run in [merge, pieces] {
+            let run = run.run();
+            run.assert_code(&[1]);
+            let failure = &run.report()["failures"][0];
+            let why = failure["error"].as_str().unwrap_or_default();
+            assert!(
+                failure["key"] == "round" && why.contains(&format!("{scan} never ends")),
+                "{failure}"
+            );
+            assert_eq!((run.count("copied") + run.count("merged"), run.count("failed")), (1, 1));
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
+use crate::source::circles::{Circles, endless};
 use crate::source::elements::Collection;
 use crate::source::pages::{HELD, Node, PAGE_BYTES, PageSize, Pages};
 use crate::source::reading::expiry_of;
@@ -278,6 +279,7 @@ impl Copying<'_> {
     async fn members(&mut self, collection: Collection) -> Result<()> {
         let mut size = PageSize::default();
         let mut cursor = b"0".to_vec();
+        let mut circles = Circles::default();
         loop {
             let before = self.to.bytes();
             let sorted = collection == Collection::SortedSet;
@@ -288,9 +290,13 @@ impl Copying<'_> {
                 if sorted {
                     let member = self.from.name().await?;
                     let score = self.from.name().await?;
+                    circles.name(&member);
                     self.to.add(b"ZADD", &[&score, &member]).await?;
                 } else {
                     let member = self.from.node(HELD).await?;
+                    if let Node::Bytes(name) = &member {
+                        circles.name(name);
+                    }
                     self.element(b"SADD", &[], member).await?;
                 }
             }
@@ -299,6 +305,9 @@ impl Copying<'_> {
             if next == b"0" {
                 return Ok(());
             }
+            if circles.close(&next) {
+                return Err(endless(&self.from.connection, command));
+            }
             cursor = next;
         }
     }
@@ -306,6 +315,7 @@ impl Copying<'_> {
     async fn hash(&mut self, mut expiries: FieldExpiries<'_>) -> Result<()> {
         let mut size = PageSize::default();
         let mut cursor = b"0".to_vec();
+        let mut circles = Circles::default();
         loop {
             let before = self.to.bytes();
             let (next, nodes) = self.scan(b"HSCAN", &cursor, size).await?;
@@ -313,6 +323,7 @@ impl Copying<'_> {
             let mut fields = Vec::new();
             for _ in 0..nodes / 2 {
                 let field = self.from.name().await?;
+                circles.name(&field);
                 let value = self.from.node(HELD).await?;
                 self.element(b"HSET", &[&field], value).await?;
                 if keeps {
@@ -326,6 +337,9 @@ impl Copying<'_> {
             self.keep_pace().await;
             if next == b"0" {
                 return Ok(());
+            }
+            if circles.close(&next) {
+                return Err(endless(&self.from.connection, b"HSCAN"));
             }
             cursor = next;
         }

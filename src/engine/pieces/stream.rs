@@ -160,19 +160,22 @@ impl Copying<'_> {
     async fn pending(&mut self, group: &Group, from: Id) -> Result<Vec<Pending>> {
         let start = from.text();
         let told = self.from.connection.demand(&page(self.key, group, &start, PENDING)).await?;
-        self.read_pending(&told)
+        self.read_pending(&told, from)
     }
 
-    fn read_pending(&self, told: &Value) -> Result<Vec<Pending>> {
-        let mut pending = Vec::new();
+    /// What is pending from an entry on: ids go up, or there would be no end of pages.
+    fn read_pending(&self, told: &Value, from: Id) -> Result<Vec<Pending>> {
+        let mut pending: Vec<Pending> = Vec::new();
         for row in self.rows(b"XPENDING", told)? {
             let row = self.rows(b"XPENDING", row)?;
             let [id, consumer, idle, count] = row else {
                 return Err(self.from.unexpected("rows of four"));
             };
-            let id = id.bytes().and_then(Id::parse);
+            let least = pending.last().map_or(Some(from), |last| last.id.next());
+            let id =
+                id.bytes().and_then(Id::parse).filter(|&id| least.is_some_and(|least| id >= least));
             pending.push(Pending {
-                id: id.ok_or_else(|| self.from.unexpected("ids"))?,
+                id: id.ok_or_else(|| self.from.unexpected("ids in order"))?,
                 consumer: consumer.bytes().unwrap_or_default().to_vec(),
                 idle: idle.integer().ok_or_else(|| self.from.unexpected("numbers"))?,
                 count: count.integer().ok_or_else(|| self.from.unexpected("numbers"))?,
@@ -207,7 +210,7 @@ impl Copying<'_> {
             let (Some(before), Some(after)) = (time_ms(before), time_ms(after)) else {
                 return Err(self.from.unexpected("a time"));
             };
-            let (first, all) = (self.read_pending(first)?, self.read_pending(all)?);
+            let (first, all) = (self.read_pending(first, from)?, self.read_pending(all, from)?);
             if before != after && tries < CLOCK_TRIES {
                 tries += 1;
                 continue;
