@@ -68,15 +68,13 @@ pub(crate) struct Answers {
 impl Answers {
     /// The answers to `keys` keys that were asked for like this.
     pub(crate) fn new((clock, moment): (ExpiryClock, Moment), layout: Layout, keys: usize) -> Self {
-        let timed = clock.command == ExpiryCommand::Remaining;
-        let commands = layout.commands(keys) + keys + usize::from(timed);
         let mut answers = Self {
             clock,
             moment,
             layout,
             keys,
             stage: Stage::Begin,
-            left: commands,
+            left: 0,
             clock_ms: 0,
             raw: Vec::new(),
             behind: false,
@@ -87,6 +85,7 @@ impl Answers {
             refused: None,
             trouble: None,
         };
+        answers.left = answers.layout.commands(keys) + keys + answers.looks();
         match moment {
             Moment::Together => {}
             Moment::Twice | Moment::Watched => answers.begin_expiries(),
@@ -136,6 +135,11 @@ impl Answers {
 
     fn timed(&self) -> bool {
         self.clock.command == ExpiryCommand::Remaining
+    }
+
+    /// Looks at the server's clock around one round of expiries.
+    fn looks(&self) -> usize {
+        if self.timed() { 2 } else { 0 }
     }
 
     fn begin_expiries(&mut self) {
@@ -275,8 +279,9 @@ impl Answers {
                 self.stage = if self.left == 0 { Stage::End } else { Stage::Refused };
             }
             (Stage::Executed, resp::Kind::Array) => {
-                let timed = usize::from(self.timed());
-                if head.number != (self.layout.commands(self.keys) + self.keys + timed) as i64 {
+                if head.number
+                    != (self.layout.commands(self.keys) + self.keys + self.looks()) as i64
+                {
                     return false;
                 }
                 self.begin_expiries();
@@ -335,7 +340,7 @@ impl Answers {
             _ => return false,
         }
         if self.raw.len() == self.keys {
-            if self.timed() && self.moment != Moment::Together {
+            if self.timed() {
                 self.stage = Stage::ClockBehind;
             } else {
                 self.end_expiries();
@@ -439,12 +444,11 @@ impl Answers {
             Stage::Expiries => self.clock.command.name(),
             Stage::Queued => {
                 let commands = self.layout.commands(self.keys);
-                let asked = commands + self.keys + usize::from(self.timed()) - self.left;
+                let asked = commands + self.keys + self.looks() - self.left;
+                let (first, behind) = (self.looks() / 2, self.looks() / 2 + self.keys);
                 match asked {
-                    0 if self.timed() => "TIME",
-                    asked if asked < self.keys + usize::from(self.timed()) => {
-                        self.clock.command.name()
-                    }
+                    asked if asked < first || (behind..behind + first).contains(&asked) => "TIME",
+                    asked if asked < behind => self.clock.command.name(),
                     _ => self.layout.command(),
                 }
             }

@@ -1,13 +1,14 @@
 //! The one reader of expiries: the values of a group of keys and their expiries, of one moment.
 //!
 //! ```text
-//! Together:  MULTI [TIME] expiry × n  values  EXEC               one moment by the server's own word
+//! Together:  MULTI [TIME] expiry × n [TIME]  values  EXEC        one moment by the server's own word
 //! Twice:     [TIME] expiry × n [TIME]  values  [TIME] expiry × n [TIME]   one, where both are the same
 //! Watched:   [TIME] expiry × n [TIME]  values                    the caller watches the keys
 //! Spared:    values                                              none has an expiry (see `super::still`)
 //! ```
 //!
-//! TIME stands there where the server only tells what remains (PTTL). An error is never a number:
+//! TIME stands there where the server only tells what remains (PTTL): such servers (below 7.0) look at the
+//! clock for each command, and may be held up between two of them within a transaction, too. An error is never a number:
 //! whatever a server refuses, or answers too late to be sure, makes the group [`Ending::Void`].
 
 use std::collections::VecDeque;
@@ -81,7 +82,7 @@ pub fn ask<'a>(
             keyspace::time(output);
         }
         keys.clone().for_each(|key| keyspace::expiry(output, clock.command, key));
-        if timed && moment != Moment::Together {
+        if timed {
             keyspace::time(output);
         }
     };

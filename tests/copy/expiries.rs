@@ -45,6 +45,42 @@ fn a_source_that_is_busy_now_and_then_is_asked_again() {
     }
 }
 
+/// The reply to a transaction of a server that was held up for so long behind its first TIME.
+fn held_up(reply: &[u8], ms: i64) -> Vec<u8> {
+    // Each byte a character: payloads are no text.
+    let text: String = reply.iter().map(|&byte| char::from(byte)).collect();
+    let lines: Vec<&str> = text.split("\r\n").collect();
+    let clocks: Vec<usize> = (0..lines.len()).filter(|&at| lines[at] == "*2").collect();
+    let late = |at: usize, line: &str| {
+        if let Some(left) = line.strip_prefix(':').and_then(|left| left.parse::<i64>().ok()) {
+            return format!(":{}", if left > 0 { left - ms } else { left });
+        }
+        // A later TIME: its seconds, which are enough here.
+        let seconds =
+            clocks.iter().skip(1).any(|&clock| at == clock + 2).then(|| line.parse::<i64>());
+        seconds.and_then(Result::ok).map_or(line.to_owned(), |now| (now + ms / 1_000).to_string())
+    };
+    let lines: Vec<String> = lines.iter().enumerate().map(|(at, line)| late(at, line)).collect();
+    lines.join("\r\n").chars().map(|c| u8::try_from(c).expect("a byte")).collect()
+}
+
+#[test]
+fn a_server_that_is_held_up_within_a_transaction_is_asked_again() {
+    let (source, target) = (Server::start(Kind::Redis62), Server::start(Kind::Redis70));
+    fill(&source, 2_000);
+    let answered = AtomicUsize::new(0);
+    let proxy = RewritingProxy::start(&source, move |arguments, reply| {
+        let is_it = arguments[0].eq_ignore_ascii_case(b"EXEC") && reply.starts_with(b"*");
+        let times = if is_it { answered.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        (is_it && times % 5 == 2).then(|| held_up(reply, 2_000))
+    });
+    for options in [&[][..], &["--fetch", "dump"]] {
+        Keyferry::copy(proxy.url(), target.url()).args(options).expect(0);
+        assert_equal(&source, &target, &[(0, 0)]);
+        target.client(0).run(&cmd("FLUSHALL"));
+    }
+}
+
 #[test]
 fn a_key_whose_expiry_may_not_be_read_is_not_written_without_it() {
     for (kind, question) in [(Kind::Redis70, "PEXPIRETIME"), (Kind::Redis62, "PTTL")] {
