@@ -8,6 +8,8 @@ use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::secrets::hidden;
+
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
@@ -44,17 +46,20 @@ pub(super) fn json_line(line: &str) {
     text_line(&json!({"level": "INFO", "target": "keyferry", "fields": fields}).to_string());
 }
 
-/// Writes to stderr while the bars step aside.
+/// Writes to stderr while the bars step aside. A terminal that is gone is no reason to fail.
 #[derive(Clone)]
 struct BesideBars(MultiProgress);
 
 impl Write for BesideBars {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write(bytes))
+        let line = String::from_utf8_lossy(bytes);
+        let _ = self.0.suspend(|| io::stderr().write_all(hidden(&line).as_bytes()));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let _ = io::stderr().flush();
+        Ok(())
     }
 }
 

@@ -40,10 +40,27 @@ pub fn summary(report: &Report) -> String {
         false => verdict(&mut text, report),
     }
     differences(&mut text, report);
-    if let Some(checkpoint) = &report.checkpoint {
-        let _ = writeln!(text, "The same command goes on from here: {checkpoint}");
+    if let Some(way_on) = way_on(report) {
+        let _ = writeln!(text, "{way_on}");
     }
     text
+}
+
+/// What to type after a run that can be gone on with, or that was interrupted.
+pub fn way_on(report: &Report) -> Option<String> {
+    if let Some(checkpoint) = &report.checkpoint {
+        return Some(format!("The same command goes on from here: {checkpoint}"));
+    }
+    let text = match report.command {
+        _ if report.outcome != Outcome::Interrupted => return None,
+        "copy" => {
+            "To go on, add --if-exists replace (or skip) to the same command; with --state FILE a run goes \
+             on where it was stopped"
+        }
+        CLEANUP => "The same command deletes the rest",
+        _ => "The same command begins again",
+    };
+    Some(text.to_owned())
 }
 
 fn headline(report: &Report) -> String {
@@ -84,6 +101,9 @@ fn headline(report: &Report) -> String {
         Outcome::DryRun if report.command == CLEANUP => {
             let equal = units::count(keys.compared.saturating_sub(keys.kept_on_source));
             format!("Dry run: would delete {equal} keys; nothing was deleted")
+        }
+        Outcome::DryRun if backup => {
+            format!("Dry run: would save about {}; nothing was written", units::keys(keys.copied))
         }
         Outcome::DryRun => {
             format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))

@@ -62,6 +62,49 @@ fn sigterm_drains_and_reports() {
     drains_and_reports("TERM");
 }
 
+#[test]
+fn a_lost_terminal_and_sigquit_drain_and_report() {
+    drains_and_reports("HUP");
+    drains_and_reports("QUIT");
+}
+
+#[test]
+fn a_signal_that_is_ignored_from_the_start_stays_so() {
+    for signal in ["HUP", "QUIT", "INT", "TERM"] {
+        let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+        fill_strings(&mut source.client(0), "key", 3_000, 10);
+        let run = Keyferry::copy(source.url(), target.url()).args(["--max-keys-rate", "3000"]);
+        let mut running = run.ignoring(signal).start();
+        let mut client = target.client(0);
+        wait_until("the first keys have arrived", || client.dbsize() > 0 || running.is_over());
+        running.signal(signal);
+        let run = running.finish();
+        run.assert_code(&[0]);
+        run.assert_counts(&[("copied", 3_000)]);
+    }
+}
+
+/// What to type next is said, once with what is in flight, once without.
+#[test]
+fn an_interrupted_run_says_how_to_go_on() {
+    for (options, says) in [
+        (&[][..], "--if-exists replace"),
+        (&["--state", "state"], "The same command goes on from here"),
+    ] {
+        let HalfWay { running, _proxy, .. } = half_way(options);
+        running.signal("TERM");
+        let run = running.finish();
+        run.assert_code(&[130]);
+        assert!(run.stdout.contains(says), "{}", run.frame());
+    }
+    let HalfWay { running, _proxy, .. } = half_way(&[]);
+    running.signal("HUP");
+    running.signal("INT");
+    let run = running.finish();
+    run.assert_code(&[130]);
+    assert!(run.frame().contains("--if-exists replace"), "{}", run.frame());
+}
+
 /// Each key must be somewhere, with its value.
 #[track_caller]
 fn assert_nothing_lost(source: &Server, target: &Server) {

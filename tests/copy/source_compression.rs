@@ -125,6 +125,21 @@ fn put_back_on_ctrl_c() {
     assert_target_is_a_part(&source, &target, &[(0, 0)]);
 }
 
+/// A dropped SSH session: the terminal is gone, and with it whoever reads what is said.
+#[test]
+fn put_back_when_the_terminal_is_gone() {
+    for signal in ["HUP", "QUIT", "TERM"] {
+        let (source, target) = servers();
+        let run = Keyferry::copy(source.url(), target.url()).args(["--max-keys-rate", "1000"]);
+        let running =
+            half_way(run.args(["-v", "--progress", "plain"]).without_stderr(), &source, &target);
+        running.signal(signal);
+        let run = running.finish();
+        run.assert_code(&[130]);
+        assert_back(&source, &run);
+    }
+}
+
 #[test]
 fn put_back_on_ctrl_c_twice() {
     let (source, target) = servers();

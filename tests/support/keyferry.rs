@@ -35,7 +35,7 @@ pub(crate) struct Running {
     child: Child,
     started: Instant,
     stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
     report: Option<PathBuf>,
     // Holds the report until it is read.
     _directory: TempDir,
@@ -110,6 +110,27 @@ impl Keyferry {
         self
     }
 
+    /// Nobody reads stderr any more, as after a terminal was closed.
+    pub(crate) fn without_stderr(mut self) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        self.command.stderr(writer);
+        self
+    }
+
+    /// As `nohup` starts it, and others do for other signals.
+    pub(crate) fn ignoring(self, signal: &str) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("trap '' {signal}; exec \"$@\""), "sh"]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command
+            .env_clear()
+            .envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.directory.path());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self { command, ..self }
+    }
+
     /// Short limits, for peers that do not answer.
     pub(crate) fn impatient(self) -> Self {
         self.args(["--connect-timeout", "1s", "--reply-timeout", "2s", "--retry-budget", "2s"])
@@ -127,7 +148,7 @@ impl Keyferry {
     pub(crate) fn start(mut self) -> Running {
         let mut child = self.command.spawn().expect("the binary under test starts");
         let stdout = read_all(child.stdout.take().expect("stdout is piped"));
-        let stderr = read_all(child.stderr.take().expect("stderr is piped"));
+        let stderr = child.stderr.take().map(read_all);
         let (started, report) = (Instant::now(), self.report);
         Running { child, started, stdout, stderr, report, _directory: self.directory }
     }
@@ -184,7 +205,7 @@ impl Running {
         let run = Run {
             status,
             stdout: text(self.stdout),
-            stderr: text(self.stderr),
+            stderr: self.stderr.map(text).unwrap_or_default(),
             report: self.report.as_deref().and_then(|path| read_report(path, status)),
         };
         assert!(in_time, "keyferry hangs: not done after {limit:?}{}", run.frame());
