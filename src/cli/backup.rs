@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
+use super::environment;
 use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
 use super::side::{SideOptions, SourceOptions};
 use crate::config::{FetchMode, Mapping, Server};
@@ -27,6 +28,9 @@ pub(super) struct BackupOptions {
     /// How the file is made
     #[arg(long, value_name = "WAY", default_value = "auto", help_heading = "How it is saved")]
     fetch: FetchWay,
+    /// Write nothing; say what would be saved
+    #[arg(long, help_heading = "How it is saved", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = environment::parse_truth)]
+    dry_run: Option<bool>,
     #[command(flatten, next_help_heading = "How it is saved")]
     means: Means,
 
@@ -81,6 +85,7 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
         databases: Mapping::new(&options.selection.db, source.endpoint.database, None)?,
         source,
         file: file(&options.file)?,
+        dry_run: environment::DRY_RUN.is_on(options.dry_run)?,
         fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         fetch: match options.fetch {

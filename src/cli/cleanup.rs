@@ -41,8 +41,8 @@ pub(super) struct CleanupOptions {
     #[arg(long, help_heading = "How it is deleted")]
     force: bool,
     /// Delete nothing; say what would be deleted
-    #[arg(long, help_heading = "How it is deleted")]
-    dry_run: bool,
+    #[arg(long, help_heading = "How it is deleted", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = environment::parse_truth)]
+    dry_run: Option<bool>,
     #[command(flatten, next_help_heading = "How it is deleted")]
     means: Means,
 
@@ -106,7 +106,7 @@ fn plan(options: CleanupOptions) -> Result<Plan> {
         require_quiet: false,
         lossy: false,
         functions: false,
-        dry_run: options.dry_run || environment::switch("DRY_RUN")?,
+        dry_run: environment::DRY_RUN.is_on(options.dry_run)?,
         fetch: FetchMode::Auto,
         source_compression: SourceCompression::Keep,
         verify: Verify::Full,

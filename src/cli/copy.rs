@@ -41,8 +41,8 @@ pub(super) struct CopyOptions {
     if_exists: Option<Policy>,
     /// When the copy is done, delete each of its keys from the source that is equal on both sides at
     /// that moment, in value and expiry
-    #[arg(long, help_heading = "How it is copied")]
-    delete_source: bool,
+    #[arg(long, help_heading = "How it is copied", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = environment::parse_truth)]
+    delete_source: Option<bool>,
     /// Let --delete-source go on although the target may evict keys when its memory is full; it still
     /// stops deleting once the target does
     #[arg(long, help_heading = "How it is copied")]
@@ -58,8 +58,8 @@ pub(super) struct CopyOptions {
     #[arg(long, help_heading = "How it is copied")]
     with_functions: bool,
     /// Write nothing; say what would be done
-    #[arg(long, help_heading = "How it is copied")]
-    dry_run: bool,
+    #[arg(long, help_heading = "How it is copied", value_name = "true|false", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = environment::parse_truth)]
+    dry_run: Option<bool>,
     /// What is proven after the copy
     #[arg(long, value_name = "MODE", default_value = "count", help_heading = "How it is copied")]
     verify: VerifyMode,
@@ -178,6 +178,12 @@ pub(super) fn plan_of_servers(options: CopyOptions) -> Result<Plan> {
     plan(options)
 }
 
+/// What the environment says of keys that exist, where the command line says nothing.
+fn replace_by_environment(typed: Option<Policy>) -> Result<Option<IfExists>> {
+    let asked = typed.map(|_| false);
+    Ok(environment::REPLACE_DST_KEYS.is_on(asked)?.then_some(IfExists::Replace))
+}
+
 /// The plan of a copy from a file.
 fn file_plan(options: CopyOptions, path: &Path) -> Result<FilePlan> {
     refuse_without_server(&options)?;
@@ -189,14 +195,14 @@ fn file_plan(options: CopyOptions, path: &Path) -> Result<FilePlan> {
     )?;
     let target =
         SideOptions::from(options.target_options).server(Side::Target, target_url.as_deref())?;
-    let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
+    let replace = replace_by_environment(options.if_exists)?;
     Ok(FilePlan {
         file: path.to_owned(),
         mapping: Mapping::new(&options.selection.db, None, target.endpoint.database)?,
         target,
         if_exists: options.if_exists.map(Policy::meaning).or(replace).unwrap_or_default(),
         functions: options.with_functions,
-        dry_run: options.dry_run || environment::switch("DRY_RUN")?,
+        dry_run: environment::DRY_RUN.is_on(options.dry_run)?,
         lossy: options.lossy,
         verify: options.verify.meaning(),
         limits: options.means.limits(&options.gentleness),
@@ -211,7 +217,7 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
     let of_source = SideOptions::from(options.source_options.clone());
     let limits = options.means.limits(&options.gentleness);
     let asked = [
-        (options.delete_source || environment::switch("CLEAN_UP")?, "--delete-source"),
+        (environment::CLEAN_UP.is_on(options.delete_source)?, "--delete-source"),
         (matches!(options.fetch, FetchWay::Dump), "--fetch dump"),
         (matches!(options.source_compression, CompressionMode::Off), "--source-compression off"),
         (limits.source_latency.is_some(), "--max-source-latency"),
@@ -262,9 +268,9 @@ fn plan(options: CopyOptions) -> Result<Plan> {
     )?;
     let mut mapping =
         Mapping::new(&options.selection.db, source.endpoint.database, target.endpoint.database)?;
-    let replace = environment::switch("REPLACE_DST_KEYS")?.then_some(IfExists::Replace);
+    let replace = replace_by_environment(options.if_exists)?;
     let if_exists = options.if_exists.map(Policy::meaning);
-    let delete_source = options.delete_source || environment::switch("CLEAN_UP")?;
+    let delete_source = environment::CLEAN_UP.is_on(options.delete_source)?;
     let retry = options.retry_failures;
     if let Some(file) = &retry {
         refuse_with_letters(
@@ -275,7 +281,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
         )?;
         mapping = mapping.obeying(letters::routes(file)?)?;
     }
-    let dry_run = options.dry_run || environment::switch("DRY_RUN")?;
+    let dry_run = environment::DRY_RUN.is_on(options.dry_run)?;
     if options.state.is_some() && (dry_run || retry.is_some()) {
         let what = if dry_run { "a dry run" } else { "--retry-failures" };
         let text =

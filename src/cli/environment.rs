@@ -1,7 +1,76 @@
 //! Settings from the environment, for use in a container.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::error::{Error, Result};
-use crate::units::printable;
+
+/// Our own variables begin so: they win over those of the same name that other tools read as well.
+const OWN: &str = "KEYFERRY_";
+
+/// A switch of the command line that the environment can turn on.
+pub(super) struct Switch {
+    variable: &'static str,
+    option: &'static str,
+    /// The variable is read by many other programs, which give it values of their own.
+    foreign: bool,
+}
+
+/// Write nothing.
+pub(super) const DRY_RUN: Switch = Switch::new("DRY_RUN", "--dry-run");
+/// Delete from the source what was copied.
+pub(super) const CLEAN_UP: Switch = Switch::new("CLEAN_UP", "--delete-source");
+/// Replace what the target holds.
+pub(super) const REPLACE_DST_KEYS: Switch = Switch::new("REPLACE_DST_KEYS", "--if-exists replace");
+/// Log more.
+pub(super) const DEBUG: Switch = Switch { foreign: true, ..Switch::new("DEBUG", "-v") };
+
+impl Switch {
+    const fn new(variable: &'static str, option: &'static str) -> Self {
+        Self { variable, option, foreign: false }
+    }
+
+    /// Whether it is on: as it was typed, else as the environment has it, which is reported once.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Config`]: the variable is neither on nor off.
+    pub(super) fn is_on(&self, typed: Option<bool>) -> Result<bool> {
+        static REPORTED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+        if let Some(typed) = typed {
+            return Ok(typed);
+        }
+        let Some(name) = self.from_environment()? else { return Ok(false) };
+        let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
+        if !reported.contains(&self.variable) {
+            reported.push(self.variable);
+            tracing::warn!("{} is on: the environment variable {name} is set", self.option);
+        }
+        Ok(true)
+    }
+
+    /// The variable that turns it on, if one does. Says nothing.
+    ///
+    /// # Errors
+    /// As [`Self::is_on`].
+    pub(super) fn from_environment(&self) -> Result<Option<String>> {
+        let own = format!("{OWN}{}", self.variable);
+        for (name, foreign) in [(own, false), (self.variable.to_owned(), self.foreign)] {
+            let Some(value) = std::env::var_os(&name).filter(|value| !value.is_empty()) else {
+                continue;
+            };
+            match value.to_str().and_then(truth) {
+                Some(on) => return Ok(on.then_some(name)),
+                None if foreign => {}
+                // Its text is not shown: it may be a password.
+                None => {
+                    let text = format!("the environment variable {name} is neither on nor off");
+                    return Err(Error::config(text)
+                        .advise("on: 1 true yes on; off: unset, empty, 0 false no off"));
+                }
+            }
+        }
+        Ok(None)
+    }
+}
 
 /// A variable's text; unset and empty are the same. Never printed: it may hold a password.
 pub(super) fn text(name: &str) -> Result<Option<String>> {
@@ -11,20 +80,15 @@ pub(super) fn text(name: &str) -> Result<Option<String>> {
         Some(value) => match value.into_string() {
             Ok(text) => Ok(Some(text)),
             Err(_) => {
-                Err(Error::config(format!("the environment variable {name} is no UTF-8 text")))
+                Err(Error::config(format!("the environment variable {name} is not UTF-8 text")))
             }
         },
     }
 }
 
-/// A variable that is on or off.
-pub(super) fn switch(name: &str) -> Result<bool> {
-    let Some(text) = text(name)? else { return Ok(false) };
-    truth(&text).ok_or_else(|| {
-        let shown = printable(text.as_bytes());
-        Error::config(format!("the environment variable {name} is '{shown}', neither on nor off"))
-            .advise("on: 1 true yes on; off: unset, empty, 0 false no off")
-    })
+/// The value of a switch on the command line: `--dry-run=false`.
+pub(super) fn parse_truth(text: &str) -> Result<bool, String> {
+    truth(text).ok_or_else(|| "write true or false".to_owned())
 }
 
 fn truth(text: &str) -> Option<bool> {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use super::secrets::hidden;
 use crate::error::Error;
 use crate::report::Severity;
 use crate::report::json::{Outcome, Report};
@@ -20,7 +21,7 @@ pub(super) fn fail(error: &Error, as_json: bool) -> ExitCode {
             None => format!("keyferry: {error}"),
         }
     };
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", hidden(&text));
     ExitCode::from(error.kind().exit_code())
 }
 

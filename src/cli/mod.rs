@@ -10,12 +10,13 @@ mod environment;
 mod exit;
 mod logging;
 mod plan;
+mod secrets;
 mod shared;
 mod side;
 mod signals;
 mod verify;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -84,7 +85,8 @@ Environment:
   SOURCE_REDIS_URL, DESTINATION_REDIS_URL            endpoints, where no arguments are given
   SOURCE_REDIS_PASSWORD, DESTINATION_REDIS_PASSWORD  passwords, where the URL has none
   DRY_RUN, CLEAN_UP, REPLACE_DST_KEYS, DEBUG         = --dry-run, --delete-source,
-      --if-exists replace, -v;  1 true yes on are on, empty 0 false no off are off
+      --if-exists replace, -v;  1 true yes on are on, empty 0 false no off are off;
+      KEYFERRY_DRY_RUN and so on win over these; the command line wins (--dry-run=false)
 
 Exit codes:
   0 done, every key accounted for      1 finished, but keys failed or sides differ
@@ -106,13 +108,13 @@ Examples:
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
+    let first = std::env::args_os().nth(1).and_then(|first| first.into_string().ok());
+    if let Some(error) = first.and_then(|first| misspelt(&first)) {
+        return exit::fail(&error, false);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help and version go to stdout and are no error.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { Kind::Config.exit_code() } else { 0 });
-        }
+        Err(error) => return refuse(&error),
     };
     match cli.command {
         None => copy::main(cli.copy),
@@ -137,6 +139,38 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A word in the place of a command that looks like one: it would be taken for an endpoint.
+fn misspelt(word: &str) -> Option<Error> {
+    /// So similar are a word and the command that it was to be: `verfy`, `cleanups`, `bakcup`.
+    const SIMILAR: f64 = 0.85;
+    if !word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') || word.starts_with('-')
+    {
+        return None;
+    }
+    let command = Cli::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    if names.contains(&word) || word == "help" {
+        return None;
+    }
+    let similar = names.into_iter().map(|name| (strsim::jaro_winkler(word, name), name));
+    let (likeness, name) = similar.max_by(|one, other| one.0.total_cmp(&other.0))?;
+    let text = format!("no such command '{word}'; did you mean '{name}'?");
+    (likeness >= SIMILAR).then(|| Error::config(text))
+}
+
+/// Says what the parser says, without the passwords that it would repeat. Help and version go to stdout and
+/// are no error.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return print(error.render().to_string().as_bytes());
+    }
+    let text = error.render();
+    let text =
+        if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let _ = write!(std::io::stderr(), "{}", secrets::hidden(&text));
+    ExitCode::from(Kind::Config.exit_code())
+}
+
 /// Writes to stdout; a reader that has gone away is no error.
 fn print(bytes: &[u8]) -> ExitCode {
     match std::io::stdout().write_all(bytes) {
@@ -151,6 +185,25 @@ fn print(bytes: &[u8]) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_misspelt_command_is_no_endpoint() {
+        for (word, name) in [
+            ("verfy", "verify"),
+            ("cop", "copy"),
+            ("bakcup", "backup"),
+            ("cleanups", "cleanup"),
+            ("plann", "plan"),
+        ] {
+            let error = misspelt(word).expect(word).to_string();
+            assert!(error.contains(&format!("did you mean '{name}'?")), "{error}");
+        }
+        for word in
+            ["copy", "help", "localhost", "redis", "-v", "--help", "verify2", "old", "dump.rdb", ""]
+        {
+            assert!(misspelt(word).is_none(), "{word}");
+        }
+    }
 
     #[test]
     fn the_definition_is_sound_and_every_option_has_help() {

@@ -306,11 +306,16 @@ async fn run<P, R: Future<Output = Ended>>(
     let failures = stats.dead_letters().finish().map_err(|error| ("failures", error));
     let listed = stats.differences().finish().map_err(|error| ("differences", error));
     let listed = failures.and(listed);
+    let as_json = voice.format == logging::Format::Json;
     if stop.abort.is_cancelled() {
         // What was in flight is dropped: there are no counts that add up.
-        return Ok(ExitCode::from(Kind::Cancelled.exit_code()));
+        let error = Error::new(Kind::Cancelled, "stopped at once; keys in flight may have arrived");
+        let error = match table::way_on(&ended.report) {
+            Some(way_on) => error.advise(way_on),
+            None => error,
+        };
+        return Ok(exit::fail(&error, as_json));
     }
-    let as_json = voice.format == logging::Format::Json;
     let summary = table::summary(&ended.report);
     // A run that never began is told by its error alone.
     let began = ended.error.is_none() || ended.report.keys.scanned > 0;
@@ -355,7 +360,8 @@ async fn run<P, R: Future<Output = Ended>>(
 /// Opens what the run will speak through, and the log first of all.
 fn voice(options: &Speech) -> Result<Voice> {
     let bars = MultiProgress::new();
-    let verbose = options.verbose + u8::from(environment::switch("DEBUG")?);
+    let by_environment = environment::DEBUG.from_environment()?.is_some();
+    let verbose = options.verbose + u8::from(by_environment);
     let level = match (options.quiet, verbose) {
         (true, _) => Level::ERROR,
         (_, 0) => Level::WARN,
@@ -363,6 +369,7 @@ fn voice(options: &Speech) -> Result<Voice> {
         _ => Level::DEBUG,
     };
     logging::install(level, options.log_format, &bars);
+    environment::DEBUG.is_on(None)?;
     let style = match options.progress {
         _ if options.quiet => Style::None,
         ProgressStyle::Auto => Style::automatic(),

@@ -26,12 +26,8 @@ impl PartFile {
     /// # Errors
     /// [`Kind::Refused`]: something is there already. [`Kind::Config`]: no file can be made there.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let Some(name) = path.file_name() else {
-            return Err(Error::config(format!("{} is no name of a file", shown(path))));
-        };
-        if fs::symlink_metadata(path).is_ok() {
-            return Err(exists(path));
-        }
+        Self::refuse_existing(path)?;
+        let name = path.file_name().unwrap_or_default();
         let mut own = std::ffi::OsString::from(".");
         own.push(name);
         own.push(format!(".{:016x}.part", fastrand::u64(..)));
@@ -42,6 +38,24 @@ impl PartFile {
             Error::config(format!("{} cannot be written: {error}", shown(path)))
         })?;
         Ok(Self { path: path.to_owned(), part, file })
+    }
+
+    /// Refuses a path where something is, or where no file can be.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub(super) fn refuse_existing(path: &Path) -> Result<()> {
+        if path.file_name().is_none() {
+            return Err(Error::config(format!("{} is no name of a file", shown(path))));
+        }
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(exists(path));
+        }
+        let directory = directory_of(path);
+        if !directory.is_dir() {
+            return Err(Error::config(format!("{} is not a directory", shown(directory))));
+        }
+        Ok(())
     }
 
     /// The file itself.

@@ -201,7 +201,8 @@ async fn authenticate(connection: &mut Connection, server: &Server) -> Result<()
         if endpoint.username.is_some() {
             return Err(Error::new(Kind::Connect, "a user is named, but no password given")
                 .advise(format!(
-                    "give it in the URL, by --{}-password-file or by environment",
+                    "give it in the URL, by --{}-password-file or by environment; a password without a user is \
+                     written redis://:PASSWORD@host",
                     server.side
                 )));
         }

@@ -115,7 +115,72 @@ fn debug() {
     for value in ON {
         assert!(lines(Some(value)) > quiet, "DEBUG={value} says no more than without");
     }
-    table.refuses_other_words();
+    // Other programs give it other values: `app:*` (Node), `2` (pip).
+    for value in ["app:*", "2", "release"] {
+        assert_eq!(lines(Some(value)), quiet, "DEBUG={value} is not for us");
+    }
+    Table::new("KEYFERRY_DEBUG").refuses_other_words();
+}
+
+#[test]
+fn our_own_variables_win_and_the_command_line_wins_over_both() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    fill_strings(&mut source.client(0), "key", 3, 10);
+    let copy = || Keyferry::copy(source.url(), target.url()).args(["--if-exists", "replace"]);
+    let outcome = |run: Keyferry| run.expect(0).outcome().to_owned();
+    assert_eq!(outcome(copy().env("KEYFERRY_DRY_RUN", "on")), "dry-run");
+    assert_eq!(outcome(copy().env("DRY_RUN", "1").env("KEYFERRY_DRY_RUN", "0")), "complete");
+    assert_eq!(outcome(copy().env("DRY_RUN", "1").arg("--dry-run=false")), "complete");
+    assert_eq!(outcome(copy().env("DRY_RUN", "0").arg("--dry-run=true")), "dry-run");
+    assert_eq!(outcome(copy().env("DRY_RUN", "0").arg("--dry-run")), "dry-run");
+    let kept = copy().env("CLEAN_UP", "true").arg("--delete-source=false").expect(0);
+    assert_eq!((kept.count("deleted_from_source"), source.client(0).dbsize()), (0, 3));
+    assert!(!kept.stderr.contains("CLEAN_UP"), "{}", kept.frame());
+    copy().arg("--delete-source=maybe").expect(2);
+    let moved = copy().env("KEYFERRY_CLEAN_UP", "yes").expect(0);
+    assert_eq!(moved.count("deleted_from_source"), 3);
+}
+
+#[test]
+fn what_comes_from_the_environment_is_said_once() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    fill_strings(&mut source.client(0), "key", 3, 10);
+    let names = ["DRY_RUN", "CLEAN_UP", "REPLACE_DST_KEYS", "DEBUG"];
+    let options = ["--dry-run", "--delete-source", "--if-exists replace", "-v"];
+    for prefix in ["", "KEYFERRY_"] {
+        let copy = Keyferry::copy(source.url(), target.url());
+        let run = names.iter().fold(copy, |run, name| run.env(&format!("{prefix}{name}"), "1"));
+        let run = run.expect(0);
+        for (name, option) in names.iter().zip(options) {
+            let said = format!("{option} is on: the environment variable {prefix}{name} is set");
+            assert_eq!(run.stderr.matches(&said).count(), 1, "{said}{}", run.frame());
+        }
+    }
+    // What is off is not spoken of.
+    let run = Keyferry::copy(source.url(), target.url()).env("CLEAN_UP", "0").expect(0);
+    assert!(!run.stderr.contains("environment"), "{}", run.frame());
+}
+
+#[test]
+fn a_dry_run_is_one_for_every_command() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    for server in [&source, &target] {
+        fill_strings(&mut server.client(0), "key", 3, 10);
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = directory.path().join("saved.rdb");
+    let backup = || Keyferry::new().arg("backup").arg(source.url()).arg(&file).with_report();
+    let run = backup().env("DRY_RUN", "1").expect(0);
+    assert_eq!((run.outcome(), run.count("copied")), ("dry-run", 3), "{}", run.frame());
+    assert!(run.stdout.contains("would save about 3 keys"), "{}", run.frame());
+    assert_eq!(directory.path().read_dir().expect("it is there").count(), 0);
+    let cleanup = || Keyferry::cleanup(source.url(), target.url()).arg("--force");
+    assert_eq!(cleanup().env("DRY_RUN", "1").expect(0).outcome(), "dry-run");
+    assert_eq!(source.client(0).dbsize(), 3);
+    // What would be refused is refused.
+    std::fs::write(&file, "theirs").expect("a file");
+    backup().arg("--dry-run").expect(4);
+    assert_eq!(std::fs::read(&file).expect("a file"), b"theirs");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod output;
 mod passwords;
 mod progress;
 mod readme;
+mod secrets;
 mod sockets;
 mod usage;
 mod verify;

@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::part_file::{PartFile, shown};
-use super::{Ended, Stop, tell_if_nothing, unless_aborted};
+use super::{Ended, Stop, census, tell_if_nothing, unless_aborted};
 use crate::command::ServerInfo;
 use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
@@ -38,6 +38,8 @@ pub struct BackupPlan {
     pub source: Server,
     /// The file that is written.
     pub file: PathBuf,
+    /// Whether nothing is written.
+    pub dry_run: bool,
     /// Which databases.
     pub databases: Mapping,
     /// Which keys.
@@ -75,22 +77,24 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let endpoint = format!("file:{}", shown(&plan.file));
     let mut target = Peer { endpoint, ..Peer::default() };
-    let fail_if_empty = plan.fail_if_empty;
+    let (fail_if_empty, dry_run) = (plan.fail_if_empty, plan.dry_run);
     let work = save(plan, stats.clone(), &drain, &mut source);
     let result = Box::pin(unless_aborted(work, &drain, &abort)).await;
-    let described = result.as_ref().map(Summary::describe).unwrap_or_default();
-    target.server = described;
+    if let Ok(Some(summary)) = &result {
+        target.server = summary.describe();
+    }
     let mut report = Report::new("backup", source, target, &stats);
     report.outcome = match &result {
         Err(error) if error.kind() == Kind::Refused => Outcome::Refused,
         Err(_) if drain.is_cancelled() => Outcome::Interrupted,
         Err(_) => Outcome::Incomplete,
+        Ok(None) => Outcome::DryRun,
         Ok(_) if report.keys.failed > 0 || report.keys.settled() != report.keys.scanned => {
             Outcome::Incomplete
         }
         Ok(_) => Outcome::Complete,
     };
-    if result.is_ok() {
+    if result.is_ok() && !dry_run {
         let proven = stats
             .databases()
             .into_iter()
@@ -103,14 +107,18 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     Ended { report, error }
 }
 
+/// Saves; `None`: it was to be a dry run.
 async fn save(
     plan: BackupPlan,
     stats: Arc<Stats>,
     drain: &CancellationToken,
     source: &mut Peer,
-) -> Result<Summary> {
+) -> Result<Option<Summary>> {
     // Before anything is asked of the source: a file that cannot be is better known now.
-    let part = PartFile::create(&plan.file)?;
+    let part = match plan.dry_run {
+        true => PartFile::refuse_existing(&plan.file).map(|()| None)?,
+        false => Some(PartFile::create(&plan.file)?),
+    };
     let (limits, stop) = (plan.limits, drain.child_token());
     let connector = Connector::new(&plan.source, plan.timeouts)?;
     let link = Link::new(connector.clone(), 0, Process::default(), stop.clone());
@@ -125,6 +133,9 @@ async fn save(
         Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))
     });
     let backup = Backup { plan, source: connector, info, stats, stop, pace };
+    let Some(part) = part else {
+        return backup.look(line.open().await?).await.map(|()| None);
+    };
     let snapshot = match backup.plan.fetch {
         // A rate of keys cannot be kept where nobody sees them pass.
         FetchMode::Auto if backup.plan.is_whole() && limits.keys_per_second.is_none() => {
@@ -140,10 +151,24 @@ async fn save(
         return Err(Error::new(Kind::Cancelled, "stopped"));
     }
     written.part.publish()?;
-    Ok(written.summary)
+    Ok(Some(written.summary))
 }
 
 impl Backup {
+    /// Counts what would be saved, as the source reports it.
+    async fn look(&self, connection: &mut Connection) -> Result<()> {
+        let mapping = &self.plan.databases;
+        let held = census::of_mapping(connection, &self.source, &self.info, mapping).await?;
+        for route in mapping.routes(held.keys().copied())? {
+            let keys = held.get(&route.source).map_or(0, |keyspace| keyspace.keys);
+            let counters = self.stats.database(route.source, route.source, keys);
+            let ledger = Ledger::new(self.stats.clone(), counters);
+            ledger.add(Count::Scanned, keys);
+            ledger.add(Count::Copied, keys);
+        }
+        Ok(())
+    }
+
     /// The source's own file, if it hands it out.
     async fn snapshot(&self, connection: Connection) -> Result<Option<Box<Snapshot>>> {
         let valkey = self.info.family == "valkey";
