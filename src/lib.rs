@@ -12,6 +12,7 @@
 //! (`tests/tidy.rs` keeps it so).
 
 pub mod error;
+pub mod files;
 pub mod units;
 
 pub mod resp;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The rooms, lowest first: a room imports only from its own layer's rooms named here, or below.
 const LAYERS: [&[&str]; 11] = [
     &["error", "units"],
-    &["resp"],
+    &["files", "resp"],
     &["command", "payload", "rdb"],
     &["config", "flow", "report"],
     &["net"],

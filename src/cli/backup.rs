@@ -1,6 +1,6 @@
 //! `keyferry backup`: a server saved to an RDB file.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::environment;
+use super::files::Named;
 use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
-use super::side::{SideOptions, SourceOptions};
+use super::side::{SideOptions, SourceOptions, url_variable};
 use crate::config::{FetchMode, Mapping, Server};
 use crate::engine::backup::{BackupPlan, backup};
 use crate::error::{Error, Result, Side};
@@ -17,10 +18,10 @@ use crate::error::{Error, Result, Side};
 /// What `backup` takes.
 #[derive(Args)]
 pub(super) struct BackupOptions {
-    /// The server that is saved, as a URL
-    source: String,
+    /// The server that is saved, as a URL [env: SOURCE_REDIS_URL, where only FILE is given]
+    source: OsString,
     /// The file that is made, readable by its owner only; one that exists is never overwritten
-    file: OsString,
+    file: Option<OsString>,
 
     #[command(flatten, next_help_heading = "What is saved")]
     selection: Selection,
@@ -62,12 +63,19 @@ impl Planned for BackupPlan {
 /// Runs `backup`.
 pub(super) fn main(options: BackupOptions) -> ExitCode {
     let speech = options.speech.clone();
-    shared::main(&speech, || plan(options), backup)
+    let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
+    let named = options.file.as_deref().unwrap_or(options.source.as_ref());
+    files.extend(file(named).map(|path| Named::written("FILE", &path)));
+    shared::main(&speech, files, || plan(options), backup)
 }
 
 fn plan(options: BackupOptions) -> Result<BackupPlan> {
-    let url = Some(options.source.as_str());
-    let source = SideOptions::from(options.source_options).server(Side::Source, url)?;
+    let (url, path) = match &options.file {
+        Some(path) => (options.source.to_str().map(str::to_owned), path),
+        None => (environment::text(url_variable(Side::Source))?, &options.source),
+    };
+    let path = file(path)?;
+    let source = SideOptions::from(options.source_options).server(Side::Source, url.as_deref())?;
     if let Some((number, Some(into))) = options.selection.db.iter().find(|(_, into)| into.is_some())
     {
         let text = format!("--db {number}:{into}: in a file every database keeps its number");
@@ -84,7 +92,7 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
     Ok(BackupPlan {
         databases: Mapping::new(&options.selection.db, source.endpoint.database, None)?,
         source,
-        file: file(&options.file)?,
+        file: path,
         dry_run: environment::DRY_RUN.is_on(options.dry_run)?,
         fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
@@ -99,12 +107,16 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
 
 /// The path that is meant by `PATH` or `file:PATH`. A URL may hold a password, and is no name of a
 /// file.
-fn file(text: &OsString) -> Result<PathBuf> {
+fn file(text: &OsStr) -> Result<PathBuf> {
     let bytes = text.as_bytes();
     let path = bytes.strip_prefix(b"file:").unwrap_or(bytes);
     if path.windows(3).any(|part| part == b"://") {
         let text = "the second argument names a server, where a file belongs";
         return Err(Error::config(text).advise("write keyferry backup SOURCE FILE.rdb"));
+    }
+    if path == b"-" {
+        let text = "a backup is read back before it is done, which stdout cannot be";
+        return Err(Error::config(text).advise("name a file"));
     }
     if path.is_empty() {
         return Err(Error::config("the file has no name"));

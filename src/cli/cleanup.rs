@@ -62,8 +62,11 @@ pub(super) struct CleanupOptions {
 pub(super) fn main(options: CleanupOptions) -> ExitCode {
     let speech = options.speech.clone();
     let force = options.force;
+    let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
+    files.extend(SideOptions::from(options.target_options.clone()).files(Side::Target));
     shared::main(
         &speech,
+        files,
         || plan(options),
         |plan, stats, stop| {
             engine::cleanup(plan, stats, stop, async move |intent| match force {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::environment;
+use super::files::Named;
 use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
 use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
 use crate::config::endpoint::file_path;
@@ -125,6 +126,20 @@ enum CompressionMode {
     Off,
 }
 
+impl CopyOptions {
+    /// The files that it names.
+    pub(super) fn files(&self) -> Vec<Named> {
+        let mut files = SideOptions::from(self.source_options.clone()).files(Side::Source);
+        files.extend(SideOptions::from(self.target_options.clone()).files(Side::Target));
+        files.extend(
+            self.retry_failures.as_deref().map(|path| Named::read("--retry-failures", path)),
+        );
+        let state = self.state.as_deref().map(|path| Named::checkpoint("--state", path));
+        files.extend(state.into_iter().flatten());
+        files
+    }
+}
+
 impl Policy {
     fn meaning(self) -> IfExists {
         match self {
@@ -153,9 +168,13 @@ pub(super) fn main(options: CopyOptions) -> ExitCode {
         .source
         .clone()
         .map_or_else(|| environment::text(url_variable(Side::Source)).ok().flatten(), Some);
+    let mut files = options.files();
     match file.as_deref().and_then(file_path) {
-        Some(path) => shared::main(&speech, || file_plan(options, path), copy_file),
-        None => shared::main(&speech, || plan(options), engine::run),
+        Some(path) => {
+            files.push(Named::read("FILE", path));
+            shared::main(&speech, files, || file_plan(options, path), copy_file)
+        }
+        None => shared::main(&speech, files, || plan(options), engine::run),
     }
 }
 
@@ -238,25 +257,17 @@ fn refuse_without_server(options: &CopyOptions) -> Result<()> {
     }
 }
 
-/// What needs a scan of the source, and a file that would be emptied before it is read.
-fn refuse_with_letters(
-    verify: VerifyMode,
-    selection: &Selection,
-    failures: Option<&PathBuf>,
-    file: &Path,
-) -> Result<()> {
-    let named = || "leave it out; the keys are named by the file".to_owned();
-    let (text, advice) = match () {
+/// What needs a scan of the source.
+fn refuse_with_letters(verify: VerifyMode, selection: &Selection) -> Result<()> {
+    let named = "leave it out; the keys are named by the file";
+    let text = match () {
         () if matches!(verify, VerifyMode::Full) => {
-            ("--verify full looks at every key, and --retry-failures copies a few", named())
+            "--verify full looks at every key, and --retry-failures copies a few"
         }
-        () if selection.has_types() => ("--type asks for every key's type in a scan", named()),
-        () if failures.is_some_and(|failures| failures == file) => {
-            ("--failures would empty the file that --retry-failures reads", "name another".into())
-        }
+        () if selection.has_types() => "--type asks for every key's type in a scan",
         () => return Ok(()),
     };
-    Err(Error::config(text).advise(advice))
+    Err(Error::config(text).advise(named))
 }
 
 fn plan(options: CopyOptions) -> Result<Plan> {
@@ -273,12 +284,7 @@ fn plan(options: CopyOptions) -> Result<Plan> {
     let delete_source = environment::CLEAN_UP.is_on(options.delete_source)?;
     let retry = options.retry_failures;
     if let Some(file) = &retry {
-        refuse_with_letters(
-            options.verify,
-            &options.selection,
-            options.speech.failures.as_ref(),
-            file,
-        )?;
+        refuse_with_letters(options.verify, &options.selection)?;
         mapping = mapping.obeying(letters::routes(file)?)?;
     }
     let dry_run = environment::DRY_RUN.is_on(options.dry_run)?;

@@ -35,6 +35,15 @@ pub(super) fn tell_blockers(report: &Report, as_json: bool) {
     }
 }
 
+/// Writes to stdout; a reader that has gone away is no error.
+pub(super) fn print(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The exit code of a run that ended without an error of its own.
 pub(super) fn code(report: &Report) -> ExitCode {
     ExitCode::from(match report.outcome {

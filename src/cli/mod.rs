@@ -8,6 +8,7 @@ mod cleanup;
 mod copy;
 mod environment;
 mod exit;
+mod files;
 mod logging;
 mod plan;
 mod secrets;
@@ -23,7 +24,6 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::error::{Error, Kind};
-use crate::units::printable;
 
 /// Moves keyspaces between Redis and Valkey servers and proves that every key arrived.
 #[derive(Parser)]
@@ -171,14 +171,14 @@ fn refuse(error: &clap::Error) -> ExitCode {
     ExitCode::from(Kind::Config.exit_code())
 }
 
-/// Writes to stdout; a reader that has gone away is no error.
+/// Writes to stdout.
 fn print(bytes: &[u8]) -> ExitCode {
-    match std::io::stdout().write_all(bytes) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => exit::fail(
-            &Error::config(format!("stdout: {}", printable(error.to_string().as_bytes()))),
-            false,
-        ),
-        _ => ExitCode::SUCCESS,
+    match exit::print(bytes) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let error = Error::new(Kind::Local, format!("stdout could not be written: {error}"));
+            exit::fail(&error, false)
+        }
     }
 }
 

@@ -9,5 +9,6 @@ use crate::engine;
 /// Runs `plan`, with the options of the copy that it looks ahead to.
 pub(super) fn main(options: CopyOptions) -> ExitCode {
     let speech = options.speech.clone().of_a_look();
-    shared::main(&speech, || copy::plan_of_servers(options), engine::plan::plan)
+    let files = options.files();
+    shared::main(&speech, files, || copy::plan_of_servers(options), engine::plan::plan)
 }

@@ -1,10 +1,9 @@
 //! The options that copying and comparing have in common, and how such a run speaks and ends.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::future::Future;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use clap::{Args, ValueEnum};
 use indicatif::MultiProgress;
 use tracing::Level;
 
+use super::files::{Named, Sink, refuse_dash, refuse_shared, unwritable};
 use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
 use super::signals::Signals;
 use super::{environment, exit, logging};
@@ -127,31 +127,8 @@ pub(super) struct Voice {
     format: logging::Format,
     quiet: bool,
     report: Option<Sink>,
-    differences: Option<File>,
+    differences: Option<Differences>,
     failures: Option<DeadLetters>,
-}
-
-/// Where the JSON report goes.
-enum Sink {
-    Stdout,
-    File(File),
-}
-
-impl Sink {
-    fn open(path: &Path) -> Result<Self> {
-        if path.as_os_str() == "-" {
-            return Ok(Self::Stdout);
-        }
-        create("the report", path).map(Self::File)
-    }
-}
-
-fn create(what: &str, path: &Path) -> Result<File> {
-    File::create(path).map_err(|error| unwritable(what, path, &error))
-}
-
-fn unwritable(what: &str, path: &Path, error: &std::io::Error) -> Error {
-    Error::config(format!("{what} {} cannot be written: {error}", path.display()))
 }
 
 impl Selection {
@@ -174,6 +151,20 @@ impl Selection {
 }
 
 impl Speech {
+    /// The files that it writes.
+    fn files(&self) -> Result<Vec<Named>> {
+        let lists = [("--failures", &self.failures), ("--differences", &self.differences)];
+        let lists = lists.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
+        let mut files = Vec::new();
+        for (option, path) in lists {
+            refuse_dash(option, path)?;
+            files.push(Named::written(option, path));
+        }
+        let report = self.report.as_deref().filter(|path| path.as_os_str() != "-");
+        files.extend(report.map(|path| Named::written("--report", path)));
+        Ok(files)
+    }
+
     /// Of a run that is over at once and compares nothing.
     pub(super) fn of_a_look(self) -> Self {
         Self { differences: None, failures: None, progress: ProgressStyle::None, ..self }
@@ -224,24 +215,28 @@ impl Planned for Plan {
 }
 
 /// Runs a plan that `engine` carries out, from the log's first line to the exit code.
+/// `files`: all that are named beside those of `speech`.
 pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
     speech: &Speech,
+    files: Vec<Named>,
     plan: impl FnOnce() -> Result<P>,
     engine: impl FnOnce(P, Arc<Stats>, Stop) -> R,
 ) -> ExitCode {
     let as_json = speech.log_format == logging::Format::Json;
     let prepared = voice(speech).and_then(|voice| {
+        // Before any of them is opened.
+        refuse_shared(&speech.files()?.into_iter().chain(files).collect::<Vec<_>>())?;
         let plan = plan()?;
-        // Opened before any work: a report that cannot be written is better known now.
         let report = speech.report.as_deref().map(Sink::open).transpose()?;
-        let differences = speech.differences.as_deref();
-        let differences =
-            differences.map(|path| create("the file of differences", path)).transpose()?;
-        let letters = |path| {
+        let differences = speech.differences.as_deref().map(|path| {
+            let opened = Differences::into_file(path);
+            opened.map_err(|error| unwritable("the file of differences", path, &error))
+        });
+        let failures = speech.failures.as_deref().map(|path| {
             let opened = DeadLetters::open(path, plan.goes_on());
             opened.map_err(|error| unwritable("the file of failures", path, &error))
-        };
-        let failures = speech.failures.as_deref().map(letters).transpose()?;
+        });
+        let (differences, failures) = (differences.transpose()?, failures.transpose()?);
         Ok((plan, Voice { report, differences, failures, ..voice }))
     });
     let (plan, voice) = match prepared {
@@ -288,7 +283,7 @@ async fn run<P, R: Future<Output = Ended>>(
 ) -> Result<ExitCode> {
     let stop = Stop::default();
     let signals = Signals::install()?;
-    let differences = voice.differences.take().map(Differences::into_file).unwrap_or_default();
+    let differences = voice.differences.take().unwrap_or_default();
     let failures = voice.failures.take().unwrap_or_default();
     let stats = Arc::new(Stats::telling(differences, failures));
     let line = match voice.format {
@@ -303,8 +298,12 @@ async fn run<P, R: Future<Output = Ended>>(
         () = progress.show() => return Err(Error::config("progress ended")),
     };
     drop(progress);
-    let failures = stats.dead_letters().finish().map_err(|error| ("failures", error));
-    let listed = stats.differences().finish().map_err(|error| ("differences", error));
+    // A run that never began, or that wrote nothing, has no list to take the place of an old one.
+    let began = ended.error.is_none() || ended.report.keys.scanned > 0;
+    let is_real = !matches!(ended.report.outcome, Outcome::DryRun | Outcome::Refused);
+    let wanted = began && is_real && !stop.abort.is_cancelled();
+    let failures = stats.dead_letters().finish(wanted).map_err(|error| ("failures", error));
+    let listed = stats.differences().finish(wanted).map_err(|error| ("differences", error));
     let listed = failures.and(listed);
     let as_json = voice.format == logging::Format::Json;
     if stop.abort.is_cancelled() {
@@ -317,43 +316,40 @@ async fn run<P, R: Future<Output = Ended>>(
         return Ok(exit::fail(&error, as_json));
     }
     let summary = table::summary(&ended.report);
-    // A run that never began is told by its error alone.
-    let began = ended.error.is_none() || ended.report.keys.scanned > 0;
-    match &mut voice.report {
-        Some(Sink::Stdout) => {
-            let _ = writeln!(std::io::stdout(), "{:#}", ended.report.to_json());
-        }
-        Some(Sink::File(file)) => {
-            let written =
-                writeln!(file, "{:#}", ended.report.to_json()).and_then(|()| file.sync_all());
-            if let Err(error) = written {
-                tracing::error!("the report could not be written: {error}");
-            }
-        }
-        None => {}
-    }
+    let to_stdout = matches!(voice.report, Some(Sink::Stdout));
+    let reported = match voice.report {
+        Some(sink) => sink.write(&ended.report.to_json()),
+        None => Ok(()),
+    };
+    let mut printed = Ok(());
     if voice.quiet {
         exit::tell_blockers(&ended.report, as_json);
     } else if began {
-        match voice.report {
-            Some(Sink::Stdout) if as_json => {}
-            Some(Sink::Stdout) => drop(write!(std::io::stderr(), "{summary}")),
-            _ => drop(write!(std::io::stdout(), "{summary}")),
+        // A run that never began is told by its error alone.
+        match to_stdout {
+            true if as_json => {}
+            true => drop(write!(std::io::stderr(), "{summary}")),
+            false => printed = exit::print(summary.as_bytes()),
         }
     }
-    Ok(match (&ended.error, listed) {
-        (Some(error), _) => {
+    let told = listed
+        .map_err(|(what, error)| format!("the file of {what} could not be written: {error}"))
+        .and(reported.map_err(|error| format!("the report could not be written: {error}")))
+        .and(printed.map_err(|error| format!("stdout could not be written: {error}")));
+    let untold = told.err().map(|text| Error::new(Kind::Local, text));
+    Ok(match (&ended.error, untold) {
+        (Some(error), untold) => {
             let code = exit::fail(error, as_json);
+            if let Some(untold) = untold {
+                exit::fail(&untold, as_json);
+            }
             match ended.report.outcome {
                 Outcome::Interrupted => exit::code(&ended.report),
                 _ => code,
             }
         }
-        (None, Err((what, error))) => {
-            let text = format!("the file of {what} could not be written: {error}");
-            exit::fail(&Error::new(Kind::Local, text), as_json)
-        }
-        (None, Ok(())) => exit::code(&ended.report),
+        (None, Some(untold)) => exit::fail(&untold, as_json),
+        (None, None) => exit::code(&ended.report),
     })
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::environment;
+use super::files::Named;
 use crate::config::service_key::ServiceKey;
 use crate::config::{Address, Endpoint, Secret, Server, TlsOptions};
 use crate::error::{Error, Result, Side};
@@ -109,6 +110,19 @@ impl SideOptions {
     /// Whether any of them was given.
     pub(super) fn is_given(&self) -> bool {
         *self != Self::default()
+    }
+
+    /// The files that it reads.
+    pub(super) fn files(&self, side: Side) -> Vec<Named> {
+        let files = [
+            ("password-file", &self.password_file),
+            ("cacert", &self.cacert),
+            ("cert", &self.cert),
+            ("key", &self.key),
+            ("service-key", &self.service_key),
+        ];
+        let named = files.into_iter().filter_map(|(option, path)| Some((option, path.as_deref()?)));
+        named.map(|(option, path)| Named::read(format!("--{side}-{option}"), path)).collect()
     }
 
     /// Puts URL, service key, options and environment together; the first that says something wins.

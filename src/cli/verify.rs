@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::shared::{self, Gentleness, Means, Selection, Speech};
-use super::side::{SourceOptions, TargetOptions};
+use super::side::{SideOptions, SourceOptions, TargetOptions};
 use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine;
-use crate::error::Result;
+use crate::error::{Result, Side};
 use crate::units::parse_duration;
 
 /// What `verify` takes.
@@ -47,7 +47,9 @@ pub(super) struct VerifyOptions {
 /// Runs `verify`.
 pub(super) fn main(options: VerifyOptions) -> ExitCode {
     let speech = options.speech.clone();
-    shared::main(&speech, || plan(options), engine::verify)
+    let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
+    files.extend(SideOptions::from(options.target_options.clone()).files(Side::Target));
+    shared::main(&speech, files, || plan(options), engine::verify)
 }
 
 fn plan(options: VerifyOptions) -> Result<Plan> {

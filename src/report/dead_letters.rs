@@ -2,7 +2,6 @@
 //! copy just these later.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::lines::{LONGEST_LINE, Lines};
+use crate::files::Output;
 use crate::units::printable;
 
 /// A key that was not copied.
@@ -74,16 +74,15 @@ impl DeadLetters {
     /// The longest line, in bytes.
     pub const LONGEST_LINE: u64 = LONGEST_LINE;
 
-    /// They are written to this file, which is made if it is not there. What it holds is lost, unless
-    /// a run `goes_on`, which then says what of it is kept.
+    /// They are written to this file. What it holds stays until the run has its own, or, if a run
+    /// `goes_on`, until that says what of it is kept.
     ///
     /// # Errors
     /// The file cannot be written.
     pub fn open(path: &Path, goes_on: bool) -> io::Result<Self> {
-        let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(!goes_on).open(path)?;
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        Ok(Self { lines: Lines::of(file), path, ..Self::default() })
+        let output = if goes_on { Output::go_on(path)? } else { Output::begin(path)? };
+        let path = output.path().canonicalize().unwrap_or_else(|_| path.to_owned());
+        Ok(Self { lines: Lines::of(output)?, path, ..Self::default() })
     }
 
     /// Keeps so many of the letters of each pair of databases, the first ones, and drops the others:
@@ -98,7 +97,7 @@ impl DeadLetters {
         written_to: Option<&Path>,
     ) -> io::Result<u64> {
         let failed: u64 = letters.values().sum();
-        self.lines.retain(&self.path, |line| {
+        self.lines.retain(|line| {
             let Ok(letter) = DeadLetter::parse(line) else { return false };
             let left = letters.get_mut(&(letter.db, letter.target_db)).filter(|left| **left > 0);
             left.map(|left| *left -= 1).is_some()
@@ -115,7 +114,7 @@ impl DeadLetters {
     /// The file cannot be read or written.
     pub fn clear(&self) -> io::Result<()> {
         self.lacks.store(false, Ordering::Relaxed);
-        self.lines.retain(&self.path, |_| false)
+        self.lines.retain(|_| false)
     }
 
     /// Says whether every key that differs is named, as far as anybody knows.
@@ -152,12 +151,12 @@ impl DeadLetters {
         self.lines.write_with(letter);
     }
 
-    /// Brings what was written to the disk.
+    /// Ends the file; if the letters are not `wanted`, it is as it was before.
     ///
     /// # Errors
     /// The first thing that went wrong with the file.
-    pub fn finish(&self) -> io::Result<()> {
-        self.lines.finish()
+    pub fn finish(&self, wanted: bool) -> io::Result<()> {
+        self.lines.finish(wanted)
     }
 }
 
@@ -189,7 +188,7 @@ mod tests {
         }
         first.flush().unwrap();
         // Killed in the middle of a line.
-        let mut file = File::options().append(true).open(&path).unwrap();
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
         io::Write::write_all(&mut file, b"{\"db\":0,\"tar").unwrap();
         let again = DeadLetters::open(&path, true).unwrap();
         again.are_complete(true);
@@ -203,14 +202,14 @@ mod tests {
         let more = [((0, 7), 2), ((1, 7), 9), ((2, 8), 3)];
         assert_eq!(keep(&more, same.as_deref()), (10, Some(false)), "some are not in the file");
         again.tell(|| DeadLetter::new(2, 7, b"new", "why"));
-        again.finish().unwrap();
+        again.finish(true).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let letters: Vec<DeadLetter> =
             text.lines().map(|line| DeadLetter::parse(line).unwrap()).collect();
         let names: Vec<&str> = letters.iter().map(|letter| letter.hex.as_str()).collect();
         assert_eq!(names, ["00", "01", "03", "04", "6e6577"]);
         let anew = DeadLetters::open(&path, false).unwrap();
-        anew.finish().unwrap();
+        anew.finish(true).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     }
 

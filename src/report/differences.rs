@@ -1,14 +1,15 @@
 //! What a comparison found: counted, the first ones named, all of them written where asked for.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
 use super::lines::Lines;
+use crate::files::Output;
 
 /// Differences that a report and a summary name; all are counted.
 const NAMED: usize = 20;
@@ -57,9 +58,12 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Differences that are written to `file` as well, a JSON object a line.
-    pub fn into_file(file: File) -> Self {
-        Self { lines: Lines::of(file), ..Self::default() }
+    /// Differences that are written to this file as well, a JSON object a line.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn into_file(path: &Path) -> io::Result<Self> {
+        Ok(Self { lines: Lines::of(Output::begin(path)?)?, ..Self::default() })
     }
 
     /// One more.
@@ -93,12 +97,12 @@ impl Differences {
         held(&self.named).clone()
     }
 
-    /// Brings what was written to the disk.
+    /// Ends the file; if the differences are not `wanted`, it is as it was before.
     ///
     /// # Errors
     /// The first thing that went wrong with the file.
-    pub fn finish(&self) -> io::Result<()> {
-        self.lines.finish()
+    pub fn finish(&self, wanted: bool) -> io::Result<()> {
+        self.lines.finish(wanted)
     }
 }
 
@@ -114,7 +118,7 @@ mod tests {
     #[test]
     fn all_are_counted_and_written_and_the_first_are_named() {
         let path = std::env::temp_dir().join(format!("differences-{}", std::process::id()));
-        let differences = Differences::into_file(File::create(&path).unwrap());
+        let differences = Differences::into_file(&path).unwrap();
         for number in 0..50 {
             differences.tell(Difference {
                 db: 1,
@@ -124,7 +128,7 @@ mod tests {
                 what: "why".into(),
             });
         }
-        differences.finish().unwrap();
+        differences.finish(true).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.lines().count(), 50);

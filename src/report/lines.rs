@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{
     self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _,
 };
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde_json::json;
+
+use crate::files::Output;
 
 /// The longest line that is kept, in bytes: a name of 8 MiB.
 pub(super) const LONGEST_LINE: u64 = (16 << 20) + (64 << 10);
@@ -21,14 +22,19 @@ pub(super) struct Lines {
 
 #[derive(Debug)]
 struct Open {
+    output: Output,
     file: BufWriter<File>,
     broken: Option<io::Error>,
 }
 
 impl Lines {
     /// Lines of this file.
-    pub(super) fn of(file: File) -> Self {
-        Self { open: Mutex::new(Some(Open { file: BufWriter::new(file), broken: None })) }
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn of(output: Output) -> io::Result<Self> {
+        let file = BufWriter::new(output.file().try_clone()?);
+        Ok(Self { open: Mutex::new(Some(Open { output, file, broken: None })) })
     }
 
     /// Whether there is a file.
@@ -54,19 +60,18 @@ impl Lines {
         })
     }
 
-    /// Keeps only the lines of the file at `path`, the same one, that are `wanted`, each in its place;
-    /// a line that is not ended is none. The next line is written behind them.
+    /// Keeps only the lines of the file that are `wanted`, each in its place; a line that is not ended is
+    /// none. The next line is written behind them. What went into a pipe stays there.
     ///
     /// # Errors
     /// The file cannot be read or written.
-    pub(super) fn retain(
-        &self,
-        path: &Path,
-        mut wanted: impl FnMut(&str) -> bool,
-    ) -> io::Result<()> {
+    pub(super) fn retain(&self, mut wanted: impl FnMut(&str) -> bool) -> io::Result<()> {
         let mut held = self.held();
-        let Some(open) = held.as_mut() else { return Ok(()) };
-        let mut all = BufReader::new(File::open(path)?);
+        let Some(open) = held.as_mut().filter(|open| open.output.is_regular()) else {
+            return Ok(());
+        };
+        open.file.flush()?;
+        let mut all = BufReader::new(open.output.reopen()?);
         // What is kept moves to the front, and never past what is still to be read.
         open.file.seek(SeekFrom::Start(0))?;
         let mut line = Vec::new();
@@ -82,17 +87,24 @@ impl Lines {
         open.file.get_ref().set_len(length)
     }
 
-    /// Brings what was written to the disk.
+    /// Ends the file: what was written takes the place of what was there. If it is not `wanted`, that
+    /// stays.
     ///
     /// # Errors
     /// The first thing that went wrong with the file.
-    pub(super) fn finish(&self) -> io::Result<()> {
-        let Some(mut open) = self.held().take() else { return Ok(()) };
-        if let Some(error) = open.broken {
+    pub(super) fn finish(&self, wanted: bool) -> io::Result<()> {
+        let Some(Open { output, mut file, broken }) = self.held().take() else { return Ok(()) };
+        if !wanted {
+            // What is still to be written is not wanted either.
+            drop(file.into_parts());
+            output.discard();
+            return Ok(());
+        }
+        if let Some(error) = broken {
             return Err(error);
         }
-        open.file.flush()?;
-        open.file.get_ref().sync_all()
+        file.flush()?;
+        output.finish()
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Option<Open>> {

@@ -2,6 +2,7 @@
 
 mod bench;
 mod environment;
+mod files;
 mod nothing_selected;
 mod output;
 mod passwords;

@@ -1,5 +1,5 @@
-//! Keeps a second process away from a checkpoint: a lock on a file beside it, which the system lets go
-//! of when its owner dies, however that happens.
+//! Keeps a second process away from a checkpoint: a lock on a file beside it, and one on the file itself, which
+//! may have other names (hard links). The system lets go of them when their owner dies, however that happens.
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -16,6 +16,8 @@ const TRIES: usize = 5;
 pub(super) struct Lock {
     path: PathBuf,
     _file: File,
+    /// The checkpoint as it was found.
+    _found: Option<File>,
 }
 
 impl Lock {
@@ -34,14 +36,7 @@ impl Lock {
             let file = opened.map_err(|error| unusable(&error))?;
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    let text = format!(
-                        "the checkpoint {} is in use by another process",
-                        shown(checkpoint)
-                    );
-                    return Err(Error::new(Kind::State, text)
-                        .advise("wait for it to end, or give this run a file of its own"));
-                }
+                Err(TryLockError::WouldBlock) => return Err(in_use(checkpoint)),
                 Err(TryLockError::Error(error)) => return Err(unusable(&error)),
             }
             // Removed by its last owner between our opening and our locking, it keeps nobody away.
@@ -50,12 +45,21 @@ impl Lock {
                     .is_ok_and(|ours| (ours.dev(), ours.ino()) == (named.dev(), named.ino()))
             });
             if is_there {
-                return Ok(Self { path, _file: file });
+                let found = File::open(checkpoint).ok();
+                if let Some(Err(TryLockError::WouldBlock)) = found.as_ref().map(File::try_lock) {
+                    return Err(in_use(checkpoint));
+                }
+                return Ok(Self { path, _file: file, _found: found });
             }
         }
         let text = format!("the lock of {} is taken again and again", shown(checkpoint));
         Err(Error::new(Kind::State, text).advise("give this run a file of its own"))
     }
+}
+
+fn in_use(checkpoint: &Path) -> Error {
+    let text = format!("the checkpoint {} is in use by another process", shown(checkpoint));
+    Error::new(Kind::State, text).advise("wait for it to end, or give this run a file of its own")
 }
 
 impl Drop for Lock {

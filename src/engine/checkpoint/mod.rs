@@ -22,6 +22,7 @@ use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Kind, Result};
+use crate::files::resolved;
 use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
@@ -57,6 +58,8 @@ impl Checkpoint {
     /// [`Kind::Config`]: nothing can be written there.
     pub(super) fn open(plan: &Plan) -> Result<Option<Arc<Self>>> {
         let Some(path) = &plan.state else { return Ok(None) };
+        // A symbolic link stays one: the file behind it is replaced.
+        let path = &resolved(path);
         let lock = Lock::take(path)?;
         let fingerprint = plan.fingerprint();
         let record = match read(path)? {
@@ -258,6 +261,8 @@ impl Checkpoint {
             File::open(directory_of(&self.path))?.sync_all()
         };
         write().map_err(|error| {
+            // A disk that is full is not to keep it either.
+            let _ = fs::remove_file(&part);
             let text = format!("the checkpoint {} cannot be written: {error}", shown(&self.path));
             Error::new(Kind::Local, text)
         })
@@ -301,7 +306,7 @@ fn read(path: &Path) -> Result<Option<Record>> {
         Ok(_) => {}
     }
     Record::parse(&text).map(Some).map_err(|why| {
-        let text = format!("the checkpoint {} is damaged: {why}", shown(path));
+        let text = format!("the checkpoint {} cannot be used: {why}", shown(path));
         Error::new(Kind::State, text).advise(
             "remove it to begin anew (with --if-exists replace, since the target holds keys then)",
         )

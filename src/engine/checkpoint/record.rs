@@ -55,6 +55,12 @@ pub(super) struct Record {
     pub(super) databases: Vec<Database>,
 }
 
+/// What every version's checkpoint begins with.
+#[derive(Deserialize)]
+struct Header {
+    keyferry_checkpoint: u32,
+}
+
 /// A server, and the process that it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Process {
@@ -145,10 +151,15 @@ impl Record {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        if record.keyferry_checkpoint != FORMAT {
-            return Err(format!("its format is {}, not {FORMAT}", record.keyferry_checkpoint));
+        // First: what another version wrote need not have the fields of this one.
+        let header: Header = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        if header.keyferry_checkpoint != FORMAT {
+            return Err(format!(
+                "another version of keyferry wrote it (format {}, this one knows {FORMAT})",
+                header.keyferry_checkpoint
+            ));
         }
+        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         let wrong =
             |cursor: &String| cursor.is_empty() || !cursor.bytes().all(|b| b.is_ascii_digit());
         if record.databases.iter().any(|database| database.cursor.as_ref().is_some_and(wrong)) {

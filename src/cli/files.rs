@@ -1,0 +1,129 @@
+//! The files that a command line names: each has one use, and what a run writes takes the place of an old
+//! file only once it is whole.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::files::{Identity, Output};
+
+/// A file that an option or an argument names.
+pub(super) struct Named {
+    option: String,
+    path: PathBuf,
+    written: bool,
+}
+
+impl Named {
+    /// A file that is only read.
+    pub(super) fn read(option: impl Into<String>, path: &Path) -> Self {
+        Self { option: option.into(), path: path.to_owned(), written: false }
+    }
+
+    /// A file that is written.
+    pub(super) fn written(option: impl Into<String>, path: &Path) -> Self {
+        Self { written: true, ..Self::read(option, path) }
+    }
+
+    /// A checkpoint, and the files that are made beside it.
+    pub(super) fn checkpoint(option: &str, path: &Path) -> [Self; 3] {
+        ["", ".lock", ".part"].map(|suffix| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(suffix);
+            let option =
+                if suffix.is_empty() { option.to_owned() } else { format!("{option} ({suffix})") };
+            Self::written(option, Path::new(&name))
+        })
+    }
+}
+
+/// Refuses a file that is written and has another use as well, before any is opened.
+pub(super) fn refuse_shared(files: &[Named]) -> Result<()> {
+    let known: Vec<_> = files.iter().map(|file| Identity::of(&file.path)).collect();
+    for (at, (one, file)) in files.iter().zip(&known).enumerate() {
+        let others = files.iter().zip(&known).skip(at + 1);
+        let mut same = others
+            .filter(|(other, of)| of.is_some() && *of == file && (one.written || other.written));
+        if let Some((other, _)) = same.next() {
+            let text = format!(
+                "{} and {} name the same file, {}",
+                one.option,
+                other.option,
+                one.path.display()
+            );
+            return Err(Error::config(text).advise("give each a file of its own"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the JSON report goes.
+pub(super) enum Sink {
+    Stdout,
+    File(Output),
+}
+
+impl Sink {
+    /// Opened before any work: a report that cannot be written is better known then.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Stdout);
+        }
+        Output::begin(path).map(Self::File).map_err(|error| unwritable("the report", path, &error))
+    }
+
+    /// Writes the report, whole or not at all.
+    pub(super) fn write(self, report: &impl Display) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                writeln!(out, "{report:#}").and_then(|()| out.flush())
+            }
+            Self::File(output) => match writeln!(output.file(), "{report:#}") {
+                Ok(()) => output.finish(),
+                Err(error) => {
+                    output.discard();
+                    Err(error)
+                }
+            },
+        }
+    }
+}
+
+/// Only a report can go to stdout by `-`: a list there would be mixed with the summary.
+pub(super) fn refuse_dash(what: &str, path: &Path) -> Result<()> {
+    if path.as_os_str() == "-" {
+        let text = format!("{what} cannot be '-'");
+        return Err(Error::config(text).advise("name a file, or ./- for one of that name"));
+    }
+    Ok(())
+}
+
+pub(super) fn unwritable(what: &str, path: &Path, error: &io::Error) -> Error {
+    Error::config(format!("{what} {} cannot be written: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_that_is_written_needs_to_be_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let other = directory.path().join("other");
+        let read = |path: &Path| Named::read("--one", path);
+        let written = |path: &Path| Named::written("--two", path);
+        assert!(refuse_shared(&[read(&path), read(&path)]).is_ok());
+        assert!(refuse_shared(&[read(&path), written(&other)]).is_ok());
+        assert!(refuse_shared(&[written(&path), read(&path)]).is_err());
+        let error = refuse_shared(&[read(&other), read(&path), written(&path)]).unwrap_err();
+        assert!(error.to_string().contains("--one and --two name the same file"), "{error}");
+        let null = Path::new("/dev/null");
+        assert!(refuse_shared(&[written(null), written(null)]).is_ok());
+        let [_, lock, _] = Named::checkpoint("--state", &path);
+        let beside = directory.path().join("file.lock");
+        assert!(refuse_shared(&[lock, written(&beside)]).is_err());
+    }
+}
