@@ -47,11 +47,13 @@ pub(super) struct BackupOptions {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum FetchWay {
-    /// The source's own file, as a replica gets it; of SCAN and DUMP where it hands none out, only a
-    /// part is meant, or a rate of keys is to be kept
+    /// The source's own file, as a replica gets it; of SCAN and DUMP where it hands none out or would
+    /// write it to its own disk first, only a part is meant, or a rate is to be kept
     Auto,
     /// Of SCAN and DUMP
     Dump,
+    /// The source's own file, also where it writes it to its own disk first (BGSAVE)
+    Psync,
 }
 
 impl Planned for BackupPlan {
@@ -89,7 +91,7 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
         let text = "--max-source-latency is not kept by a backup";
         return Err(Error::config(text).advise("use --max-rate or --max-keys-rate"));
     }
-    Ok(BackupPlan {
+    let plan = BackupPlan {
         databases: Mapping::new(&options.selection.db, source.endpoint.database, None)?,
         source,
         file: path,
@@ -97,12 +99,20 @@ fn plan(options: BackupOptions) -> Result<BackupPlan> {
         fail_if_empty: options.selection.fail_if_empty,
         filter: options.selection.filter(),
         fetch: match options.fetch {
-            FetchWay::Auto => FetchMode::Auto,
+            FetchWay::Auto | FetchWay::Psync => FetchMode::Auto,
             FetchWay::Dump => FetchMode::Dump,
         },
         limits,
+        over_disk: matches!(options.fetch, FetchWay::Psync),
         timeouts: options.means.timeouts(),
-    })
+    };
+    if plan.over_disk && (!plan.is_whole() || plan.limits.paced()) {
+        let text = "--fetch psync takes all keys, at the source's own rate";
+        return Err(Error::config(text).advise(
+            "leave it out, or what selects keys and databases, and --max-rate, --max-keys-rate",
+        ));
+    }
+    Ok(plan)
 }
 
 /// The path that is meant by `PATH` or `file:PATH`. A URL may hold a password, and is no name of a

@@ -52,6 +52,8 @@ pub struct ServerInfo {
     pub calls: Option<Calls>,
     /// Whether it says which databases hold keys, be it that none does.
     pub tells_keyspace: bool,
+    /// Its last attempt to write its RDB file has failed: it may refuse writes until one succeeds.
+    pub last_save_failed: bool,
     /// Libraries of functions.
     pub libraries: Option<u64>,
     /// The names of its modules.
@@ -192,6 +194,7 @@ impl ServerInfo {
             changes: Changes::parse(text),
             calls: Calls::parse(text),
             tells_keyspace,
+            last_save_failed: field("rdb_last_bgsave_status").as_deref() == Some("err"),
             libraries: number("number_of_libraries"),
             modules,
         }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
+use crate::resp::Value;
 use crate::units::printable;
 
 /// The mark that announces and ends a file whose length is not known beforehand.
@@ -44,6 +45,35 @@ pub enum Begun {
     Snapshot(Box<Snapshot>),
     /// It does not hand out its file, for this reason.
     Refused(String),
+}
+
+/// Where a source puts its file before it sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// It sends it from memory.
+    Memory,
+    /// It writes it to its own disk first, in the place of its own `dump.rdb`. Where that fails, it refuses
+    /// all writes of its clients from then on (MISCONF).
+    Disk,
+    /// It does not report that, for this reason.
+    Unknown(String),
+}
+
+/// Asks where a source puts its file (`repl-diskless-sync`).
+///
+/// # Errors
+/// The connection broke.
+pub async fn medium(connection: &mut Connection) -> Result<Medium> {
+    let reply = connection.call(&[b"CONFIG", b"GET", b"repl-diskless-sync"]).await?;
+    if let Value::Error(line) = &reply {
+        return Ok(Medium::Unknown(printable(line.as_bytes())));
+    }
+    let told = reply.elements().and_then(|pair| pair.get(1)?.bytes());
+    Ok(match told {
+        Some(b"yes") => Medium::Memory,
+        Some(b"no") => Medium::Disk,
+        _ => Medium::Unknown("it has no setting repl-diskless-sync".to_owned()),
+    })
 }
 
 /// Asks for the file. `valkey`: the source is one.

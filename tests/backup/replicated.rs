@@ -17,7 +17,8 @@ fn every_server_loads_what_was_saved_of_it() {
         fill(&source);
         source.reset_commands();
         let place = Place::new();
-        let run = backup(source.url(), &place.file()).expect(0);
+        // Redis 6.2 writes its file to its own disk first, unless it is told otherwise.
+        let run = backup(source.url(), &place.file()).args(["--fetch", "psync"]).expect(0);
         assert_eq!(run.outcome(), "complete");
         run.assert_counts(&[("copied", total_keys(&source))]);
         assert_eq!(run.report()["command"], "backup");
@@ -35,14 +36,68 @@ fn every_server_loads_what_was_saved_of_it() {
 
 #[test]
 fn a_file_is_the_same_from_disk_and_from_memory() {
-    for diskless in ["no", "yes"] {
+    for (diskless, fetch, psync) in
+        [("yes", "auto", 1), ("no", "auto", 0), ("no", "psync", 1), ("yes", "psync", 1)]
+    {
         let source = start(Kind::Redis70);
         source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync").arg(diskless));
         fill(&source);
+        let saved_at = source.client(0).info("persistence", "rdb_last_save_time");
         let place = Place::new();
-        backup(source.url(), &place.file()).expect(0);
+        let run = backup(source.url(), &place.file()).args(["--fetch", fetch]).expect(0);
         assert_equal(&source, &loaded(Kind::Redis70, &place.file()), &SAME_NUMBERS);
+        assert_eq!(source.calls("psync"), psync, "{diskless} {fetch}{}", run.frame());
+        if psync == 0 {
+            // It was not made to write to its disk.
+            assert_eq!(source.client(0).info("stats", "total_forks").as_deref(), Some("0"));
+            assert_eq!(source.client(0).info("persistence", "rdb_last_save_time"), saved_at);
+            run.assert_says(&["its own disk first", "--fetch psync"]);
+        }
     }
+}
+
+#[test]
+fn where_it_is_not_known_whether_the_source_would_use_its_disk_it_is_not_asked() {
+    let source = start(Kind::Redis70);
+    fill(&source);
+    source.client(0).run(cmd("ACL").arg("SETUSER").arg("default").arg("-config"));
+    let place = Place::new();
+    let run = backup(source.url(), &place.file()).expect(0);
+    run.assert_says(&["is not known", "--fetch psync"]);
+    assert_eq!(source.calls("psync"), 0);
+    let other = place.file().with_file_name("other.rdb");
+    backup(source.url(), &other).args(["--fetch", "psync"]).expect(0);
+    assert_eq!(source.calls("psync"), 1);
+}
+
+#[test]
+fn a_limit_of_the_rate_is_kept_without_being_a_slow_replica() {
+    let source = start(Kind::Redis70);
+    fill(&source);
+    let place = Place::new();
+    backup(source.url(), &place.file()).args(["--max-rate", "20MB"]).expect(0);
+    assert_eq!(source.calls("psync"), 0);
+    for option in [["--max-rate", "20MB"], ["--db", "0"], ["--match", "*"]] {
+        let other = place.file().with_file_name("other.rdb");
+        backup(source.url(), &other).args(["--fetch", "psync"]).args(option).expect(2);
+    }
+}
+
+#[test]
+fn a_source_whose_disk_is_full_goes_on_taking_writes() {
+    let source = start(Kind::Redis62);
+    fill(&source);
+    // Nothing can be written there, as on a disk that is full.
+    source.client(0).run(cmd("CONFIG").arg("SET").arg("dbfilename").arg("f".repeat(300)));
+    source.client(0).run(cmd("CONFIG").arg("SET").arg("save").arg("3600 1"));
+    let place = Place::new();
+    backup(source.url(), &place.file()).expect(0);
+    source.client(0).set(b"a client's", b"write");
+    // Whoever asks for it by name is told what became of it.
+    let other = place.file().with_file_name("other.rdb");
+    let run = backup(source.url(), &other).args(["--fetch", "psync"]).run();
+    run.assert_code(&[1]);
+    run.assert_says(&["does not hand out its RDB file", "MISCONF", "run BGSAVE there"]);
 }
 
 #[test]

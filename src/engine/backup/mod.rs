@@ -28,7 +28,7 @@ use crate::net::{Connection, Connector, Line, Link, Process, connect};
 use crate::rdb::Summary;
 use crate::report::json::{Outcome, Peer, Report};
 use crate::report::{Count, Ledger, Mode, Proven, Stats, Verified};
-use crate::source::replica::{self, Begun, Snapshot};
+use crate::source::replica::{self, Begun, Medium, Snapshot};
 use write::Written;
 
 /// What is saved, and where.
@@ -48,6 +48,8 @@ pub struct BackupPlan {
     pub fail_if_empty: bool,
     /// Whether the source's own file is asked for.
     pub fetch: FetchMode,
+    /// Whether the source may write its own file to its own disk first; else it is not asked for then.
+    pub over_disk: bool,
     /// Connections, bounds, pace.
     pub limits: Limits,
     /// How long the source may be silent.
@@ -56,7 +58,7 @@ pub struct BackupPlan {
 
 impl BackupPlan {
     /// Whether all of the source is meant.
-    fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.databases == Mapping::All && self.filter.is_all()
     }
 }
@@ -137,21 +139,42 @@ async fn save(
         return backup.look(line.open().await?).await.map(|()| None);
     };
     let snapshot = match backup.plan.fetch {
-        // A rate of keys cannot be kept where nobody sees them pass.
-        FetchMode::Auto if backup.plan.is_whole() && limits.keys_per_second.is_none() => {
-            backup.snapshot(line.link().connect().await?).await?
+        // A rate of keys cannot be kept where nobody sees them pass; and a source drops a replica that takes
+        // its file too slowly (repl-timeout).
+        FetchMode::Auto if backup.plan.is_whole() && !limits.paced() => {
+            let begun = backup.snapshot(line.link().connect().await?).await;
+            if begun.is_err() && backup.plan.over_disk {
+                warn_of_failed_save(&mut line).await;
+            }
+            begun?
         }
         _ => None,
     };
+    let over_disk = snapshot.is_some() && backup.plan.over_disk;
     let written = match snapshot {
-        Some(snapshot) => backup.take(snapshot, part).await?,
-        None => dump::save(&backup, part).await?,
+        Some(snapshot) => backup.take(snapshot, part).await,
+        None => dump::save(&backup, part).await,
     };
+    if over_disk {
+        warn_of_failed_save(&mut line).await;
+    }
+    let written = written?;
     if backup.stop.is_cancelled() {
         return Err(Error::new(Kind::Cancelled, "stopped"));
     }
     written.part.publish()?;
     Ok(Some(written.summary))
+}
+
+/// A source that could not write its file to its own disk refuses its clients' writes from then on.
+async fn warn_of_failed_save(line: &mut Line) {
+    let Ok(info) = line.info().await else { return };
+    if info.last_save_failed {
+        tracing::error!(
+            "the source's last BGSAVE has failed: it refuses its clients' writes (MISCONF) until one succeeds; \
+             free its disk and run BGSAVE there"
+        );
+    }
 }
 
 impl Backup {
@@ -169,11 +192,30 @@ impl Backup {
         Ok(())
     }
 
-    /// The source's own file, if it hands it out.
-    async fn snapshot(&self, connection: Connection) -> Result<Option<Box<Snapshot>>> {
+    /// The source's own file, if it hands it out, and does no harm to itself by that.
+    async fn snapshot(&self, mut connection: Connection) -> Result<Option<Box<Snapshot>>> {
+        let asked = self.plan.over_disk;
+        let why = match replica::medium(&mut connection).await? {
+            Medium::Memory => None,
+            _ if asked => None,
+            Medium::Disk => Some("repl-diskless-sync is no".to_owned()),
+            Medium::Unknown(why) => Some(format!("whether it would is not known: {why}")),
+        };
+        if let Some(why) = why {
+            tracing::warn!(
+                "the source would write its RDB file to its own disk first ({why}); the backup is made of \
+                 SCAN and DUMP instead: each key as it is when it is read. --fetch psync takes that file \
+                 all the same"
+            );
+            return Ok(None);
+        }
         let valkey = self.info.family == "valkey";
         match replica::begin(connection, valkey, &self.stop).await? {
             Begun::Snapshot(snapshot) => Ok(Some(snapshot)),
+            Begun::Refused(why) if asked => {
+                let text = format!("the source does not hand out its RDB file: {why}");
+                Err(Error::new(Kind::Server, text).advise("leave out --fetch psync"))
+            }
             Begun::Refused(why) => {
                 tracing::warn!(
                     "the source does not hand out its RDB file ({why}); it is made of SCAN and \
@@ -210,9 +252,6 @@ impl Backup {
 
     async fn pass(&self, snapshot: &mut Snapshot, to: &mpsc::Sender<Piece>) -> Result<()> {
         while let Some(piece) = snapshot.next(&self.stop).await? {
-            if let Some(pace) = &self.pace {
-                pace.pass(0, piece.len() as u64).await;
-            }
             if to.send(Piece::Bytes(piece)).await.is_err() {
                 // The writer has ended, and says why.
                 return Ok(());
