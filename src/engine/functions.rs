@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::Run;
 use super::probe::Probed;
-use crate::command::ServerError;
+use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
@@ -186,13 +186,13 @@ pub(super) async fn refuse_uncarriable(
 async fn codes_of(source: &mut Connection) -> Result<Vec<Vec<u8>>> {
     match source.call(&[b"FUNCTION", b"DUMP"]).await? {
         Value::Bulk(dump) => codes(&dump).ok_or_else(|| strange(source)),
-        Value::Error(line) if !line.starts_with("NOPERM") => {
-            tracing::info!("the source has no functions: {}", printable(line.as_bytes()));
-            Ok(Vec::new())
-        }
         Value::Error(line) => {
             let error = ServerError::parse(line.as_bytes());
-            Err(source.refused(b"FUNCTION", &error).as_kind(Kind::Refused))
+            if error.cause != Cause::UnknownCommand {
+                return Err(source.refused(b"FUNCTION", &error).as_kind(Kind::Refused));
+            }
+            tracing::info!("the source has no functions: {error}");
+            Ok(Vec::new())
         }
         _ => Err(strange(source)),
     }

@@ -106,8 +106,14 @@ pub async fn fields(
             };
         }
         match &replies[..] {
-            // The key is gone.
-            [Value::Null, ..] | [_, _, Value::Null] => return Ok(Some(Vec::new())),
+            // The key is gone, by all three answers.
+            [Value::Null, Value::Array(values), Value::Null]
+                if values.iter().all(|value| matches!(value, Value::Null)) =>
+            {
+                return Ok(Some(Vec::new()));
+            }
+            // It went in the meantime, or one of them is not true.
+            [Value::Null, ..] | [_, _, Value::Null] => {}
             [Value::Array(before), Value::Array(values), Value::Array(behind)]
                 if [before, values].iter().all(|told| told.len() == fields.len()) =>
             {

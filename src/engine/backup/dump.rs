@@ -29,7 +29,6 @@ use crate::source::marks::Course;
 use crate::source::scan::{Scan, scan};
 use crate::source::window::Window;
 use crate::source::{ExpiryClock, time_ms};
-use crate::units::printable;
 
 /// Databases that wait to be written: they are read one after the other.
 const CHAPTERS: usize = 1;
@@ -166,22 +165,24 @@ async fn clock(connection: &mut Connection) -> Result<ExpiryClock> {
 async fn functions(connection: &mut Connection) -> Result<(Vec<u8>, Option<u16>)> {
     match connection.call(&[b"FUNCTION", b"DUMP"]).await? {
         Value::Bulk(mut dump) => {
-            let Some(&[low, high, ..]) = dump.last_chunk::<FOOTER_BYTES>() else {
-                return Ok((Vec::new(), None));
-            };
-            dump.truncate(dump.len() - FOOTER_BYTES);
-            Ok((dump, Some(u16::from_le_bytes([low, high]))))
+            if let Some(&[low, high, ..]) = dump.last_chunk::<FOOTER_BYTES>() {
+                dump.truncate(dump.len() - FOOTER_BYTES);
+                return Ok((dump, Some(u16::from_le_bytes([low, high]))));
+            }
         }
         Value::Error(line) => {
             let error = ServerError::parse(line.as_bytes());
-            if error.cause == Cause::CommandDenied {
-                tracing::warn!(
-                    "functions, if there are any, are not saved: {}",
-                    printable(line.as_bytes())
-                );
+            match error.cause {
+                // Below 7.0.
+                Cause::UnknownCommand => {}
+                Cause::CommandDenied => {
+                    tracing::warn!("functions, if there are any, are not saved: {error}");
+                }
+                _ => return Err(connection.refused(b"FUNCTION", &error)),
             }
-            Ok((Vec::new(), None))
+            return Ok((Vec::new(), None));
         }
-        _ => Ok((Vec::new(), None)),
+        _ => {}
     }
+    Err(connection.place(Error::new(Kind::Protocol, "unexpected reply to FUNCTION DUMP")))
 }
