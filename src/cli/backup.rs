@@ -66,7 +66,7 @@ impl Planned for BackupPlan {
 pub(super) fn main(options: BackupOptions) -> ExitCode {
     let speech = options.speech.clone();
     let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
-    let named = options.file.as_deref().unwrap_or(options.source.as_ref());
+    let named = options.file.as_deref().unwrap_or_else(|| options.source.as_ref());
     files.extend(file(named).map(|path| Named::written("FILE", &path)));
     shared::main(&speech, files, || plan(options), backup)
 }

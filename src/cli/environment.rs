@@ -38,7 +38,7 @@ impl Switch {
         if let Some(typed) = typed {
             return Ok(typed);
         }
-        let Some(name) = self.from_environment()? else { return Ok(false) };
+        let Some(name) = self.set_by()? else { return Ok(false) };
         let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
         if !reported.contains(&self.variable) {
             reported.push(self.variable);
@@ -51,7 +51,7 @@ impl Switch {
     ///
     /// # Errors
     /// As [`Self::is_on`].
-    pub(super) fn from_environment(&self) -> Result<Option<String>> {
+    pub(super) fn set_by(&self) -> Result<Option<String>> {
         let own = format!("{OWN}{}", self.variable);
         for (name, foreign) in [(own, false), (self.variable.to_owned(), self.foreign)] {
             let Some(value) = std::env::var_os(&name).filter(|value| !value.is_empty()) else {

@@ -334,8 +334,10 @@ async fn run<P, R: Future<Output = Ended>>(
     }
     let told = listed
         .map_err(|(what, error)| format!("the file of {what} could not be written: {error}"))
-        .and(reported.map_err(|error| format!("the report could not be written: {error}")))
-        .and(printed.map_err(|error| format!("stdout could not be written: {error}")));
+        .and_then(|()| {
+            reported.map_err(|error| format!("the report could not be written: {error}"))
+        })
+        .and_then(|()| printed.map_err(|error| format!("stdout could not be written: {error}")));
     let untold = told.err().map(|text| Error::new(Kind::Local, text));
     Ok(match (&ended.error, untold) {
         (Some(error), untold) => {
@@ -356,7 +358,7 @@ async fn run<P, R: Future<Output = Ended>>(
 /// Opens what the run will speak through, and the log first of all.
 fn voice(options: &Speech) -> Result<Voice> {
     let bars = MultiProgress::new();
-    let by_environment = environment::DEBUG.from_environment()?.is_some();
+    let by_environment = environment::DEBUG.set_by()?.is_some();
     let verbose = options.verbose + u8::from(by_environment);
     let level = match (options.quiet, verbose) {
         (true, _) => Level::ERROR,

@@ -74,7 +74,7 @@ impl Output {
         match output.place {
             Place::Part(_) => {
                 let file = OpenOptions::new().read(true).write(true).open(&output.path)?;
-                Ok(Self { path: output.path.clone(), file, place: Place::Kept })
+                Ok(Self { path: output.path, file, place: Place::Kept })
             }
             _ => Ok(output),
         }

@@ -30,9 +30,10 @@ pub fn summary(report: &Report) -> String {
     failures(&mut text, &report.failures, report.keys.failed);
     losses(&mut text, report);
     if report.keys.kept_on_source > 0 {
-        let kept = units::count(report.keys.kept_on_source);
+        let kept = report.keys.kept_on_source;
+        let stay = if kept == 1 { "stays" } else { "stay" };
         let why = "the target does not hold the same";
-        let _ = writeln!(text, "{kept} keys stay on the source: {why}");
+        let _ = writeln!(text, "{} {stay} on the source: {why}", units::keys(kept));
     }
     in_doubt(&mut text, report);
     match report.moved {
@@ -79,8 +80,8 @@ fn headline(report: &Report) -> String {
     let seconds = report.seconds.max(0.001);
     let took = units::duration(Duration::from_secs_f64(report.seconds.max(0.0)));
     let moved = format!(
-        "{} keys, {} in {took} ({} keys/s, {}/s)",
-        units::count(worked),
+        "{}, {} in {took} ({} keys/s, {}/s)",
+        units::keys(worked),
         units::bytes(report.bytes),
         units::count((worked as f64 / seconds) as u64),
         units::bytes((report.bytes as f64 / seconds) as u64),
@@ -99,14 +100,14 @@ fn headline(report: &Report) -> String {
         Outcome::Interrupted => format!("INTERRUPTED: {verb} {moved}"),
         Outcome::Refused => "REFUSED: nothing was written".to_owned(),
         Outcome::DryRun if report.command == CLEANUP => {
-            let equal = units::count(keys.compared.saturating_sub(keys.kept_on_source));
-            format!("Dry run: would delete {equal} keys; nothing was deleted")
+            let equal = units::keys(keys.compared.saturating_sub(keys.kept_on_source));
+            format!("Dry run: would delete {equal}; nothing was deleted")
         }
         Outcome::DryRun if backup => {
             format!("Dry run: would save about {}; nothing was written", units::keys(keys.copied))
         }
         Outcome::DryRun => {
-            format!("Dry run: would copy {} keys; nothing was written", units::count(keys.copied))
+            format!("Dry run: would copy {}; nothing was written", units::keys(keys.copied))
         }
     }
 }
@@ -169,7 +170,7 @@ fn failures(text: &mut String, failures: &[Failure], failed: u64) {
     if failed == 0 {
         return;
     }
-    let _ = writeln!(text, "{} keys failed:", units::count(failed));
+    let _ = writeln!(text, "{} failed:", units::keys(failed));
     for failure in failures.iter().take(FAILURES_SHOWN) {
         let _ = writeln!(text, "  db {} \"{}\": {}", failure.db, failure.key, failure.error);
     }
@@ -181,7 +182,7 @@ fn losses(text: &mut String, report: &Report) {
     if keys == 0 {
         return;
     }
-    let _ = writeln!(text, "{} keys lost what the target has no room for:", units::count(keys));
+    let _ = writeln!(text, "{} lost what the target has no room for:", units::keys(keys));
     for loss in report.losses.iter().take(FAILURES_SHOWN) {
         let _ = writeln!(text, "  db {} \"{}\": {}", loss.db, loss.key, loss.lost);
     }
@@ -201,10 +202,11 @@ fn in_doubt(text: &mut String, report: &Report) {
     if report.in_doubt.is_empty() {
         return;
     }
+    let were = if report.in_doubt.len() == 1 { "was" } else { "were" };
     let _ = writeln!(
         text,
-        "{} keys were deleted from the source and may be lost on the target:",
-        units::count(report.in_doubt.len() as u64)
+        "{} {were} deleted from the source and may be lost on the target:",
+        units::keys(report.in_doubt.len() as u64)
     );
     for key in &report.in_doubt {
         let _ = writeln!(text, "  db {} \"{}\"", key.db, key.key);
@@ -226,10 +228,10 @@ fn moved(text: &mut String, report: &Report) {
         0 => writeln!(text, "No key was deleted from the source"),
         _ => writeln!(
             text,
-            "{verdict}{} the {} keys deleted from the source, each had the same value and expiry on \
+            "{verdict}{} the {} deleted from the source, each had the same value and expiry on \
              both sides at the moment it was deleted",
             if verdict.is_empty() { "Of" } else { "of" },
-            units::count(deleted),
+            units::keys(deleted),
         ),
     };
 }

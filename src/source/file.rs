@@ -5,7 +5,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -33,6 +34,8 @@ pub struct Opened {
     file: Arc<File>,
     /// Its length, in bytes.
     length: u64,
+    /// When it was last written to, in seconds and nanoseconds.
+    written: (i64, i64),
     stop: CancellationToken,
 }
 
@@ -54,13 +57,39 @@ impl Read for From {
 }
 
 impl Opened {
-    /// A file; reading it ends early once `stop` says so.
+    /// Opens a file; reading it ends early once `stop` says so.
     ///
     /// # Errors
-    /// It cannot be asked for its length.
-    pub fn new(file: File, stop: CancellationToken) -> io::Result<Self> {
-        let length = file.metadata()?.len();
-        Ok(Self { file: Arc::new(file), length, stop })
+    /// [`Kind::Config`]: it cannot be read, or is not a file: a pipe gives its bytes only once, and may keep
+    /// its reader waiting for ever.
+    pub fn open(path: &Path, stop: CancellationToken) -> Result<Self> {
+        let unreadable = |error| Error::config(format!("it cannot be read: {error}"));
+        let found = std::fs::metadata(path).map_err(unreadable)?;
+        if !found.is_file() {
+            let what = if found.is_dir() { "a directory" } else { "a pipe or a device" };
+            return Err(Error::config(format!("it is {what}, not a file")).advise(
+                "an RDB file is read more than once; save what comes out of a pipe to a file",
+            ));
+        }
+        let file = File::open(path).map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        let written = (found.mtime(), found.mtime_nsec());
+        Ok(Self { file: Arc::new(file), length: found.len(), written, stop })
+    }
+
+    /// Whether nobody wrote to it since it was opened.
+    ///
+    /// # Errors
+    /// [`Kind::Local`]: somebody did, or it cannot be told.
+    pub fn is_unchanged(&self) -> Result<()> {
+        let found = self.file.metadata();
+        let now = found.map(|found| (found.len(), (found.mtime(), found.mtime_nsec())));
+        if now.is_ok_and(|now| now == (self.length, self.written)) {
+            return Ok(());
+        }
+        let text = "it was written to while it was read: what was copied may be of neither content";
+        Err(Error::new(Kind::Local, text)
+            .advise("copy a file that nobody writes to, with --if-exists replace this time"))
     }
 
     fn from(&self, at: u64) -> From {

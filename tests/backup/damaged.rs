@@ -114,3 +114,62 @@ fn a_file_that_becomes_shorter_meanwhile_ends_the_copy_with_every_key_accounted_
         assert!(run.count("copied") < keys as u64, "{}", run.frame());
     }
 }
+
+#[test]
+fn what_is_no_file_is_refused_at_once() {
+    let target = Server::start(Kind::Redis70);
+    let place = Place::new();
+    let pipe = place.file().with_file_name("pipe.rdb");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo");
+    assert!(made.success());
+    let directory = place.file().with_file_name("directory.rdb");
+    std::fs::create_dir(&directory).expect("a directory");
+    let zero = place.file().with_file_name("zero.rdb");
+    std::os::unix::fs::symlink("/dev/zero", &zero).expect("a link");
+    for (path, says) in
+        [(pipe, "a pipe or a device"), (directory, "a directory"), (zero, "a device")]
+    {
+        let run = Keyferry::copy(&path, target.url()).expect(2);
+        run.assert_says(&["source", says]);
+    }
+    is_untouched(&target);
+}
+
+/// The second reading meets another content than the first, which was checked.
+#[test]
+fn a_file_that_is_written_to_meanwhile_is_told() {
+    let source = start(Kind::Redis70);
+    fill_strings(&mut source.client(0), "one", 5_000, 100);
+    let one = bytes_of(&source);
+    source.client(0).run(&redis::cmd("FLUSHALL"));
+    fill_strings(&mut source.client(0), "two", 5_000, 100);
+    let other = bytes_of(&source);
+    for (content, at_once) in [(&other, true), (&one, true), (&other, false)] {
+        let (target, place) = (Server::start(Kind::Redis70), Place::new());
+        std::fs::write(place.file(), &one).expect("a file");
+        let copy = Keyferry::copy(place.file(), target.url()).args(["--max-keys-rate", "2500"]);
+        let mut running = copy.start();
+        let mut client = target.client(0);
+        wait_until("the first keys have arrived", || client.dbsize() > 0 || running.is_over());
+        match at_once {
+            // In place: the same file, other bytes.
+            true => std::fs::write(place.file(), content).expect("it can be written"),
+            // Another file under its name: the old one is read to its end.
+            false => {
+                let part = place.file().with_file_name("part");
+                std::fs::write(&part, content).expect("a file");
+                std::fs::rename(&part, place.file()).expect("it is replaced");
+            }
+        }
+        let run = running.finish();
+        match at_once {
+            true => {
+                // Another content may look like damage first.
+                run.assert_code(&[1, 5]);
+                run.assert_says_one_of(&["written to while it was read", "damaged"]);
+                assert!(!run.stdout.contains("Done"), "{}", run.frame());
+            }
+            false => run.assert_code(&[0]),
+        }
+    }
+}

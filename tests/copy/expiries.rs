@@ -58,7 +58,9 @@ fn held_up(reply: &[u8], ms: i64) -> Vec<u8> {
         // A later TIME: its seconds, which are enough here.
         let seconds =
             clocks.iter().skip(1).any(|&clock| at == clock + 2).then(|| line.parse::<i64>());
-        seconds.and_then(Result::ok).map_or(line.to_owned(), |now| (now + ms / 1_000).to_string())
+        seconds
+            .and_then(Result::ok)
+            .map_or_else(|| line.to_owned(), |now| (now + ms / 1_000).to_string())
     };
     let lines: Vec<String> = lines.iter().enumerate().map(|(at, line)| late(at, line)).collect();
     lines.join("\r\n").chars().map(|c| u8::try_from(c).expect("a byte")).collect()

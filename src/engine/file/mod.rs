@@ -10,7 +10,6 @@
 mod proof;
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,6 +174,7 @@ async fn run(
             })?;
         }
     }
+    restore.opened.is_unchanged().map_err(|error| error.at(Side::Source, &place))?;
     if restore.plan.verify == Verify::None || restore.stop.is_cancelled() {
         return Ok(Verified::none());
     }
@@ -183,8 +183,7 @@ async fn run(
 
 /// Opens the file and reads it once.
 async fn open(plan: &FilePlan, stop: &CancellationToken) -> Result<(Opened, (Summary, Twice))> {
-    let file = File::open(&plan.file).and_then(|file| Opened::new(file, stop.clone()));
-    let opened = file.map_err(|error| Error::config(format!("it cannot be read: {error}")))?;
+    let opened = Opened::open(&plan.file, stop.clone())?;
     let reading = opened.clone();
     let found = thread(move || reading.check()).await?;
     Ok((opened, found))
