@@ -274,5 +274,5 @@ fn a_checkpoint_behind_a_link_stays_there_and_has_one_user() {
     running.finish().assert_code(&[0, 130]);
     // What a later version wrote is named as such.
     fs::write(at("real"), r#"{"keyferry_checkpoint": 2, "other": true}"#).expect("a file");
-    copy("real").expect(5).assert_says(&["another version of keyferry", "format 2"]);
+    copy("real").expect(5).assert_says(&["another version of keyferry", "its format is 2"]);
 }

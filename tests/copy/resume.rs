@@ -272,10 +272,12 @@ fn another_plan_or_server_is_refused_with_what_differs() {
 #[test]
 fn a_damaged_file_is_refused() {
     let journey = Journey::of_strings();
-    for damaged in ["", "{", "{}", "[1, 2]", "\0\u{1}", r#"{"keyferry_checkpoint": 9}"#] {
+    for damaged in ["", "{", "{}", "[1, 2]", "\0\u{1}", r#"{"keyferry_checkpoint": 1}"#] {
         fs::write(journey.state(), damaged).unwrap();
         journey.copy().expect(5).assert_says(&["checkpoint", "damaged", "remove it"]);
     }
+    fs::write(journey.state(), r#"{"keyferry_checkpoint": 9}"#).unwrap();
+    journey.copy().expect(5).assert_says(&["checkpoint", "another version", "remove it"]);
     assert_eq!(journey.target.client(0).dbsize(), 0);
 }
 

@@ -306,7 +306,7 @@ fn read(path: &Path) -> Result<Option<Record>> {
         Ok(_) => {}
     }
     Record::parse(&text).map(Some).map_err(|why| {
-        let text = format!("the checkpoint {} cannot be used: {why}", shown(path));
+        let text = format!("the checkpoint {} {why}", shown(path));
         Error::new(Kind::State, text).advise(
             "remove it to begin anew (with --if-exists replace, since the target holds keys then)",
         )

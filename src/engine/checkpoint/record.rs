@@ -151,19 +151,20 @@ impl Record {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let damaged = |why: &dyn std::fmt::Display| format!("is damaged: {why}");
         // First: what another version wrote need not have the fields of this one.
-        let header: Header = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let header: Header = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
         if header.keyferry_checkpoint != FORMAT {
             return Err(format!(
-                "another version of keyferry wrote it (format {}, this one knows {FORMAT})",
+                "was written by another version of keyferry: its format is {}, this one knows {FORMAT}",
                 header.keyferry_checkpoint
             ));
         }
-        let record: Self = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let record: Self = serde_json::from_slice(text).map_err(|error| damaged(&error))?;
         let wrong =
             |cursor: &String| cursor.is_empty() || !cursor.bytes().all(|b| b.is_ascii_digit());
         if record.databases.iter().any(|database| database.cursor.as_ref().is_some_and(wrong)) {
-            return Err("a cursor is no number".to_owned());
+            return Err(damaged(&"a cursor is not a number"));
         }
         Ok(record)
     }

@@ -15,7 +15,7 @@ pub fn check(input: &[u8]) {
     }
 }
 
-/// A shown endpoint is the same endpoint with the password `***`.
+/// A shown endpoint is the same endpoint with the password `***`, and so with a user that may be one.
 pub fn check_endpoint(endpoint: &Endpoint) {
     let shown = endpoint.to_string();
     assert_printable(&shown);
@@ -24,6 +24,14 @@ pub fn check_endpoint(endpoint: &Endpoint) {
     assert_eq!(redacted.to_string(), shown, "the password changes what is shown");
     let debug = format!("{endpoint:?}");
     assert_eq!(format!("{redacted:?}"), debug, "the password changes what a log shows");
+    let plain = |user: &str| {
+        user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._+-".contains(&byte))
+    };
+    let hidden = |user: String| {
+        let is_shown = endpoint.password.is_some() && plain(&user);
+        if is_shown { user } else { "***".to_owned() }
+    };
+    let redacted = Endpoint { username: redacted.username.map(hidden), ..redacted };
     match Endpoint::parse(&shown) {
         Ok(again) if again == redacted => {}
         other => panic!("{redacted:?} is shown as '{shown}', which is read as {other:?}"),
