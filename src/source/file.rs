@@ -28,6 +28,9 @@ use crate::resp::Span;
 /// A piece of a value that comes in pieces, in bytes.
 const PIECE: usize = 256 << 10;
 
+const WRITTEN_TO: &str = "it was written to while it was read";
+const LEAVE_ALONE: &str = "copy a file that nobody writes to, with --if-exists replace this time";
+
 /// A file that was opened once: whatever becomes of its name, the same bytes are read again.
 #[derive(Clone)]
 pub struct Opened {
@@ -77,19 +80,22 @@ impl Opened {
         Ok(Self { file: Arc::new(file), length: found.len(), written, stop })
     }
 
-    /// Whether nobody wrote to it since it was opened.
+    /// Refuses a file that somebody wrote to since it was opened.
     ///
     /// # Errors
     /// [`Kind::Local`]: somebody did, or it cannot be told.
-    pub fn is_unchanged(&self) -> Result<()> {
-        let found = self.file.metadata();
-        let now = found.map(|found| (found.len(), (found.mtime(), found.mtime_nsec())));
-        if now.is_ok_and(|now| now == (self.length, self.written)) {
+    pub fn ensure_unchanged(&self) -> Result<()> {
+        if self.is_unchanged() {
             return Ok(());
         }
-        let text = "it was written to while it was read: what was copied may be of neither content";
-        Err(Error::new(Kind::Local, text)
-            .advise("copy a file that nobody writes to, with --if-exists replace this time"))
+        let text = format!("{WRITTEN_TO}: what was copied may be of neither content");
+        Err(Error::new(Kind::Local, text).advise(LEAVE_ALONE))
+    }
+
+    fn is_unchanged(&self) -> bool {
+        let found = self.file.metadata();
+        let now = found.map(|found| (found.len(), (found.mtime(), found.mtime_nsec())));
+        now.is_ok_and(|now| now == (self.length, self.written))
     }
 
     fn from(&self, at: u64) -> From {
@@ -167,6 +173,10 @@ impl Opened {
         match error {
             _ if self.stop.is_cancelled() => Error::new(Kind::Cancelled, "stopped"),
             RdbError::Io(error) => Error::new(Kind::Local, format!("it cannot be read: {error}")),
+            // It was whole when it was checked.
+            other if !self.is_unchanged() => {
+                Error::new(Kind::State, format!("{WRITTEN_TO}: {other}")).advise(LEAVE_ALONE)
+            }
             other => Error::new(Kind::State, other.to_string())
                 .advise("take another copy of it; this one is not used"),
         }

@@ -174,7 +174,7 @@ async fn run(
             })?;
         }
     }
-    restore.opened.is_unchanged().map_err(|error| error.at(Side::Source, &place))?;
+    restore.opened.ensure_unchanged().map_err(|error| error.at(Side::Source, &place))?;
     if restore.plan.verify == Verify::None || restore.stop.is_cancelled() {
         return Ok(Verified::none());
     }
