@@ -298,16 +298,10 @@ async fn run<P, R: Future<Output = Ended>>(
         () = progress.show() => return Err(Error::config("progress ended")),
     };
     drop(progress);
-    // A run that never began, or that wrote nothing, has no list to take the place of an old one.
-    let began = ended.error.is_none() || ended.report.keys.scanned > 0;
-    let is_real = !matches!(ended.report.outcome, Outcome::DryRun | Outcome::Refused);
-    let wanted = began && is_real && !stop.abort.is_cancelled();
-    let failures = stats.dead_letters().finish(wanted).map_err(|error| ("failures", error));
-    let listed = stats.differences().finish(wanted).map_err(|error| ("differences", error));
-    let listed = failures.and(listed);
     let as_json = voice.format == logging::Format::Json;
     if stop.abort.is_cancelled() {
-        // What was in flight is dropped: there are no counts that add up.
+        // What was in flight is dropped: there are no counts that add up, and the lists are not whole.
+        let _ = stats.dead_letters().flush();
         let error = Error::new(Kind::Cancelled, "stopped at once; keys in flight may have arrived");
         let error = match table::way_on(&ended.report) {
             Some(way_on) => error.advise(way_on),
@@ -315,6 +309,12 @@ async fn run<P, R: Future<Output = Ended>>(
         };
         return Ok(exit::fail(&error, as_json));
     }
+    // A run that never began, or only looked, has no list to take the place of an old one.
+    let began = ended.error.is_none() || ended.report.keys.scanned > 0;
+    let wanted = began && ended.report.outcome != Outcome::DryRun;
+    let failures = stats.dead_letters().finish(wanted).map_err(|error| ("failures", error));
+    let listed = stats.differences().finish(wanted).map_err(|error| ("differences", error));
+    let listed = failures.and(listed);
     let summary = table::summary(&ended.report);
     let to_stdout = matches!(voice.report, Some(Sink::Stdout));
     let reported = match voice.report {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::files::Part;
+use crate::files::{Part, directory_of};
 use crate::units::printable;
 
 /// Only its owner may read what may hold anything.
@@ -96,14 +96,6 @@ impl PartFile {
 
 fn unwritable(path: &Path, error: &io::Error) -> Error {
     Error::new(Kind::Local, format!("{} cannot be written: {error}", shown(path)))
-}
-
-/// The directory that a file is in.
-pub(super) fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// A path as it may be shown.

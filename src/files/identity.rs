@@ -46,15 +46,18 @@ pub fn resolved(path: &Path) -> PathBuf {
 }
 
 /// The directory that a file is in.
-pub(super) fn directory_of(path: &Path) -> &Path {
+pub fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-/// Brings the names in a directory to the disk.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+/// Brings the name of a file to the disk, which its directory holds.
+///
+/// # Errors
+/// The directory cannot be opened or written.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(directory_of(path)).and_then(|directory| directory.sync_all())
 }
 

@@ -5,6 +5,6 @@ mod identity;
 mod output;
 mod part;
 
-pub use identity::{Identity, resolved};
+pub use identity::{Identity, directory_of, resolved, sync_directory};
 pub use output::Output;
 pub use part::Part;

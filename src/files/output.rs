@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use super::identity::resolved;
 use super::part::Part;
 
-/// A file that is written. What was in it stays until the new content is whole ([`Self::finish`]): dropped
-/// before, nothing has happened.
+/// A file that is written. What was in it stays until the new content is whole ([`Self::finish`]). Dropped
+/// before, it leaves what was written so far where nothing was, and nothing where that is nothing.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
@@ -26,7 +26,7 @@ enum Place {
         /// It was not there before.
         made: bool,
     },
-    /// A file that a run goes on with.
+    /// In place already: a run goes on with it, or it is finished.
     Kept,
     /// A pipe, a terminal, a device: written as it comes.
     Special,
@@ -70,14 +70,12 @@ impl Output {
     /// # Errors
     /// It cannot be written there.
     pub fn go_on(path: &Path) -> io::Result<Self> {
-        let output = Self::begin(path)?;
-        match output.place {
-            Place::Part(_) => {
-                let file = OpenOptions::new().read(true).write(true).open(&output.path)?;
-                Ok(Self { path: output.path, file, place: Place::Kept })
-            }
-            _ => Ok(output),
+        let mut output = Self::begin(path)?;
+        if let Place::Part(_) = output.place {
+            output.file = OpenOptions::new().read(true).write(true).open(&output.path)?;
+            output.place = Place::Kept;
         }
+        Ok(output)
     }
 
     /// Where it will be, without symbolic links.
@@ -133,6 +131,15 @@ impl Output {
     }
 }
 
+impl Drop for Output {
+    fn drop(&mut self) {
+        let is_empty = || self.file.metadata().is_ok_and(|found| found.len() == 0);
+        if matches!(self.place, Place::New { made: true }) && is_empty() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -171,6 +178,17 @@ mod tests {
         let path = directory.path().join("list");
         write(&path, "half").discard();
         assert!(!path.exists());
+        drop(Output::begin(&path).unwrap());
+        assert!(!path.exists());
+        Output::begin(&path).unwrap().finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"", "whole, and empty");
+        fs::remove_file(&path).unwrap();
+        drop(write(&path, "half"));
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            b"half",
+            "all there is of a run that was stopped at once"
+        );
         fs::write(&path, "").unwrap();
         write(&path, "half").discard();
         assert_eq!(fs::read(&path).unwrap(), b"");

@@ -3,7 +3,7 @@
 use crate::support::client::fill_strings;
 use crate::support::compare::{assert_equal, assert_target_is_a_part};
 use crate::support::dataset::noise;
-use crate::support::fault_proxy::{Behaviour, FaultProxy};
+use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::{Keyferry, Running};
 use crate::support::server::{Kind, Server};
 use crate::support::wait_until;
@@ -103,6 +103,28 @@ fn an_interrupted_run_says_how_to_go_on() {
     let run = running.finish();
     run.assert_code(&[130]);
     assert!(run.frame().contains("--if-exists replace"), "{}", run.frame());
+}
+
+/// The names of failed keys that were written by then are there: it may be all that is known of them.
+#[test]
+fn a_run_that_is_stopped_at_once_keeps_the_list_of_its_failures() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    for server in [&source, &target] {
+        fill_strings(&mut server.client(0), "key", 5_000, 10);
+    }
+    let stall = Behaviour { after_requests: Some((150_000, Fault::Stall)), ..Behaviour::default() };
+    let proxy = FaultProxy::start(target.port, stall);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let list = directory.path().join("list");
+    let copy = Keyferry::copy(source.url(), proxy.url()).args(["--if-exists", "fail"]);
+    let running = copy.arg("--failures").arg(&list).start();
+    wait_until("the target stalls", || proxy.struck());
+    running.signal("INT");
+    running.signal("TERM");
+    let run = running.finish();
+    run.assert_code(&[130]);
+    let lines = std::fs::read_to_string(&list).expect("a list").lines().count();
+    assert!((1..=5_000).contains(&lines), "{lines}{}", run.frame());
 }
 
 /// Each key must be somewhere, with its value.

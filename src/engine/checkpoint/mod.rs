@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::census::Holdings;
-use super::part_file::{MODE, directory_of, shown};
+use super::part_file::{MODE, shown};
 use super::probe::Probed;
 use super::target_watch::Look;
 use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Kind, Result};
-use crate::files::resolved;
+use crate::files::{resolved, sync_directory};
 use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
@@ -258,7 +258,7 @@ impl Checkpoint {
             file.write_all(&text)?;
             file.sync_all()?;
             fs::rename(&part, &self.path)?;
-            File::open(directory_of(&self.path))?.sync_all()
+            sync_directory(&self.path)
         };
         write().map_err(|error| {
             // A disk that is full is not to keep it either.
