@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::environment;
 use super::shared::{self, Gentleness, Means, Selection, Speech};
-use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
+use super::side::{self, SideOptions, SourceOptions, TargetOptions, url_variable};
 use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine::{self, Intent};
 use crate::error::{Error, Result, Side};
@@ -62,8 +62,7 @@ pub(super) struct CleanupOptions {
 pub(super) fn main(options: CleanupOptions) -> ExitCode {
     let speech = options.speech.clone();
     let force = options.force;
-    let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
-    files.extend(SideOptions::from(options.target_options.clone()).files(Side::Target));
+    let files = side::files_of(&options.source_options, &options.target_options);
     shared::main(
         &speech,
         files,

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use super::environment;
 use super::files::Named;
 use super::shared::{self, Gentleness, Means, Planned, Selection, Speech};
-use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
+use super::side::{self, SideOptions, SourceOptions, TargetOptions, url_variable};
 use crate::config::endpoint::file_path;
 use crate::config::{
     Comparing, FetchMode, IfExists, Mapping, Plan, Server, SourceCompression, Verify,
@@ -129,8 +129,7 @@ enum CompressionMode {
 impl CopyOptions {
     /// The files that it names.
     pub(super) fn files(&self) -> Vec<Named> {
-        let mut files = SideOptions::from(self.source_options.clone()).files(Side::Source);
-        files.extend(SideOptions::from(self.target_options.clone()).files(Side::Target));
+        let mut files = side::files_of(&self.source_options, &self.target_options);
         files.extend(
             self.retry_failures.as_deref().map(|path| Named::read("--retry-failures", path)),
         );

@@ -35,13 +35,18 @@ pub(super) fn tell_blockers(report: &Report, as_json: bool) {
     }
 }
 
-/// Writes to stdout; a reader that has gone away is no error.
+/// Writes to stdout.
 pub(super) fn print(bytes: &[u8]) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(()),
-    }
+    unless_gone(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+/// What became of a write; a reader that has gone away is no error.
+pub(super) fn unless_gone(result: std::io::Result<()>) -> std::io::Result<()> {
+    result.or_else(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// The exit code of a run that ended without an error of its own.

@@ -26,13 +26,17 @@ pub(super) fn install(level: Level, format: Format, bars: &MultiProgress) {
     let builder = tracing_subscriber::fmt().with_max_level(level).with_writer(writer);
     let installed = match format {
         Format::Text => {
-            let colours = io::IsTerminal::is_terminal(&io::stderr())
-                && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            builder.with_ansi(colours).with_target(false).without_time().try_init()
+            builder.with_ansi(are_coloured()).with_target(false).without_time().try_init()
         }
         Format::Json => builder.json().try_init(),
     };
     drop(installed);
+}
+
+/// Whether what is said on stderr is coloured.
+pub(super) fn are_coloured() -> bool {
+    io::IsTerminal::is_terminal(&io::stderr())
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// A plain line on stderr.

@@ -17,7 +17,7 @@ mod side;
 mod signals;
 mod verify;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -162,18 +162,22 @@ fn misspelt(word: &str) -> Option<Error> {
 /// are no error.
 fn refuse(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        return print(error.render().to_string().as_bytes());
+        return written(error.print());
     }
     let text = error.render();
-    let text =
-        if std::io::stderr().is_terminal() { text.ansi().to_string() } else { text.to_string() };
+    let text = if logging::are_coloured() { text.ansi().to_string() } else { text.to_string() };
     let _ = write!(std::io::stderr(), "{}", secrets::hidden(&text));
     ExitCode::from(Kind::Config.exit_code())
 }
 
 /// Writes to stdout.
 fn print(bytes: &[u8]) -> ExitCode {
-    match exit::print(bytes) {
+    written(std::io::stdout().write_all(bytes))
+}
+
+/// What became of a write to stdout.
+fn written(result: std::io::Result<()>) -> ExitCode {
+    match exit::unless_gone(result.and_then(|()| std::io::stdout().flush())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = Error::new(Kind::Local, format!("stdout could not be written: {error}"));

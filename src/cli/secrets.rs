@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use percent_encoding::percent_decode_str;
 
+use super::side::{password_variable, url_variable};
+use crate::error::Side;
 use crate::units::printable;
 
 /// What is shown instead.
@@ -16,22 +18,16 @@ const HIDDEN: &str = "***";
 /// message.
 const SHORTEST: usize = 4;
 
-/// Variables whose text may hold a password.
-const VARIABLES: [&str; 5] = [
-    "SOURCE_REDIS_URL",
-    "DESTINATION_REDIS_URL",
-    "SOURCE_REDIS_PASSWORD",
-    "DESTINATION_REDIS_PASSWORD",
-    "REDISCLI_AUTH",
-];
-
 /// A text of this process without the passwords that were typed.
 pub(super) fn hidden(text: &str) -> Cow<'_, str> {
     static SECRETS: OnceLock<Vec<String>> = OnceLock::new();
     let secrets = SECRETS.get_or_init(|| {
         let arguments = std::env::args_os().skip(1);
         let texts = arguments.map(|argument| argument.to_string_lossy().into_owned());
-        let variables = VARIABLES.iter().filter_map(std::env::var_os);
+        let variables = [Side::Source, Side::Target]
+            .into_iter()
+            .flat_map(|side| [url_variable(side), password_variable(side)])
+            .filter_map(std::env::var_os);
         let passwords = variables.map(|value| value.to_string_lossy().into_owned());
         ordered(
             texts

@@ -99,11 +99,18 @@ pub(super) fn url_variable(side: Side) -> &'static str {
     }
 }
 
-fn password_variable(side: Side) -> &'static str {
+pub(super) fn password_variable(side: Side) -> &'static str {
     match side {
         Side::Source => "SOURCE_REDIS_PASSWORD",
         Side::Target => "DESTINATION_REDIS_PASSWORD",
     }
+}
+
+/// The files that the options of both sides read.
+pub(super) fn files_of(source: &SourceOptions, target: &TargetOptions) -> Vec<Named> {
+    let mut files = SideOptions::from(source.clone()).files(Side::Source);
+    files.extend(SideOptions::from(target.clone()).files(Side::Target));
+    files
 }
 
 impl SideOptions {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::shared::{self, Gentleness, Means, Selection, Speech};
-use super::side::{SideOptions, SourceOptions, TargetOptions};
+use super::side::{self, SourceOptions, TargetOptions};
 use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
 use crate::engine;
-use crate::error::{Result, Side};
+use crate::error::Result;
 use crate::units::parse_duration;
 
 /// What `verify` takes.
@@ -47,8 +47,7 @@ pub(super) struct VerifyOptions {
 /// Runs `verify`.
 pub(super) fn main(options: VerifyOptions) -> ExitCode {
     let speech = options.speech.clone();
-    let mut files = SideOptions::from(options.source_options.clone()).files(Side::Source);
-    files.extend(SideOptions::from(options.target_options.clone()).files(Side::Target));
+    let files = side::files_of(&options.source_options, &options.target_options);
     shared::main(&speech, files, || plan(options), engine::verify)
 }
 

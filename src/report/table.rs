@@ -54,6 +54,9 @@ pub fn way_on(report: &Report) -> Option<String> {
     }
     let text = match report.command {
         _ if report.outcome != Outcome::Interrupted => return None,
+        "copy" if report.source.endpoint.starts_with("file:") => {
+            "To go on, add --if-exists replace (or skip) to the same command"
+        }
         "copy" => {
             "To go on, add --if-exists replace (or skip) to the same command; with --state FILE a run goes \
              on where it was stopped"

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::keyferry::Keyferry;
 
-/// A password as it is typed, one without a special character, and others' forms that must not be shown.
+/// A password as it is typed in a URL.
 const PASSWORD: &str = "s3cr-%40et";
 
 /// How many command lines are made from the seed.
@@ -105,7 +105,7 @@ impl Typist {
     }
 }
 
-/// Both forms of it.
+/// A part of it, as it was typed or decoded.
 fn is_in(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     ["s3cr", "%40et", "@et"].iter().any(|part| text.contains(part))
@@ -131,13 +131,13 @@ fn no_mistyped_line_shows_a_password() {
 
 /// The line and what it says, if that holds the password.
 fn shown_by(line: &[String]) -> Option<String> {
-    let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
-    command.env_clear().current_dir(directory.path()).arg0("keyferry").args(line);
     // A benchmark is no mistake to be answered, and takes its time.
     if line.iter().any(|word| word == "bench") {
         return None;
     }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    command.env_clear().current_dir(directory.path()).arg0("keyferry").args(line);
     let quick = ["--connect-timeout", "1s", "--retry-budget", "1s"];
     let takes_limits = ["copy", "verify", "plan", "cleanup", "backup"];
     if line.first().is_some_and(|word| takes_limits.contains(&word.as_str())) {

@@ -199,11 +199,11 @@ impl Backup {
             Medium::Memory => None,
             _ if asked => None,
             Medium::Disk => Some("repl-diskless-sync is no".to_owned()),
-            Medium::Unknown(why) => Some(format!("whether it would is not known: {why}")),
+            Medium::Unknown(why) => Some(format!("repl-diskless-sync is not known: {why}")),
         };
         if let Some(why) = why {
             tracing::warn!(
-                "the source would write its RDB file to its own disk first ({why}); the backup is made of \
+                "the source might write its RDB file to its own disk first ({why}); the backup is made of \
                  SCAN and DUMP instead: each key as it is when it is read. --fetch psync takes that file \
                  all the same"
             );
