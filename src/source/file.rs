@@ -3,185 +3,26 @@
 //! The file was read once before, from end to end, so that nothing is done with a damaged one; here
 //! its keys are read again, database after database. Threads read, since they wait for the disk.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt as _};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 
 use super::laid::{BATCH_BYTES, BATCH_KEYS, Laid};
-use super::twice::{MOST_TWICE, Next, Search, Twice};
+use super::opened::{From, Opened};
+use super::twice::Twice;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of};
 use crate::payload::{Footer, add_to_checksum, all_fields_expired};
-use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check_each};
+use crate::rdb::{Key, Record, Records, Section, Version};
 use crate::report::{Count, Ledger};
 use crate::resp::Span;
 
 /// A piece of a value that comes in pieces, in bytes.
 const PIECE: usize = 256 << 10;
-
-const WRITTEN_TO: &str = "it was written to while it was read";
-const LEAVE_ALONE: &str = "copy a file that nobody writes to, with --if-exists replace this time";
-
-/// A file that was opened once: whatever becomes of its name, the same bytes are read again.
-#[derive(Clone)]
-pub struct Opened {
-    file: Arc<File>,
-    /// Its length, in bytes.
-    length: u64,
-    /// When it was last written to, in seconds and nanoseconds.
-    written: (i64, i64),
-    stop: CancellationToken,
-}
-
-/// Its bytes from a place on.
-struct From {
-    opened: Opened,
-    at: u64,
-}
-
-impl Read for From {
-    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        if self.opened.stop.is_cancelled() {
-            return Err(io::Error::other("stopped"));
-        }
-        let read = self.opened.file.read_at(room, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Opened {
-    /// Opens a file; reading it ends early once `stop` says so.
-    ///
-    /// # Errors
-    /// [`Kind::Config`]: it cannot be read, or is not a file: a pipe gives its bytes only once, and may keep
-    /// its reader waiting for ever.
-    pub fn open(path: &Path, stop: CancellationToken) -> Result<Self> {
-        let unreadable = |error| Error::config(format!("it cannot be read: {error}"));
-        let found = std::fs::metadata(path).map_err(unreadable)?;
-        if !found.is_file() {
-            let what = if found.is_dir() { "a directory" } else { "a pipe or a device" };
-            return Err(Error::config(format!("it is {what}, not a file")).advise(
-                "an RDB file is read more than once; save what comes out of a pipe to a file",
-            ));
-        }
-        let file = File::open(path).map_err(unreadable)?;
-        let found = file.metadata().map_err(unreadable)?;
-        let written = (found.mtime(), found.mtime_nsec());
-        Ok(Self { file: Arc::new(file), length: found.len(), written, stop })
-    }
-
-    /// Refuses a file that somebody wrote to since it was opened.
-    ///
-    /// # Errors
-    /// [`Kind::Local`]: somebody did, or it cannot be told.
-    pub fn ensure_unchanged(&self) -> Result<()> {
-        if self.is_unchanged() {
-            return Ok(());
-        }
-        let text = format!("{WRITTEN_TO}: what was copied may be of neither content");
-        Err(Error::new(Kind::Local, text).advise(LEAVE_ALONE))
-    }
-
-    fn is_unchanged(&self) -> bool {
-        let found = self.file.metadata();
-        let now = found.map(|found| (found.len(), (found.mtime(), found.mtime_nsec())));
-        now.is_ok_and(|now| now == (self.length, self.written))
-    }
-
-    fn from(&self, at: u64) -> From {
-        From { opened: self.clone(), at }
-    }
-
-    /// Reads all of it, and looks for names that are there twice.
-    ///
-    /// # Errors
-    /// [`Kind::State`]: it is no RDB file, or damaged.
-    pub fn check(&self) -> Result<(Summary, Twice)> {
-        let mut search = Search::default();
-        let read = check_each(self.from(0), self.length, |database, key| {
-            search.take(database, &key.name);
-        });
-        let summary = read.map_err(|error| self.explain(error))?;
-        loop {
-            match search.next() {
-                Next::Nothing => return Ok((summary, Twice::default())),
-                Next::Again(again) => {
-                    search = again;
-                    self.each_key(&summary, |database, key| {
-                        search.take(database, &key.name);
-                        true
-                    })?;
-                }
-                Next::Close(mut close) => {
-                    let each = |database, key: &Key| close.take(database, &key.name, key.at);
-                    if !self.each_key(&summary, each)? {
-                        let text = format!("more than {MOST_TWICE} keys are there twice");
-                        return Err(Error::new(Kind::State, text)
-                            .advise("no server loads such a file; save the source again"));
-                    }
-                    return Ok((summary, close.end()));
-                }
-            }
-        }
-    }
-
-    /// Reads every key again, until `each` answers `false`.
-    fn each_key(&self, summary: &Summary, mut each: impl FnMut(u32, &Key) -> bool) -> Result<bool> {
-        let version = Version::new(summary.version);
-        for section in &summary.sections {
-            let mut records = self.records(section, version, 0);
-            loop {
-                match records.next_record().map_err(|error| self.explain(error))? {
-                    Record::Key(key) if !each(section.database, &key) => return Ok(false),
-                    Record::End => break,
-                    _ => {}
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn records(&self, section: &Section, version: Version, keep: usize) -> Records<From> {
-        let Section { begin, end, .. } = *section;
-        Records::of_part(self.from(begin), version, begin, end.saturating_sub(begin), keep)
-    }
-
-    /// Reads the library of functions that begins at this place.
-    ///
-    /// # Errors
-    /// [`Kind::State`]: there is none any more.
-    pub fn function(&self, version: Version, at: u64) -> Result<Vec<u8>> {
-        let length = self.length.saturating_sub(at);
-        let mut records = Records::of_part(self.from(at), version, at, length, 0);
-        match records.next_record().map_err(|error| self.explain(error))? {
-            Record::Function(code) => Ok(code),
-            _ => Err(Error::new(Kind::State, "it was changed while it was read")),
-        }
-    }
-
-    fn explain(&self, error: RdbError) -> Error {
-        match error {
-            _ if self.stop.is_cancelled() => Error::new(Kind::Cancelled, "stopped"),
-            RdbError::Io(error) => Error::new(Kind::Local, format!("it cannot be read: {error}")),
-            // It was whole when it was checked.
-            other if !self.is_unchanged() => {
-                Error::new(Kind::State, format!("{WRITTEN_TO}: {other}")).advise(LEAVE_ALONE)
-            }
-            other => Error::new(Kind::State, other.to_string())
-                .advise("take another copy of it; this one is not used"),
-        }
-    }
-}
 
 /// One database of a file, being read.
 pub struct Reading {
@@ -301,7 +142,7 @@ impl Reading {
         match &sent {
             Ok(true) => {}
             // The lane has ended and said why; more keys would only fail too.
-            Ok(false) => self.opened.stop.cancel(),
+            Ok(false) => self.opened.give_up(),
             Err(error) => self.fail(&laid.batch, error.message()),
         }
         sent.map(|_| ())
@@ -387,7 +228,7 @@ impl Reading {
             match out.handle.block_on(answer) {
                 // Nobody copies a file's values element by element; then the lane has said so.
                 Ok(Verdict::Settled | Verdict::HandedOver) => return Ok(true),
-                Ok(Verdict::Again { .. }) if self.opened.stop.is_cancelled() => {
+                Ok(Verdict::Again { .. }) if self.opened.is_stopped() => {
                     self.ledger.fail(&key.name, "stopped before it was sent whole");
                     return Ok(false);
                 }
@@ -467,13 +308,7 @@ impl Reading {
         while left > 0 {
             let count = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
             let mut piece = vec![0; count];
-            let read = self.opened.file.read_exact_at(&mut piece, at);
-            read.map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => {
-                    Error::new(Kind::State, "it became shorter while it was read")
-                }
-                _ => Error::new(Kind::State, format!("it cannot be read: {error}")),
-            })?;
+            self.opened.read_exact_at(&mut piece, at)?;
             (at, left) = (at + count as u64, left - count as u64);
             if !each(piece.into()) {
                 break;

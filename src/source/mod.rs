@@ -18,6 +18,7 @@ pub mod letters;
 pub mod marks;
 mod mix;
 pub mod names;
+pub mod opened;
 pub mod pages;
 pub mod reading;
 pub mod replica;
