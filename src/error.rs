@@ -83,6 +83,7 @@ struct Inner {
     advice: Option<String>,
     passes: bool,
     not_yet: bool,
+    no_room: bool,
 }
 
 impl Error {
@@ -96,6 +97,7 @@ impl Error {
             advice: None,
             passes: kind == Kind::Transport,
             not_yet: false,
+            no_room: false,
         }))
     }
 
@@ -128,6 +130,13 @@ impl Error {
         self
     }
 
+    /// The same error with another message.
+    #[must_use]
+    pub fn saying(mut self, message: impl Into<String>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// The same error as another kind: what breaks before a connection stands is [`Kind::Connect`].
     #[must_use]
     pub fn as_kind(mut self, kind: Kind) -> Self {
@@ -148,6 +157,18 @@ impl Error {
     pub fn not_yet(mut self) -> Self {
         self.0.not_yet = true;
         self.passing()
+    }
+
+    /// Says that the server takes no more connections. That passes.
+    #[must_use]
+    pub fn no_room(mut self) -> Self {
+        self.0.no_room = true;
+        self.not_yet()
+    }
+
+    /// Whether the server takes no more connections.
+    pub fn is_no_room(&self) -> bool {
+        self.0.no_room
     }
 
     /// Whether the server answered that it is not ready yet.

@@ -67,6 +67,7 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
             connection: link.connect().await?,
             keys: queue.clone(),
             out: sender,
+            pieces: None,
             asking,
             still: still.clone(),
             window: window.clone(),

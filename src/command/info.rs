@@ -46,6 +46,8 @@ pub struct ServerInfo {
     pub memory: Memory,
     /// Clients that are connected.
     pub clients: Option<u64>,
+    /// The most that may be.
+    pub most_clients: Option<u64>,
     /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
     pub changes: Option<Changes>,
     /// How often each command was called (`INFO commandstats`).
@@ -191,6 +193,7 @@ impl ServerInfo {
                 system: number("total_system_memory"),
             },
             clients: number("connected_clients"),
+            most_clients: number("maxclients"),
             changes: Changes::parse(text),
             calls: Calls::parse(text),
             tells_keyspace,
@@ -204,6 +207,12 @@ impl ServerInfo {
     pub fn numbers(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map_while(|part| part.parse::<u32>().ok());
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
+    /// How many more clients may connect, where that is told; the connection that asked is to be closed.
+    pub fn room_for_clients(&self) -> Option<u64> {
+        let (most, now) = (self.most_clients?, self.clients?);
+        Some((most + 1).saturating_sub(now))
     }
 
     /// Whether it knows `SET … PXAT` (Redis 6.2, every Valkey).

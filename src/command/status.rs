@@ -14,6 +14,8 @@ pub enum Cause {
     KeyExists,
     /// It passes by itself: LOADING, BUSY, TRYAGAIN, MASTERDOWN, CLUSTERDOWN, NOREPLICAS.
     Transient,
+    /// `maxclients` is reached: the server says so to a new connection, and closes it.
+    TooManyClients,
     /// NOAUTH, WRONGPASS and their older texts.
     NotAuthenticated,
     /// The ACL forbids the command itself.
@@ -53,6 +55,11 @@ impl Cause {
         )
     }
 
+    /// Whether it passes by itself, so that nothing else can be concluded from it.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Transient | Self::TooManyClients)
+    }
+
     /// What the operator can do, where there is something to say. `command` is what was refused, by the server
     /// of `side`.
     pub fn advice(self, command: &str, side: Side) -> Option<String> {
@@ -67,6 +74,9 @@ impl Cause {
                 return Some(format!("grant it there: ACL SETUSER <user> +{lower}"));
             }
             Self::KeyDenied => "grant the key pattern there: ACL SETUSER <user> ~<pattern>",
+            Self::TooManyClients => {
+                "close connections of others there, raise maxclients, or ask for fewer by --connections"
+            }
             Self::OutOfMemory if side == Side::Source => {
                 "raise maxmemory of the source or free memory there: at its limit it takes no transactions, \
                  not even of reading commands"
@@ -148,6 +158,7 @@ fn cause(line: &[u8]) -> Cause {
         b"READONLY" => Cause::ReadOnly,
         b"MISCONF" => Cause::Misconfigured,
         b"MOVED" | b"ASK" | b"CROSSSLOT" => Cause::Cluster,
+        b"ERR" if says("max number of clients reached") => Cause::TooManyClients,
         b"ERR" if says("unknown command") => Cause::UnknownCommand,
         b"ERR" if says("invalid password") || says("without any password configured") => {
             Cause::NotAuthenticated
@@ -202,6 +213,7 @@ mod tests {
                 "WRONGPASS invalid username-password pair or user is disabled.",
                 Cause::NotAuthenticated,
             ),
+            ("ERR max number of clients reached", Cause::TooManyClients),
             ("MOVED 13907 127.0.0.1:7001", Cause::Cluster),
             ("ERR syntax error", Cause::Other),
         ];

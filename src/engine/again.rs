@@ -8,7 +8,7 @@ use super::census::{self, Holdings};
 use super::probe::{self, Probed, probe};
 use crate::command::ServerInfo;
 use crate::config::Route;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::net::{Backoff, Line, Link, connect};
 use crate::report::json::Peer;
 
@@ -33,7 +33,10 @@ impl Again {
         if over || !cause.passes() || !run.has_answered(cause.side()) {
             return Err(cause);
         }
-        tracing::warn!("{cause}; beginning again");
+        match cause.side() {
+            Some(Side::Source) => run.source.tell_waiting(&cause, "beginning again"),
+            _ => run.target.tell_waiting(&cause, "beginning again"),
+        }
         tokio::select! {
             biased;
             () = run.stop.cancelled() => Err(cause),

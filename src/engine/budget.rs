@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::command::ServerInfo;
 use crate::config::Limits;
 use crate::source::scan::{CHUNK, FIRST_COUNT, LARGEST_COUNT};
 
@@ -24,6 +25,73 @@ const FARTHEST: Duration = Duration::from_millis(200);
 /// The longest payload that is held whole, and the shortest that may have to come in pieces, in
 /// bytes: below, a piece is hardly worth its announcement.
 const LARGE: (usize, usize) = (64 << 10, 1 << 20);
+
+/// The least that one pair of connections needs on its road, in bytes: a payload at each end of it, and
+/// a read buffer.
+const LEAST_ROAD: usize = 2 * LARGE.0;
+/// Connections to one server beside those that read and write keys: for questions, for keys that go in
+/// pieces, for a look at keys that exist.
+const BESIDE: usize = 3;
+
+/// How many connections a run makes: each to the source has one to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pairs {
+    /// For each database.
+    pub(crate) each: usize,
+    /// Databases at the same time.
+    pub(crate) databases: usize,
+}
+
+impl Pairs {
+    /// For so many databases: what `limits` allow, what their memory has room for, and what is left of the
+    /// servers' `maxclients`, where they tell.
+    pub(crate) fn new(limits: Limits, databases: usize, servers: &[&ServerInfo]) -> Self {
+        let databases = databases.clamp(1, Limits::DATABASES_AT_ONCE);
+        let mut pairs = Self { each: limits.connections_for(databases), databases };
+        let affordable = road(limits.memory) / LEAST_ROAD;
+        if pairs.reduce(|pairs| pairs.all() <= affordable) && limits.connections.is_some() {
+            let Self { each, databases } = pairs;
+            tracing::info!(
+                "--memory has room for {each} of the connections that --connections asks for, for each of \
+                 {databases} databases at a time"
+            );
+        }
+        for free in servers.iter().filter_map(|info| info.room_for_clients()) {
+            let needed = |pairs: &Self| pairs.all() + pairs.databases + BESIDE;
+            if pairs.reduce(|pairs| needed(pairs) as u64 <= free) {
+                tracing::info!(
+                    "a server has room for {free} more clients (its maxclients): fewer connections are used"
+                );
+            }
+        }
+        pairs
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> usize {
+        self.each * self.databases
+    }
+
+    /// As few as it takes; whether that is fewer.
+    fn reduce(&mut self, fit: impl Fn(&Self) -> bool) -> bool {
+        let before = *self;
+        while !fit(self) {
+            match *self {
+                Self { each: 2.., .. } => self.each -= 1,
+                Self { databases: 2.., .. } => self.databases -= 1,
+                _ => break,
+            }
+        }
+        *self != before
+    }
+}
+
+/// What may be on its way, over all connections. A third of the memory; the rest is room for read buffers
+/// that grow, for slabs that a few entries keep whole, and for what the allocator does not give back.
+fn road(memory: u64) -> usize {
+    let memory = usize::try_from(memory.max(Limits::LEAST_MEMORY)).unwrap_or(usize::MAX);
+    (memory - RESERVED) / 3
+}
 
 /// The shares of one run, in bytes where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +133,11 @@ impl Budget {
 
     /// Divides `memory` among `connections` pairs of connections, whose servers are so far away.
     pub(crate) fn new(memory: u64, connections: usize, source: Duration, target: Duration) -> Self {
-        let memory = usize::try_from(memory.max(Limits::LEAST_MEMORY)).unwrap_or(usize::MAX);
         let connections = connections.max(1);
         let far = |distance: Duration| {
             usize::try_from(distance.min(FARTHEST).as_micros()).unwrap_or_default()
         };
-        // A third for what is on its way; the rest is room for read buffers that grow, for slabs
-        // that a few entries keep whole, and for what the allocator does not give back.
-        let road = (memory - RESERVED) / 3 / connections;
+        let road = road(memory) / connections;
         let lane = (NEAR_WINDOW + BYTES_PER_MICRO * far(target)) / connections;
         let keys = KEYS_PER_MICRO * far(source) as f64;
         let largest_count = (FIRST_COUNT + (keys / 2.0) as u32).min(LARGEST_COUNT);

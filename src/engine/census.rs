@@ -16,10 +16,11 @@ use crate::resp::Value;
 /// The databases that hold keys, and about how many.
 pub(super) type Holdings = BTreeMap<u32, Keyspace>;
 
-/// COUNT of the first look: an empty database needs no other, and most others neither.
-const FIRST_COUNT: &str = "100";
-/// COUNT of the looks after it, where a large table holds few keys, or none.
-const NEXT_COUNT: &str = "10000";
+/// COUNT of the first look: an empty database needs no other, and most others neither. Names may be long, and
+/// a source may send no long replies.
+const FIRST_COUNT: u32 = 10;
+/// The largest COUNT of the looks after it, where a large table holds few keys, or none.
+const LARGEST_COUNT: u32 = 10_000;
 /// Looks at one database at most: a table of 655 million places.
 const MOST_LOOKS: u32 = 1 << 16;
 /// Databases beside 0 that are looked at where INFO names none: what servers have by default.
@@ -147,13 +148,14 @@ struct Asked {
 /// Asks every database in one round trip.
 async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> Result<Vec<Asked>> {
     let numbers: Vec<String> = databases.iter().map(u32::to_string).collect();
+    let count = FIRST_COUNT.to_string();
     let mut commands: Vec<Vec<&[u8]>> = Vec::new();
     for number in &numbers {
         if number != "0" {
             commands.push(vec![b"SELECT", number.as_bytes()]);
         }
         commands.push(vec![b"DBSIZE"]);
-        commands.push(vec![b"SCAN", b"0", b"COUNT", FIRST_COUNT.as_bytes()]);
+        commands.push(vec![b"SCAN", b"0", b"COUNT", count.as_bytes()]);
     }
     let commands: Vec<&[&[u8]]> = commands.iter().map(Vec::as_slice).collect();
     let mut replies =
@@ -174,8 +176,11 @@ async fn go_on(connection: &mut Connection, database: u32, moved: bool) -> Resul
         connection.demand(&[b"SELECT", database.to_string().as_bytes()]).await?;
     }
     let mut cursor = b"0".to_vec();
+    let mut count = FIRST_COUNT;
     for _ in 0..MOST_LOOKS {
-        let scan: [&[u8]; 4] = [b"SCAN", &cursor, b"COUNT", NEXT_COUNT.as_bytes()];
+        let number = count.to_string();
+        count = (count * 10).min(LARGEST_COUNT);
+        let scan: [&[u8]; 4] = [b"SCAN", &cursor, b"COUNT", number.as_bytes()];
         let reply = connection.demand(&scan).await?;
         match page(&reply) {
             Some(Page { holds: true, .. }) => return Ok(true),

@@ -13,12 +13,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::acquaint::{Meant, Met};
-use super::budget::Budget;
+use super::budget::{Budget, Pairs};
 use super::census::Holdings;
 use super::copy::join;
 use super::database::connect_several;
 use super::{Run, again, guard, uncounted};
-use crate::config::{Limits, Route};
+use crate::config::Route;
 use crate::error::Result;
 use crate::flow::{KeyQueue, Keys, channel, key_queue};
 use crate::net::Link;
@@ -169,19 +169,19 @@ async fn compare(
 ) -> Result<()> {
     let guard = guard::start(run, met.source_link(run, 0)).await?;
     let routes: usize = jobs.iter().map(|job| job.sources.len()).sum();
-    let connections = run.plan.limits.connections_for(routes);
-    let pairs = connections * routes.clamp(1, Limits::DATABASES_AT_ONCE);
+    let [from, into] = &met.infos;
+    let pairs = Pairs::new(run.plan.limits, routes, &[from, into]);
     let [source_far, target_far] = met.round_trips;
-    let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
-    let at_once = jobs.len().clamp(1, Limits::DATABASES_AT_ONCE);
+    let budget = Budget::new(run.plan.limits.memory, pairs.all(), source_far, target_far);
+    let at_once = jobs.len().clamp(1, pairs.databases);
     let keys = |sides: &Holdings| -> u64 { sides.values().map(|keyspace| keyspace.keys).sum() };
     let shared = Arc::new(Shared {
-        connections,
+        connections: pairs.each,
         budget,
         window: Arc::new(Window::new(
             budget.source_window,
             (Budget::NEAR_KEYS, budget.source_keys),
-            pairs,
+            pairs.all(),
             source_far,
         )),
         whole: Arc::new(Semaphore::new(1)),
@@ -193,7 +193,7 @@ async fn compare(
             .sample
             .map(|sample| (sample, keys(&met.source).max(keys(&met.target)))),
     });
-    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let places = Arc::new(Semaphore::new(at_once));
     let mut tasks = JoinSet::new();
     for job in jobs {
         let ledgers = job.sources.iter().map(|&source| {
@@ -277,8 +277,8 @@ async fn forth(
     let (link, into) = (origin.link.clone(), met.target_link(run, target));
     let budget = shared.budget;
     let (at_source, at_target) = tokio::try_join!(
-        connect_several(&link, 1 + shared.connections),
-        connect_several(&into, shared.connections),
+        connect_several(&link, (2, 1 + shared.connections)),
+        connect_several(&into, (1, shared.connections)),
     )?;
     let mut at_source = at_source.into_iter();
     let (sender, keys) = key_queue(budget.waiting);
@@ -304,6 +304,7 @@ async fn forth(
             connection: from,
             keys: keys.clone(),
             out: sender.paced(run.pace.clone()),
+            pieces: None,
             asking: Asking {
                 clock: met.judge.source,
                 by_value: met.by_value,

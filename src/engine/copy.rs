@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
+use super::budget::{Budget, Pairs};
 use super::checkpoint::{Keeping, Reached};
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
@@ -16,7 +16,7 @@ use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
 use super::upheaval::{Before, Upheaval};
 use super::{Run, again, database, functions, guard, uncounted, unwritten};
-use crate::config::{IfExists, Limits, Route, Verify};
+use crate::config::{IfExists, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Repeated;
 use crate::net::Line;
@@ -104,6 +104,9 @@ async fn until_unchanged(
     let mut pass = 1;
     let (trusted, target_before) = loop {
         let before = Before::if_there(&mut at_target).await.unwrap_or_default();
+        // A server may have room for few connections.
+        at_source.close();
+        at_target.close();
         let trusted = Trusted::now(run, Ground::of(probed));
         let done = whole_pass(run, probed, ledgers, (pass, &trusted), keeping).await;
         if let Err(cause) = &done {
@@ -276,7 +279,7 @@ async fn one_pass(
     keeping: Option<&Keeping>,
 ) -> Result<()> {
     let shared = Shared::new(run, probed, probed.routes.len(), ends);
-    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let places = Arc::new(Semaphore::new(shared.pairs.databases));
     let over = shared.over.clone();
     let now = match probed.spares_any() {
         true => Some(again::info(&run.source_link(0, probed)).await?),
@@ -339,7 +342,7 @@ pub(super) async fn late(
 
 /// What the databases of a pass share.
 struct Shared {
-    connections: usize,
+    pairs: Pairs,
     budget: Budget,
     window: Arc<Window>,
     in_pieces: Arc<Semaphore>,
@@ -351,19 +354,19 @@ struct Shared {
 
 impl Shared {
     fn new(run: &Run, probed: &Probed, databases: usize, ends: bool) -> Self {
-        let connections = run.plan.limits.connections_for(databases);
-        let pairs = connections * databases.min(Limits::DATABASES_AT_ONCE);
+        let [from, into] = &probed.before;
+        let pairs = Pairs::new(run.plan.limits, databases, &[from, into]);
         let [source_far, target_far] = probed.round_trips;
-        let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
-        tracing::debug!("{pairs} pairs of connections, {:?}, {budget:?}", probed.round_trips);
+        let budget = Budget::new(run.plan.limits.memory, pairs.all(), source_far, target_far);
+        tracing::debug!("{pairs:?} of connections, {:?}, {budget:?}", probed.round_trips);
         let keys = (Budget::NEAR_KEYS, budget.source_keys);
         let over = run.stop.child_token();
         // Where all is copied anew, there is no use in naming more keys before.
         let tell = if ends { CancellationToken::new() } else { over.clone() };
         Self {
-            connections,
+            pairs,
             budget,
-            window: Arc::new(Window::new(budget.source_window, keys, pairs, source_far)),
+            window: Arc::new(Window::new(budget.source_window, keys, pairs.all(), source_far)),
             in_pieces: Arc::new(Semaphore::new(1)),
             other_process: OtherProcess { tell, ends },
             over,
@@ -376,7 +379,7 @@ impl Shared {
             source: run.source_link(route.source, probed),
             target: run.target_link(route.target, probed).for_writing(),
             ledger,
-            connections: self.connections,
+            connections: self.pairs.each,
             asking: probed.asking(run, self.budget.large),
             still: None,
             budget: self.budget,

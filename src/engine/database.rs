@@ -8,6 +8,7 @@
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -75,8 +76,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     let (clock, other_process) = (asking.clock, job.other_process);
     let policy = plan.if_exists;
     let (at_source, at_target) = tokio::try_join!(
-        connect_several(&source, 1 + connections),
-        connect_several(&target, connections),
+        connect_several(&source, (2, 1 + connections)),
+        connect_several(&target, (1, connections)),
     )?;
     let mut tasks = JoinSet::new();
     let mut hooks = Hooks::default();
@@ -99,7 +100,9 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         }));
     }
     let (sender, keys) = mpsc::channel(HOOKS_WAITING);
-    hooks.pieces = Some(HandOver { keys: sender, longest_bulk: crossing.target.longest_bulk });
+    let copied = Arc::<AtomicU64>::default();
+    let longest_bulk = crossing.target.longest_bulk;
+    hooks.pieces = Some(HandOver { keys: sender, longest_bulk, copied: copied.clone() });
     tasks.spawn(pieces::copy(pieces::Tools {
         source: source.clone(),
         target: target.clone(),
@@ -110,7 +113,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         repeated: job.repeated.clone(),
         merge: hooks.merge.clone(),
         lossy: crossing.lossy,
-        longest_bulk: crossing.target.longest_bulk,
+        longest_bulk,
+        copied,
         pace: run.pace.clone(),
         place: job.in_pieces,
         stop: run.stop.clone(),
@@ -147,6 +151,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
             connection: from,
             keys: keys.clone(),
             out: sender.paced(run.pace.clone()),
+            pieces: hooks.pieces.clone(),
             asking,
             still: job.still.clone(),
             window: window.clone(),
@@ -181,16 +186,30 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     Ok(())
 }
 
-/// Opens connections side by side: each costs several round trips.
-pub(super) async fn connect_several(link: &Link, count: usize) -> Result<Vec<Connection>> {
+/// Opens connections side by side, since each costs several round trips: at least, and at most, so many.
+/// What the server has no room for beyond the least is done without.
+pub(super) async fn connect_several(
+    link: &Link,
+    (least, most): (usize, usize),
+) -> Result<Vec<Connection>> {
     let mut attempts = JoinSet::new();
-    for _ in 0..count {
+    for _ in 0..most {
         let link = link.clone();
-        attempts.spawn(async move { link.connect().await });
+        attempts.spawn(async move { link.connect_if_room().await });
     }
-    let mut connections = Vec::with_capacity(count);
+    let mut connections = Vec::with_capacity(most);
     for result in attempts.join_all().await {
-        connections.push(result?);
+        connections.extend(result?);
+    }
+    while connections.len() < least {
+        connections.push(link.connect().await?);
+    }
+    if let (true, Some(connection)) = (connections.len() < most, connections.first()) {
+        let server = connection.server();
+        let (side, has) = (server.side, connections.len());
+        tracing::warn!(
+            "the {side} takes no more clients (its maxclients): {has} connections are used instead of {most}"
+        );
     }
     Ok(connections)
 }

@@ -450,8 +450,9 @@ pub(super) fn refuse_if_pointless(
     let name = command.first().copied().unwrap_or_default();
     match error.cause {
         Cause::NotAuthenticated => Err(connection.refused(name, &error).as_kind(Kind::Connect)),
+        // A replica is waited for only once it has taken writes of ours: then a failover is under way.
         cause if cause.hits_every_key() => {
-            Err(connection.refused(name, &error).as_kind(Kind::Refused))
+            Err(connection.refused(name, &error).as_kind(Kind::Refused).lasting())
         }
         _ => Ok(()),
     }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::acquaint::{Meant, Met};
-use super::budget::Budget;
+use super::budget::{Budget, Pairs};
 use super::census::Holdings;
 use super::copy::join;
 use super::ground::{Ground, Trusted};
@@ -280,7 +280,7 @@ impl Shared {
     }
 
     fn new(run: Arc<Run>, ground: Ground, met: Option<Met>) -> Self {
-        let connections = run.plan.limits.connections_for(1);
+        let connections = Pairs::new(run.plan.limits, 1, &[]).each;
         let [source_far, target_far] = ground.round_trips;
         let memory = run.plan.limits.memory;
         let budget = Budget::new(memory, connections, source_far, target_far);

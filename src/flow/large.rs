@@ -3,6 +3,9 @@
 //! The target writes the pieces as they come. Should either side break in the middle, the key is
 //! asked for again: nobody holds the pieces that were passed on.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
@@ -89,11 +92,13 @@ impl HandOver {
     }
 }
 
-/// Where a key goes whose value the target does not take at once.
+/// Where a key goes whose value one side does not send, or take, at once.
 #[derive(Clone, Debug)]
 pub struct HandOver {
     /// Takes it.
     pub keys: mpsc::Sender<HandedOver>,
     /// The longest bulk string that the target takes, in bytes, as far as it told.
     pub longest_bulk: u64,
+    /// How many of them are copied.
+    pub copied: Arc<AtomicU64>,
 }

@@ -13,6 +13,7 @@ use super::backoff::Backoff;
 use super::connection::Connection;
 use super::stream::{Stream, TLS_READ};
 use super::tls::{self, Tls};
+use super::troubles::Troubles;
 use crate::command::{Cause, ServerError};
 use crate::config::{Address, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
@@ -37,6 +38,7 @@ pub struct Connector {
     tls: Option<Tls>,
     timeouts: Timeouts,
     answered: Arc<AtomicBool>,
+    troubles: Arc<Troubles>,
 }
 
 impl Connector {
@@ -52,12 +54,23 @@ impl Connector {
         } else {
             None
         };
-        Ok(Self { server: Arc::new(server.clone()), tls, timeouts, answered: Arc::default() })
+        Ok(Self {
+            server: Arc::new(server.clone()),
+            tls,
+            timeouts,
+            answered: Arc::default(),
+            troubles: Arc::default(),
+        })
     }
 
     /// How long its server may take.
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Tells that something of its server is waited for: once for all its connections.
+    pub fn tell_waiting(&self, error: &Error, what: &str) {
+        self.troubles.tell(error, what, self.timeouts.retry);
     }
 
     /// Whether its server has answered once: then its address is right, and it is one that we know to
@@ -73,6 +86,29 @@ impl Connector {
 /// # Errors
 /// [`Kind::Connect`], whatever failed: the reason is in the message.
 pub async fn connect(connector: &Connector, database: u32) -> Result<Connection> {
+    connect_when(connector, database, |_| true).await
+}
+
+/// Likewise; `None`: its server has answered before, and takes no more connections now.
+///
+/// # Errors
+/// As [`connect`].
+pub(super) async fn connect_if_room(
+    connector: &Connector,
+    database: u32,
+) -> Result<Option<Connection>> {
+    match connect_when(connector, database, |error| !error.is_no_room()).await {
+        Err(error) if error.is_no_room() && connector.has_answered() => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Waits for what passes by itself and is `waited_for`.
+async fn connect_when(
+    connector: &Connector,
+    database: u32,
+    waited_for: impl Fn(&Error) -> bool,
+) -> Result<Connection> {
     let began = Instant::now();
     let (mut backoff, mut broken) = (Backoff::default(), 0);
     loop {
@@ -85,19 +121,33 @@ pub async fn connect(connector: &Connector, database: u32) -> Result<Connection>
         };
         broken += u32::from(error.kind() == Kind::Transport);
         let passes = match error.kind() {
-            Kind::Server => error.passes() && began.elapsed() < connector.timeouts.retry,
+            Kind::Server => {
+                error.passes() && waited_for(&error) && began.elapsed() < connector.timeouts.retry
+            }
             // Who has met the server before knows what to do.
             Kind::Transport => broken < GREETINGS && !connector.has_answered(),
             _ => false,
         };
         if !passes {
             let kind = if error.kind() == Kind::Refused { Kind::Refused } else { Kind::Connect };
-            return Err(error.as_kind(kind));
+            return Err(unless_tls(connector, error).as_kind(kind));
         }
         if backoff.tries() == 0 {
-            tracing::warn!("waiting: {error}");
+            connector.tell_waiting(&error, "waiting");
         }
         sleep(backoff.next_delay()).await;
+    }
+}
+
+/// A server that closes a plain connection before it has answered once may speak TLS on this port.
+fn unless_tls(connector: &Connector, error: Error) -> Error {
+    let plain = !connector.server.endpoint.tls && !connector.has_answered();
+    match (&connector.server.endpoint.address, error.kind()) {
+        (Address::Tcp { .. }, Kind::Transport) if plain => error.advise(
+            "the server may expect TLS there: write rediss:// instead of redis://; or it allows no \
+             connections from this host",
+        ),
+        _ => error,
     }
 }
 
@@ -144,11 +194,13 @@ async fn open(connector: &Connector) -> Result<Stream> {
     let below = BufReader::with_capacity(TLS_READ, tcp);
     let stream = tls.connector.connect(tls.name.clone(), below).await.map_err(|error| {
         tls::explain(&error, server).unwrap_or_else(|| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => Error::new(
-                Kind::Connect,
-                "the server closed the connection during the TLS handshake",
-            )
-            .advise("check that this is its TLS port; use redis:// for a plain one"),
+            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
+                let text = "the server closed the connection during the TLS handshake";
+                let error = Error::new(Kind::Connect, text)
+                    .advise("check that this is its TLS port; use redis:// for a plain one");
+                // It cannot say before the handshake that it takes no more connections.
+                if connector.has_answered() { error.no_room() } else { error }
+            }
             _ => unreachable(&error),
         })
     })?;
@@ -189,7 +241,8 @@ async fn handshake(connection: &mut Connection, server: &Server, database: u32) 
 fn check(connection: &Connection, command: &[u8], line: &str) -> Result<()> {
     let error = ServerError::parse(line.as_bytes());
     match error.cause {
-        Cause::NotAuthenticated | Cause::Transient => Err(connection.refused(command, &error)),
+        Cause::NotAuthenticated => Err(connection.refused(command, &error)),
+        cause if cause.passes() => Err(connection.refused(command, &error)),
         _ => Ok(()),
     }
 }

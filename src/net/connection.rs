@@ -378,7 +378,7 @@ impl Connection {
     fn is_ready(&self, command: &[u8], reply: &Value) -> Result<()> {
         let Value::Error(line) = reply else { return Ok(()) };
         let error = ServerError::parse(line.as_bytes());
-        if error.cause == Cause::Transient { Err(self.refused(command, &error)) } else { Ok(()) }
+        if error.cause.passes() { Err(self.refused(command, &error)) } else { Ok(()) }
     }
 
     async fn receive_any(&mut self, count: usize) -> Result<Vec<Value>> {
@@ -390,7 +390,7 @@ impl Connection {
                 None => {
                     self.take_slab();
                     match timeout(self.timeouts.reply, self.turn()).await {
-                        Ok(turn) => turn?,
+                        Ok(turn) => turn.map_err(|error| self.last_words(error, &values))?,
                         Err(_) => return Err(self.silent(self.timeouts.reply)),
                     };
                 }
@@ -400,6 +400,16 @@ impl Connection {
         Ok(values)
     }
 
+    /// A server that closes a connection may have said why before.
+    fn last_words(&self, error: Error, replies: &[Value]) -> Error {
+        let Some(Value::Error(line)) = replies.last() else { return error };
+        let line = ServerError::parse(line.as_bytes());
+        if line.cause.passes() {
+            return self.refused(b"a connection", &line);
+        }
+        error.saying(format!("the server closed the connection and said: {line}"))
+    }
+
     /// The error of the run that an error reply to `command` means, with advice.
     pub fn refused(&self, command: &[u8], error: &ServerError) -> Error {
         let command = String::from_utf8_lossy(command);
@@ -407,6 +417,7 @@ impl Connection {
         let mut error_here = self.place(Error::new(Kind::Server, text));
         match error.cause {
             Cause::Transient => error_here = error_here.not_yet(),
+            Cause::TooManyClients => error_here = error_here.no_room(),
             Cause::ReadOnly => error_here = error_here.passing(),
             _ => {}
         }

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
-use super::connect::{Connector, connect};
+use super::connect::{Connector, connect, connect_if_room};
 use super::connection::Connection;
 use super::process::Process;
 use crate::command::keyspace::PROBE_KEY;
@@ -93,6 +93,20 @@ impl Link {
         }
     }
 
+    /// Likewise; `None`: the server takes no more connections.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_if_room(&self) -> Result<Option<Connection>> {
+        match connect_if_room(&self.connector, self.database).await {
+            Err(error) if error.passes() => {
+                let cause = error.as_kind(Kind::Transport);
+                Ok(Some(self.reconnect(cause, Instant::now()).await?.connection))
+            }
+            result => result,
+        }
+    }
+
     /// Likewise; a server that takes no writes is waited for.
     ///
     /// # Errors
@@ -143,17 +157,13 @@ impl Link {
         }
         let patience = self.connector.timeouts().retry;
         let mut backoff = Backoff::default();
-        tracing::warn!("{cause}; connecting again");
+        self.connector.tell_waiting(&cause, "connecting again");
         loop {
             if self.stop.is_cancelled() {
                 return Err(cause);
             }
             if progress.elapsed() >= patience {
-                let waited = units::duration(patience);
-                let advice = format!(
-                    "given up after {waited} without progress (--retry-budget); run it again"
-                );
-                return Err(cause.advise(advice).lasting());
+                return Err(given_up(cause, patience));
             }
             tokio::select! {
                 biased;
@@ -185,6 +195,13 @@ impl Link {
     }
 }
 
+/// What was tried again for as long as `--retry-budget` allows.
+pub fn given_up(cause: Error, patience: Duration) -> Error {
+    let waited = units::duration(patience);
+    let advice = format!("given up after {waited} without progress (--retry-budget); run it again");
+    cause.advise(advice).lasting()
+}
+
 /// Tries a command that is wrong on purpose and writes nothing; what else than a replica would say to
 /// it is no matter here.
 async fn takes_writes(connection: &mut Connection) -> Result<()> {
@@ -192,7 +209,9 @@ async fn takes_writes(connection: &mut Connection) -> Result<()> {
     let Some(Value::Error(line)) = replies.first() else { return Ok(()) };
     let error = ServerError::parse(line.as_bytes());
     match error.cause {
-        Cause::ReadOnly | Cause::Transient => Err(connection.refused(b"RESTORE", &error)),
+        cause if cause == Cause::ReadOnly || cause.passes() => {
+            Err(connection.refused(b"RESTORE", &error))
+        }
         _ => Ok(()),
     }
 }

@@ -14,11 +14,12 @@ mod link;
 mod process;
 mod stream;
 mod tls;
+mod troubles;
 
 pub use backoff::Backoff;
 pub use connect::{Connector, connect};
 pub use connection::{Connection, Pieces};
 pub use digest::Digest;
 pub use line::Line;
-pub use link::{Again, Link};
+pub use link::{Again, Link, given_up};
 pub use process::Process;

@@ -7,6 +7,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::answer::Payload;
 use super::answers::Answers;
 use super::clock::{ExpiryClock, Told};
+use super::cuts::{Cuts, WHERE_TO_LOOK};
 use super::expiry::Moment;
 use super::mix::Mix;
 use super::row::{Row, Way};
@@ -23,7 +25,7 @@ use super::waits::Waits;
 use super::window::{Seen, Window};
 use crate::command::ServerError;
 use crate::error::{Error, Result};
-use crate::flow::{Batch, Form, KeyQueue, Keys, channel, name_of};
+use crate::flow::{Batch, Form, HandOver, KeyQueue, Keys, channel, name_of};
 use crate::net::{Backoff, Connection, Link};
 use crate::report::{Count, Ledger, Stage};
 
@@ -55,6 +57,8 @@ pub struct Tools {
     pub keys: KeyQueue,
     /// Takes what was read.
     pub out: channel::Sender,
+    /// Takes keys whose values the source does not send in one reply.
+    pub pieces: Option<HandOver>,
     /// What is asked.
     pub asking: Asking,
     /// Expiries are not asked for while this stands: the database has none.
@@ -122,6 +126,10 @@ pub struct Fetch {
     /// The window was half empty, and is not full yet: keys come in chunks that are smaller than it.
     pub(super) filling: bool,
     pub(super) backoff: Backoff,
+    /// Connections that the source closed, perhaps for what it was asked.
+    pub(super) cuts: Cuts,
+    /// Keys that had gone in pieces when the last one was handed on for that.
+    copied_in_pieces: u64,
     /// How long the source may say that it is busy, without telling anything.
     patience: Duration,
     pub(super) last_told: Instant,
@@ -160,6 +168,8 @@ impl Fetch {
             starved: false,
             filling: true,
             backoff: Backoff::default(),
+            cuts: Cuts::default(),
+            copied_in_pieces: 0,
             patience,
             last_told: Instant::now(),
             busy: None,
@@ -263,6 +273,11 @@ impl Fetch {
         self.hand_over().await;
         let again = self.tools.link.reconnect(error, self.last_told).await?;
         self.asks |= !again.same_process;
+        if !again.same_process {
+            self.cuts.forget();
+        } else if self.cuts.cut(self.outstanding) {
+            self.hand_on_too_long().await;
+        }
         self.tools.connection = again.connection;
         self.tools.connection.limit_slab(self.tools.slab);
         self.tools.window.give_back(self.outstanding);
@@ -274,6 +289,33 @@ impl Fetch {
         self.unasked = 0;
         self.confirm(false).await;
         Ok(())
+    }
+
+    /// The key at hand is longer than the source sends in one reply.
+    async fn hand_on_too_long(&mut self) {
+        let key = name_of(self.row.awaited()).to_vec();
+        let taken = match &self.tools.pieces {
+            Some(pieces) => {
+                let taken = pieces.send(&key, false, false).await;
+                // A source that closes whatever it is asked for is none that only sends no long replies.
+                let copied = pieces.copied.load(Ordering::Relaxed);
+                if copied != std::mem::replace(&mut self.copied_in_pieces, copied) {
+                    self.last_told = Instant::now();
+                }
+                taken
+            }
+            None => false,
+        };
+        if !taken {
+            self.tools.ledger.add(Count::Scanned, 1);
+            let text = format!(
+                "the source closes the connection when it is asked for this value; its reply may be longer \
+                 than the source's limits allow ({WHERE_TO_LOOK})"
+            );
+            self.tools.ledger.fail(&key, &text);
+        }
+        self.tools.window.give_back(1);
+        self.step(1);
     }
 
     /// The values that wait go on if the source stood still; else they are asked for again, with their

@@ -7,6 +7,7 @@ mod answer;
 mod answers;
 pub(crate) mod circles;
 mod clock;
+pub mod cuts;
 mod duplicates;
 pub mod elements;
 pub mod expiry;

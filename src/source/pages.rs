@@ -42,14 +42,26 @@ pub struct Pages {
     stop: CancellationToken,
     asked: Vec<u8>,
     long: Option<Pieces>,
+    /// What a page should come to, in bytes.
+    page_bytes: usize,
     /// Nodes that were asked for or announced, and have not come.
     left: usize,
 }
 
 impl Pages {
     /// Reads through `connection`; `stop` shortens the waiting for a silent source.
-    pub fn new(connection: Connection, stop: CancellationToken) -> Self {
-        Self { connection, stop, asked: Vec::new(), long: None, left: 0 }
+    pub fn new(connection: Connection, page_bytes: usize, stop: CancellationToken) -> Self {
+        Self { connection, stop, asked: Vec::new(), long: None, page_bytes, left: 0 }
+    }
+
+    /// What a page should come to, in bytes.
+    pub fn page_bytes(&self) -> usize {
+        self.page_bytes
+    }
+
+    /// The size of a first page: one element, since it may be of hundreds of MB.
+    pub fn page_size(&self) -> PageSize {
+        PageSize { count: 1, bytes: self.page_bytes }
     }
 
     /// Queues a command, whose reply is then read by the calls below.
@@ -202,19 +214,15 @@ impl Pages {
 #[derive(Clone, Copy, Debug)]
 pub struct PageSize {
     count: usize,
+    bytes: usize,
 }
 
 /// What a page should come to, in bytes: a read buffer.
 pub const PAGE_BYTES: usize = 256 << 10;
+/// The least of it, for a source that closes connections when it is asked for more.
+pub const LEAST_PAGE: usize = 8 << 10;
 /// The most elements of a page: what is more makes clients of the source wait.
 const MOST_ELEMENTS: usize = 1_000;
-
-impl Default for PageSize {
-    /// One, since the first may be of hundreds of MB.
-    fn default() -> Self {
-        Self { count: 1 }
-    }
-}
 
 impl PageSize {
     /// The elements to ask for.
@@ -224,7 +232,7 @@ impl PageSize {
 
     /// Takes in what a page came to.
     pub fn learn(&mut self, elements: usize, bytes: usize) {
-        let fitting = PAGE_BYTES.saturating_mul(elements.max(1)) / bytes.max(1);
+        let fitting = self.bytes.saturating_mul(elements.max(1)) / bytes.max(1);
         self.count = fitting.min(self.count * 2).clamp(1, MOST_ELEMENTS);
     }
 }
@@ -235,7 +243,7 @@ mod tests {
 
     #[test]
     fn pages_grow_by_twice_and_shrink_at_once() {
-        let mut size = PageSize::default();
+        let mut size = PageSize { count: 1, bytes: PAGE_BYTES };
         let mut counts = Vec::new();
         for _ in 0..11 {
             size.learn(size.count(), 10 * size.count());

@@ -32,7 +32,7 @@ impl Fetch {
     /// Fills the window once it is half empty, so that requests leave in long writes.
     pub(super) fn ask(&mut self) {
         let window = &self.tools.window;
-        let most = self.tools.out.window(window.share());
+        let most = self.tools.out.window(window.share()).min(self.cuts.most());
         self.starved = false;
         self.filling |= self.outstanding <= most / 2;
         if !self.filling || self.row.is_all_asked() {

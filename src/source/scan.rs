@@ -55,6 +55,8 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut count = FIRST_COUNT;
     let mut recent = scan.once.then(Recent::default);
     let mut circles = Circles::default();
+    // Since the last page: names may be too long to come in one reply.
+    let mut cuts = 0;
     let mut progress = Instant::now();
     loop {
         scan.ledger.reach(|| Ahead::Cursor(cursor.clone()));
@@ -68,9 +70,15 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
                     cursor = b"0".to_vec();
                     circles = Circles::default();
                 }
+                cuts += 1;
+                if cuts > 1 {
+                    count = (count / 4).max(1);
+                    scan.largest_count = count;
+                }
                 continue;
             }
         };
+        cuts = 0;
         progress = Instant::now();
         let (next, mut keys) = page;
         keys.iter().for_each(|name| circles.name(name));

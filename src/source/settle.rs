@@ -22,6 +22,9 @@ impl Fetch {
         let (outstanding, again) = (self.outstanding, self.again.len());
         let result = self.read_answers();
         let answered = outstanding - self.outstanding;
+        if self.cuts.through(answered) {
+            self.tools.window.narrow();
+        }
         self.tools.window.release(answered, std::mem::take(&mut self.seen));
         if answered > self.again.len() - again {
             self.last_told = Instant::now();

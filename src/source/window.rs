@@ -27,6 +27,11 @@ const BELIEVED: f64 = 0.3;
 /// What may wait at the source beside what is on its way, as time.
 const QUEUE: Duration = Duration::from_millis(10);
 
+/// The least that a source is asked for at once that closes connections when it is asked for more, in bytes.
+const NARROWEST: usize = 32 << 10;
+/// After so long without that it is asked for twice as much again.
+const WIDENED: Duration = Duration::from_secs(30);
+
 /// The window of a source.
 #[derive(Debug)]
 pub struct Window {
@@ -55,6 +60,8 @@ struct State {
     /// When the measurement at hand began, and the keys answered since.
     measured: Option<Instant>,
     lately: usize,
+    /// Bytes that the source can send, where that is less than was meant; and since when.
+    narrow: Option<(usize, Instant)>,
 }
 
 impl State {
@@ -179,7 +186,12 @@ impl Window {
         }
         let mut state = self.state();
         state.outstanding = state.outstanding.saturating_sub(keys);
-        state.answer(keys, Instant::now());
+        let now = Instant::now();
+        state.answer(keys, now);
+        if let Some((bytes, since)) = state.narrow.filter(|(_, since)| now - *since >= WIDENED) {
+            let wider = bytes.saturating_mul(2);
+            state.narrow = (wider < self.bytes).then_some((wider, since + WIDENED));
+        }
         if seen.count > 0 {
             let kept = FORGOTTEN.powi(i32::try_from(seen.count).unwrap_or(i32::MAX));
             let average = seen.bytes / seen.count;
@@ -196,6 +208,13 @@ impl Window {
         self.freed.notify_one();
     }
 
+    /// The source closed connections that were asked for as much as now: from here on it is less.
+    pub(super) fn narrow(&self) {
+        let mut state = self.state();
+        let bytes = state.narrow.map_or(self.bytes, |(bytes, _)| bytes);
+        state.narrow = Some(((bytes / 2).max(NARROWEST), Instant::now()));
+    }
+
     /// Waits until there may be room again. Cancel-safe.
     pub async fn freed(&self) {
         self.freed.notified().await;
@@ -203,7 +222,8 @@ impl Window {
 
     fn allowed(&self, state: State) -> usize {
         let opened = state.answered.saturating_mul(2).saturating_add(1);
-        let fitting = self.bytes / state.typical.max(1);
+        let bytes = state.narrow.map_or(self.bytes, |(bytes, _)| bytes);
+        let fitting = bytes / state.typical.max(1);
         let bearable = (HELD / state.largest.max(1)).min(self.connections);
         let timely = match state.pace {
             0.0 => self.keys,

@@ -5,6 +5,7 @@ mod broken_peers;
 mod cut_off;
 mod full_target;
 mod info;
+mod limits;
 mod passing_trouble;
 mod permissions;
 mod slow_peers;

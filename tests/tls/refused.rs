@@ -123,7 +123,8 @@ fn tls_spoken_to_a_plain_port() {
 #[test]
 fn plain_spoken_to_a_tls_port() {
     let source = local_source(&Authority::new("ours"));
-    source_is_refused(&format!("redis://localhost:{}", source.tls_port), &[]);
+    let run = source_is_refused(&format!("redis://localhost:{}", source.tls_port), &[]);
+    run.assert_says(&["rediss://"]);
 }
 
 #[test]

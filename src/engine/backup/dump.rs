@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 
-use super::super::budget::Budget;
+use super::super::budget::{Budget, Pairs};
 use super::super::copy::join_or_stop;
 use super::super::part_file::PartFile;
 use super::super::upheaval::Before;
@@ -100,7 +100,7 @@ async fn read_database(
     chapters: &mpsc::Sender<Chapter>,
 ) -> Result<()> {
     let (plan, stop) = (&backup.plan, &backup.stop);
-    let connections = plan.limits.connections_for(1);
+    let connections = Pairs::new(plan.limits, 1, &[]).each;
     let budget = Budget::new(plan.limits.memory, connections, far, Duration::ZERO);
     let ledger = Ledger::new(backup.stats.clone(), backup.stats.database(number, number, keys));
     let (out, loads) = channel::bounded(budget.channel * connections);
@@ -135,6 +135,7 @@ async fn read_database(
             connection: link.connect().await?,
             keys: key_queue.clone(),
             out: out.clone(),
+            pieces: None,
             asking,
             still: None,
             window: window.clone(),

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::super::acquaint::Met;
-use super::super::budget::Budget;
+use super::super::budget::{Budget, Pairs};
 use super::super::compare::DOUBTS;
 use super::super::copy::join;
 use super::super::reckoning::Ledgers;
@@ -15,7 +15,6 @@ use super::super::target_watch::TargetWatch;
 use super::super::{Run, guard, uncounted};
 use super::remaining::{AtFirst, count_remaining, refuse_remaining};
 use super::worker::{Tools, Worker};
-use crate::config::Limits;
 use crate::error::{Result, Side};
 use crate::net::Line;
 use crate::source::unlink::Removal;
@@ -87,14 +86,15 @@ async fn every_database(
     deletion: Deletion,
     ledgers: &Ledgers,
 ) -> Result<()> {
-    let connections = run.plan.limits.connections_for(ledgers.len());
-    let pairs = connections * ledgers.len().clamp(1, Limits::DATABASES_AT_ONCE);
+    let [from, into] = &met.infos;
+    let connections = Pairs::new(run.plan.limits, ledgers.len(), &[from, into]);
+    let pairs = connections.all();
     let [source_far, target_far] = met.round_trips;
     let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);
     let keys = (Budget::NEAR_KEYS, budget.source_keys);
     let window = Arc::new(Window::new(budget.source_window, keys, pairs, source_far));
     let whole = Arc::new(Semaphore::new(1));
-    let places = Arc::new(Semaphore::new(Limits::DATABASES_AT_ONCE));
+    let places = Arc::new(Semaphore::new(connections.databases));
     let mut databases = JoinSet::new();
     for (route, ledger) in ledgers {
         let tools = Tools {
@@ -119,7 +119,7 @@ async fn every_database(
             if run.stop.is_cancelled() {
                 return Ok(());
             }
-            Box::pin(one_database(&run, tools, connections)).await
+            Box::pin(one_database(&run, tools, connections.each)).await
         });
     }
     join(databases, run).await

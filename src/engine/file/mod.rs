@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::budget::Budget;
+use super::budget::{Budget, Pairs};
 use super::copy::join_or_stop;
 use super::part_file::shown;
 use super::{
@@ -298,7 +298,7 @@ impl Restore {
     }
 
     fn budget(&self) -> (usize, Budget) {
-        let connections = self.plan.limits.connections_for(1);
+        let connections = Pairs::new(self.plan.limits, 1, &[]).each;
         let memory = self.plan.limits.memory;
         (connections, Budget::new(memory, connections, Duration::ZERO, self.far))
     }

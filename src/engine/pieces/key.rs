@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
 use crate::source::circles::{Circles, endless};
 use crate::source::elements::Collection;
-use crate::source::pages::{HELD, Node, PAGE_BYTES, PageSize, Pages};
+use crate::source::pages::{HELD, Node, PageSize, Pages};
 use crate::source::reading::expiry_of;
 use crate::target::building::{Building, is_unknown};
 use crate::target::placing::Placed;
@@ -199,12 +199,13 @@ impl Copying<'_> {
         }
         let join = length as u64 > join_above;
         let command: &[u8] = if join { b"RPUSH" } else { b"APPEND" };
-        let pages = length.div_ceil(PAGE_BYTES);
+        let page_bytes = self.from.page_bytes();
+        let pages = length.div_ceil(page_bytes);
         let mut asked = 0;
         for page in 0..pages {
             while asked < pages.min(page + AHEAD) {
-                let start = asked * PAGE_BYTES;
-                let (start, end) = (start.to_string(), (start + PAGE_BYTES - 1).to_string());
+                let start = asked * page_bytes;
+                let (start, end) = (start.to_string(), (start + page_bytes - 1).to_string());
                 self.from.ask(&[b"GETRANGE", self.key, start.as_bytes(), end.as_bytes()]);
                 asked += 1;
             }
@@ -240,7 +241,7 @@ impl Copying<'_> {
 
     async fn list(&mut self) -> Result<()> {
         let length = self.length(b"LLEN").await?;
-        let mut size = PageSize::default();
+        let mut size = self.from.page_size();
         let mut at = 0;
         while at < length {
             let (start, end) = (at.to_string(), (at + size.count() - 1).to_string());
@@ -277,7 +278,7 @@ impl Copying<'_> {
 
     /// A set or a sorted set. What SCAN names twice is added twice, which changes nothing.
     async fn members(&mut self, collection: Collection) -> Result<()> {
-        let mut size = PageSize::default();
+        let mut size = self.from.page_size();
         let mut cursor = b"0".to_vec();
         let mut circles = Circles::default();
         loop {
@@ -313,7 +314,7 @@ impl Copying<'_> {
     }
 
     async fn hash(&mut self, mut expiries: FieldExpiries<'_>) -> Result<()> {
-        let mut size = PageSize::default();
+        let mut size = self.from.page_size();
         let mut cursor = b"0".to_vec();
         let mut circles = Circles::default();
         loop {

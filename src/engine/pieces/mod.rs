@@ -9,22 +9,24 @@ mod stream;
 mod there;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::IfExists;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{HandedOver, Pace, Repeated};
-use crate::net::{Backoff, Line, Link};
+use crate::net::{Backoff, Line, Link, given_up};
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
-use crate::source::pages::Pages;
+use crate::source::cuts::WHERE_TO_LOOK;
+use crate::source::pages::{LEAST_PAGE, PAGE_BYTES, Pages};
 use crate::target::building::Building;
 use crate::target::existing::APPEARED;
-use crate::units::printable;
+use crate::units::{self, printable};
 
 /// So often a key is begun anew because it was written meanwhile. With the growing delays between,
 /// that is a quarter of a minute of other peoples' patience beside the reading itself.
@@ -53,6 +55,8 @@ pub(super) struct Tools {
     pub(super) lossy: bool,
     /// The longest bulk string that the target takes, in bytes.
     pub(super) longest_bulk: u64,
+    /// Counts the keys that are done.
+    pub(super) copied: Arc<AtomicU64>,
     pub(super) pace: Option<Arc<Pace>>,
     /// One key at a time, all databases together: so the memory for it is there once.
     pub(super) place: Arc<Semaphore>,
@@ -85,6 +89,10 @@ struct Worker {
     doubtful: bool,
     /// The target makes no long strings by APPEND, whatever its limit was said to be.
     by_script: bool,
+    /// What a page of the source should come to, in bytes.
+    page_bytes: usize,
+    /// Since when every key failed since the source closed the connection.
+    cut_since: Option<Instant>,
 }
 
 /// What became of a key.
@@ -123,6 +131,8 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         scanned: false,
         doubtful: false,
         by_script: false,
+        page_bytes: PAGE_BYTES,
+        cut_since: None,
     };
     let mut broken = Ok(());
     while let Some(HandedOver { key, scanned, doubtful }) = worker.tools.keys.recv().await {
@@ -179,6 +189,7 @@ impl Worker {
             self.connect().await?;
             let error = match Box::pin(self.attempt(key)).await {
                 Ok(Some(fate)) => {
+                    self.cut_since = None;
                     self.settle(key, fate).await;
                     return Ok(());
                 }
@@ -204,11 +215,30 @@ impl Worker {
                 self.by_script = true;
                 continue;
             }
-            breaks += u32::from(error.kind() == Kind::Transport);
+            let mut error = error;
+            if error.kind() == Kind::Transport {
+                breaks += 1;
+                if error.side() == Some(Side::Source) {
+                    // Perhaps for the length of its replies.
+                    self.page_bytes = (self.page_bytes / 4).max(LEAST_PAGE);
+                    error = error.saying(format!(
+                        "the source closes the connection when this value is read, even in parts of {} \
+                         ({WHERE_TO_LOOK})",
+                        units::bytes(self.page_bytes as u64)
+                    ));
+                }
+            }
             let over = match (rounds, breaks) {
                 (0, 0) => began.elapsed() >= self.tools.target.patience(),
                 _ => rounds >= ROUNDS || breaks >= BREAKS,
             };
+            if breaks >= BREAKS && error.side() == Some(Side::Source) {
+                let patience = self.tools.source.patience();
+                if self.cut_since.get_or_insert(began).elapsed() >= patience {
+                    // Whatever it is asked: that is no matter of one value.
+                    return Err(given_up(error, patience));
+                }
+            }
             if over || !error.passes() {
                 self.failed(key, &error);
                 return Ok(());
@@ -225,6 +255,7 @@ impl Worker {
     async fn settle(&self, key: &[u8], fate: Fate) {
         let ledger = &self.tools.ledger;
         self.count_scanned();
+        self.tools.copied.fetch_add(1, Ordering::Relaxed);
         let replaced = matches!(fate, Fate::Replaced(..));
         match (fate, self.tools.policy, &self.tools.merge) {
             (Fate::Copied(bytes) | Fate::Replaced(bytes), ..) => {
@@ -252,7 +283,7 @@ impl Worker {
         let tools = &self.tools;
         if self.source.is_none() {
             let connection = tools.source.connect().await?;
-            self.source = Some(Pages::new(connection, tools.stop.clone()));
+            self.source = Some(Pages::new(connection, self.page_bytes, tools.stop.clone()));
         }
         if self.target.is_none() {
             let mut connection = match &self.leftover {

@@ -10,7 +10,7 @@ use super::key::Copying;
 use crate::command::ServerError;
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
-use crate::source::pages::{HELD, Node, PageSize};
+use crate::source::pages::{HELD, Node};
 use crate::source::time_ms;
 use crate::target::building::is_unknown;
 
@@ -257,7 +257,7 @@ impl Copying<'_> {
     async fn entries(&mut self, deleted: &BTreeSet<Id>, length: &str) -> Result<()> {
         let mut passed = 0_u64;
         let mut placeholders = deleted.iter().copied().peekable();
-        let mut size = PageSize::default();
+        let mut size = self.from.page_size();
         let mut from = Some(Id(0, 0));
         while let Some(start) = from {
             let (start, count) = (start.text(), size.count().to_string());
