@@ -6,7 +6,7 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-.PHONY: help build servers demo test soak check bench fuzz clean
+.PHONY: help build servers demo test soak memory check bench fuzz clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,9 @@ soak: servers ## Copies, moves and clean-ups through random faults, wrong replie
 	test -n "$(KEYFERRY_SEED)$(KEYFERRY_CASE)$(KEYFERRY_MOMENTS)" || $(SOAK) fifty_runs -- --ignored --nocapture
 	test -n "$(KEYFERRY_SEED)$(KEYFERRY_MOMENTS)" || $(SOAK) faults::replies::soak -- --ignored --exact --nocapture
 	test -z "$(KEYFERRY_MOMENTS)" || $(SOAK) copy::moments::soak -- --ignored --exact --nocapture
+
+memory: servers ## What runs have resident at most, on data made to need much
+	$(CARGO) test --locked --test end_to_end bad_input::memory -- --nocapture --test-threads 1
 
 check: ## Format, lints, documentation
 	$(CARGO) fmt --check

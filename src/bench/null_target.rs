@@ -55,6 +55,8 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
         filter: Filter::default(),
         once: false,
         largest_count: budget.largest_count,
+        longest_name: budget.longest_name,
+        too_long: ledger.clone(),
         keys: sender,
         ledger: ledger.clone(),
         stop: stop.clone(),

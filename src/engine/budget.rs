@@ -43,12 +43,17 @@ pub(crate) struct Pairs {
 }
 
 impl Pairs {
-    /// For so many databases: what `limits` allow, what their memory has room for, and what is left of the
+    /// For so many databases, where payloads of so many `sides` are held: what `limits` allow, what their memory has room for, and what is left of the
     /// servers' `maxclients`, where they tell.
-    pub(crate) fn new(limits: Limits, databases: usize, servers: &[&ServerInfo]) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        databases: usize,
+        sides: usize,
+        servers: &[&ServerInfo],
+    ) -> Self {
         let databases = databases.clamp(1, Limits::DATABASES_AT_ONCE);
         let mut pairs = Self { each: limits.connections_for(databases), databases };
-        let affordable = road(limits.memory) / LEAST_ROAD;
+        let affordable = road(limits.memory) / LEAST_ROAD / sides;
         if pairs.reduce(|pairs| pairs.all() <= affordable) && limits.connections.is_some() {
             let Self { each, databases } = pairs;
             tracing::info!(
@@ -93,6 +98,11 @@ fn road(memory: u64) -> usize {
     (memory - RESERVED) / 3
 }
 
+/// The longest name of a key that is held, in bytes: it is held several times on its way, and others beside it.
+pub(crate) fn longest_name(memory: u64) -> usize {
+    road(memory) / 4
+}
+
 /// The shares of one run, in bytes where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
@@ -112,6 +122,8 @@ pub(crate) struct Budget {
     pub(crate) large: usize,
     /// One read buffer.
     pub(crate) slab: usize,
+    /// The longest name of a key that is held.
+    pub(crate) longest_name: usize,
 }
 
 impl Budget {
@@ -137,6 +149,7 @@ impl Budget {
         let far = |distance: Duration| {
             usize::try_from(distance.min(FARTHEST).as_micros()).unwrap_or_default()
         };
+        let longest_name = longest_name(memory);
         let road = road(memory) / connections;
         let lane = (NEAR_WINDOW + BYTES_PER_MICRO * far(target)) / connections;
         let keys = KEYS_PER_MICRO * far(source) as f64;
@@ -151,6 +164,7 @@ impl Budget {
             lane: lane.min(channel / 2),
             large: (channel / 4).clamp(LARGE.0, LARGE.1),
             slab: road / 4,
+            longest_name,
         }
     }
 }

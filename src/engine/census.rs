@@ -19,6 +19,8 @@ pub(super) type Holdings = BTreeMap<u32, Keyspace>;
 /// COUNT of the first look: an empty database needs no other, and most others neither. Names may be long, and
 /// a source may send no long replies.
 const FIRST_COUNT: u32 = 10;
+/// Longer strings of answers are not held, in bytes.
+const HELD: usize = 4 << 10;
 /// The largest COUNT of the looks after it, where a large table holds few keys, or none.
 const LARGEST_COUNT: u32 = 10_000;
 /// Looks at one database at most: a table of 655 million places.
@@ -147,6 +149,17 @@ struct Asked {
 
 /// Asks every database in one round trip.
 async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> Result<Vec<Asked>> {
+    // Names of any length may come, and none is of interest.
+    let before = connection.hold_at_most(Some(HELD));
+    let asked = first_looks_cut(connection, databases).await;
+    connection.hold_at_most(before);
+    asked
+}
+
+async fn first_looks_cut(
+    connection: &mut Connection,
+    databases: &BTreeSet<u32>,
+) -> Result<Vec<Asked>> {
     let numbers: Vec<String> = databases.iter().map(u32::to_string).collect();
     let count = FIRST_COUNT.to_string();
     let mut commands: Vec<Vec<&[u8]>> = Vec::new();
@@ -172,6 +185,13 @@ async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> 
 /// Scans until a key or the end is found; whatever the first look met, this meets again. `moved`: the
 /// connection may be on another database.
 async fn go_on(connection: &mut Connection, database: u32, moved: bool) -> Result<bool> {
+    let before = connection.hold_at_most(Some(HELD));
+    let holds = go_on_cut(connection, database, moved).await;
+    connection.hold_at_most(before);
+    holds
+}
+
+async fn go_on_cut(connection: &mut Connection, database: u32, moved: bool) -> Result<bool> {
     if database != 0 || moved {
         connection.demand(&[b"SELECT", database.to_string().as_bytes()]).await?;
     }

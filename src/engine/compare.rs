@@ -21,7 +21,6 @@ use super::{Run, again, guard, uncounted};
 use crate::config::Route;
 use crate::error::Result;
 use crate::flow::{KeyQueue, Keys, channel, key_queue};
-use crate::net::Link;
 use crate::report::json::Peer;
 use crate::report::{Difference, DifferenceKind, Ledger, Mode, Proven, Stats, Verified};
 use crate::source::fetch::{Asking, Fetch, Tools as Reading};
@@ -170,7 +169,7 @@ async fn compare(
     let guard = guard::start(run, met.source_link(run, 0)).await?;
     let routes: usize = jobs.iter().map(|job| job.sources.len()).sum();
     let [from, into] = &met.infos;
-    let pairs = Pairs::new(run.plan.limits, routes, &[from, into]);
+    let pairs = Pairs::new(run.plan.limits, routes, 2, &[from, into]);
     let [source_far, target_far] = met.round_trips;
     let budget = Budget::new(run.plan.limits.memory, pairs.all(), source_far, target_far);
     let at_once = jobs.len().clamp(1, pairs.databases);
@@ -242,7 +241,7 @@ async fn compare_one(
     if job.extras
         && let Some(origin) = origins.first()
     {
-        back(run, met, shared, &origin.link, job.target, &doubtful, &mut tasks).await?;
+        back(run, met, shared, origin, job.target, &doubtful, &mut tasks).await?;
     }
     // What is left here must not keep the settling waiting for more.
     drop(doubtful);
@@ -282,13 +281,16 @@ async fn forth(
     )?;
     let mut at_source = at_source.into_iter();
     let (sender, keys) = key_queue(budget.waiting);
-    if let Some(connection) = at_source.next() {
+    if let Some(mut connection) = at_source.next() {
+        connection.limit_slab(budget.slab);
         tasks.spawn(scan(Scan {
             link: link.clone(),
             connection,
             filter: run.plan.filter.clone(),
             once: true,
             largest_count: budget.largest_count,
+            longest_name: budget.longest_name,
+            too_long: origin.ledger.clone(),
             keys: sender,
             ledger: origin.ledger.clone(),
             stop: run.stop.clone(),
@@ -341,20 +343,24 @@ async fn back(
     run: &Arc<Run>,
     met: &Met,
     shared: &Shared,
-    origin: &Link,
+    origin: &Origin,
     target: u32,
     doubtful: &mpsc::Sender<Doubt>,
     tasks: &mut JoinSet<Result<()>>,
 ) -> Result<()> {
     let link = met.target_link(run, target);
     let (sender, keys) = key_queue(shared.budget.waiting);
-    let (on_target, on_source) = tokio::try_join!(link.connect(), origin.connect())?;
+    let (mut on_target, mut on_source) = tokio::try_join!(link.connect(), origin.link.connect())?;
+    on_target.limit_slab(shared.budget.slab);
+    on_source.limit_slab(shared.budget.slab);
     tasks.spawn(scan(Scan {
         link,
         connection: on_target,
         filter: run.plan.filter.clone(),
         once: true,
         largest_count: shared.budget.largest_count,
+        longest_name: shared.budget.longest_name,
+        too_long: origin.ledger.clone(),
         keys: sender,
         ledger: uncounted(),
         stop: run.stop.clone(),
@@ -363,7 +369,7 @@ async fn back(
     let held = met.target.get(&target).map_or(0, |keyspace| keyspace.keys);
     let keys = shared.sampled(keys, held, tasks);
     tasks.spawn(extras(Extras {
-        link: origin.clone(),
+        link: origin.link.clone(),
         connection: on_source,
         keys,
         filter: run.plan.filter.clone(),

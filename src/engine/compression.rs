@@ -75,7 +75,10 @@ impl Compression {
                 tracing::info!("an earlier run turned rdbcompression off; it will be put back");
                 self.changed = Some(way_back);
             } else if self.changed.is_none() {
-                tracing::info!("the source does not compress; that is left as it is");
+                tracing::warn!(
+                    "rdbcompression is off on the source already, and is left so; if a run that was killed \
+                     turned it off: {BY_HAND}"
+                );
             }
             return Ok(());
         }

@@ -355,7 +355,7 @@ struct Shared {
 impl Shared {
     fn new(run: &Run, probed: &Probed, databases: usize, ends: bool) -> Self {
         let [from, into] = &probed.before;
-        let pairs = Pairs::new(run.plan.limits, databases, &[from, into]);
+        let pairs = Pairs::new(run.plan.limits, databases, 1, &[from, into]);
         let [source_far, target_far] = probed.round_trips;
         let budget = Budget::new(run.plan.limits.memory, pairs.all(), source_far, target_far);
         tracing::debug!("{pairs:?} of connections, {:?}, {budget:?}", probed.round_trips);

@@ -126,12 +126,15 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
     if let Some(names) = job.late {
         let listed = Listed { names, keys: key_sender, ledger: ledger.clone() };
         tasks.spawn(Names::Listed(listed).run());
-    } else if let Some(connection) = of_scan {
+    } else if let Some(mut connection) = of_scan {
+        connection.limit_slab(budget.slab);
         let scan = Scan {
             link: source.clone(),
             connection,
             filter: plan.filter.clone(),
             largest_count,
+            longest_name: budget.longest_name,
+            too_long: ledger.clone(),
             once: policy != IfExists::Replace,
             keys: key_sender,
             ledger: ledger.clone(),

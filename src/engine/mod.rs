@@ -150,6 +150,8 @@ impl Run {
             filter: self.plan.filter.clone(),
             once,
             largest_count: LARGEST_COUNT,
+            longest_name: budget::longest_name(self.plan.limits.memory),
+            too_long: ledger.clone(),
             keys,
             ledger,
             stop: self.stop.clone(),

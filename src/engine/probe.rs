@@ -31,6 +31,9 @@ const SPARED_KEYS: u64 = 100_000;
 /// Where values are larger than this on average, in bytes, the question costs nothing beside them.
 const SPARED_BYTES: u64 = 64 << 10;
 
+/// Longer strings of answers are not held by a probe, in bytes.
+const HELD: usize = 1 << 20;
+
 /// What the probe found.
 pub(super) struct Probed {
     /// Which database goes where.
@@ -130,6 +133,10 @@ pub(super) async fn meet(
     let (source_info, target_info) = tokio::join!(info(&mut at_source), info(&mut at_target));
     let source_info = source_info?;
     source.server = source_info.server();
+    // Questions of a probe are answered by names, now and then, of which none is needed whole.
+    [&mut at_source, &mut at_target].into_iter().for_each(|at| {
+        at.hold_at_most(Some(HELD));
+    });
     let target_info = target_info?;
     target.server = target_info.server();
     tracing::info!("source is {}, target is {}", source.server, target.server);
@@ -317,7 +324,8 @@ pub(super) async fn select(
     connection: &mut Connection,
     databases: impl Iterator<Item = u32>,
 ) -> Result<()> {
-    let databases: Vec<u32> = databases.collect();
+    // Every connection begins on database 0, and a server with one may know no SELECT.
+    let databases: Vec<u32> = databases.filter(|&database| database != 0).collect();
     for database in &databases {
         connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
     }

@@ -280,7 +280,7 @@ impl Shared {
     }
 
     fn new(run: Arc<Run>, ground: Ground, met: Option<Met>) -> Self {
-        let connections = Pairs::new(run.plan.limits, 1, &[]).each;
+        let connections = Pairs::new(run.plan.limits, 1, 2, &[]).each;
         let [source_far, target_far] = ground.round_trips;
         let memory = run.plan.limits.memory;
         let budget = Budget::new(memory, connections, source_far, target_far);

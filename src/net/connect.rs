@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::stream::{Stream, TLS_READ};
-use super::tls::{self, Tls};
+use super::tls::Tls;
 use super::troubles::Troubles;
 use crate::command::{Cause, ServerError};
 use crate::config::{Address, Server, Timeouts};
@@ -193,7 +193,7 @@ async fn open(connector: &Connector) -> Result<Stream> {
     let Some(tls) = &connector.tls else { return Ok(Stream::Tcp(tcp)) };
     let below = BufReader::with_capacity(TLS_READ, tcp);
     let stream = tls.connector.connect(tls.name.clone(), below).await.map_err(|error| {
-        tls::explain(&error, server).unwrap_or_else(|| match error.kind() {
+        tls.explain(&error, server).unwrap_or_else(|| match error.kind() {
             std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset => {
                 let text = "the server closed the connection during the TLS handshake";
                 let error = Error::new(Kind::Connect, text)

@@ -19,7 +19,7 @@ use super::backoff::Backoff;
 use super::buffer::ReadBuffer;
 use super::stream::Stream;
 use super::tls;
-use crate::command::{Cause, ServerError};
+use crate::command::ServerError;
 use crate::config::{Server, Timeouts};
 use crate::error::{Error, Kind, Result};
 use crate::resp::{Decoder, Output, Reply, Token, Value};
@@ -44,6 +44,8 @@ pub struct Connection {
     unflushed: bool,
     timeouts: Timeouts,
     last_heard: Instant,
+    /// Strings of answers that are longer, in bytes, are left out of them.
+    longest: Option<usize>,
 }
 
 /// A bulk string that is taken piece by piece: what is still to come of it.
@@ -75,6 +77,7 @@ impl Connection {
             unflushed: false,
             timeouts,
             last_heard: Instant::now(),
+            longest: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl Connection {
     /// The server at its other end, as it was asked for.
     pub fn server(&self) -> &Server {
         &self.server
+    }
+
+    /// From here on strings of more than so many bytes are left out of answers, and nil in their place;
+    /// answers what was so before.
+    pub fn hold_at_most(&mut self, bytes: Option<usize>) -> Option<usize> {
+        std::mem::replace(&mut self.longest, bytes)
     }
 
     /// Where commands are queued.
@@ -385,6 +394,11 @@ impl Connection {
         let mut values = Vec::with_capacity(count.min(1024));
         self.expect_replies();
         while values.len() < count {
+            if let Some(longest) = self.longest {
+                let value = self.next_value_cut(longest).await;
+                values.push(value.map_err(|error| self.last_words(error, &values))?);
+                continue;
+            }
             match self.next_reply()?.map(|reply| Value::of(&reply)) {
                 Some(value) => values.push(value),
                 None => {
@@ -398,43 +412,6 @@ impl Connection {
         }
         self.take_slab();
         Ok(values)
-    }
-
-    /// A server that closes a connection may have said why before.
-    fn last_words(&self, error: Error, replies: &[Value]) -> Error {
-        let Some(Value::Error(line)) = replies.last() else { return error };
-        let line = ServerError::parse(line.as_bytes());
-        if line.cause.passes() {
-            return self.refused(b"a connection", &line);
-        }
-        error.saying(format!("the server closed the connection and said: {line}"))
-    }
-
-    /// The error of the run that an error reply to `command` means, with advice.
-    pub fn refused(&self, command: &[u8], error: &ServerError) -> Error {
-        let command = String::from_utf8_lossy(command);
-        let text = format!("{command} was refused: {error}");
-        let mut error_here = self.place(Error::new(Kind::Server, text));
-        match error.cause {
-            Cause::Transient => error_here = error_here.not_yet(),
-            Cause::TooManyClients => error_here = error_here.no_room(),
-            Cause::ReadOnly => error_here = error_here.passing(),
-            _ => {}
-        }
-        match error.cause.advice(&command, self.server.side) {
-            Some(advice) => error_here.advise(advice),
-            None => error_here,
-        }
-    }
-
-    /// What an error reply to `SELECT database` means.
-    pub fn no_database(&self, database: u32, line: &str) -> Error {
-        let error = ServerError::parse(line.as_bytes());
-        if error.cause != Cause::Other {
-            return self.refused(b"SELECT", &error);
-        }
-        self.place(Error::refused(format!("it has no database {database}: {error}")))
-            .advise("raise 'databases' in its configuration, or map with --db N:M")
     }
 
     /// Puts this connection's side and endpoint on an error.
@@ -457,7 +434,7 @@ impl Connection {
     }
 
     fn broken(&self, error: &std::io::Error) -> Error {
-        let explained = tls::explain(error, &self.server).unwrap_or_else(|| {
+        let explained = tls::explain(error, &self.server, true).unwrap_or_else(|| {
             let text = match error.kind() {
                 std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
                 _ => format!("the connection broke: {error}"),

@@ -66,7 +66,7 @@ pub struct DeadLetters {
     lines: Lines,
     path: PathBuf,
     complete: AtomicBool,
-    /// Keys failed in an earlier run that are not named here.
+    /// Keys failed that are not named here: in an earlier run, or by names that are too long.
     lacks: AtomicBool,
 }
 
@@ -146,9 +146,19 @@ impl DeadLetters {
         self.lines.flush()
     }
 
+    /// Says that a key failed that cannot be named here.
+    pub fn lack(&self) {
+        self.lacks.store(true, Ordering::Relaxed);
+    }
+
     /// Writes one more, if there is a file.
     pub fn tell(&self, letter: impl FnOnce() -> DeadLetter) {
-        self.lines.write_with(letter);
+        if !self.lines.write_with(letter) {
+            self.lack();
+            tracing::warn!(
+                "a key that failed has a name that is too long for the list of --failures"
+            );
+        }
     }
 
     /// Ends the file; if the letters are not `wanted`, it is as it was before.
@@ -175,6 +185,22 @@ mod tests {
             assert_eq!(read.name().unwrap(), name);
             assert_eq!(read, letter);
         }
+    }
+
+    #[test]
+    fn a_name_that_could_not_be_read_back_is_not_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let letters = DeadLetters::open(&directory.path().join("letters"), false).unwrap();
+        letters.are_complete(true);
+        letters.tell(|| DeadLetter::new(0, 0, &vec![b'n'; 7 << 20], "why"));
+        assert_eq!(letters.is_complete(), Some(true));
+        letters.tell(|| DeadLetter::new(0, 0, &vec![b'n'; 17 << 20], "why"));
+        letters.tell(|| DeadLetter::new(0, 0, b"short", "why"));
+        assert_eq!(letters.is_complete(), Some(false));
+        letters.finish(true).unwrap();
+        let text = std::fs::read_to_string(directory.path().join("letters")).unwrap();
+        let read: Vec<_> = text.lines().map(DeadLetter::parse).collect();
+        assert_eq!((read.len(), read.iter().filter(|letter| letter.is_ok()).count()), (2, 2));
     }
 
     #[test]

@@ -50,6 +50,11 @@ impl Ledger {
         self.stats.fail(&self.database, name, error);
     }
 
+    /// Counts a key as failed of whose name only the beginning is known.
+    pub fn fail_unnamed(&self, beginning: &[u8], error: &str) {
+        self.stats.fail_unnamed(&self.database, beginning, error);
+    }
+
     /// Counts a key that kept the target's own value, or got members beside its own.
     pub fn keep_own(&self, count: Count, name: &[u8]) {
         self.database.keep_own(count, name);

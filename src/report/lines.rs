@@ -42,11 +42,16 @@ impl Lines {
         self.held().is_some()
     }
 
-    /// Writes one more, if there is a file.
-    pub(super) fn write_with<T: Serialize>(&self, object: impl FnOnce() -> T) {
-        if let Some(open) = self.held().as_mut().filter(|open| open.broken.is_none()) {
-            open.broken = writeln!(open.file, "{}", json!(object())).err();
+    /// Writes one more, if there is a file; `false`: it is longer than lines are read.
+    pub(super) fn write_with<T: Serialize>(&self, object: impl FnOnce() -> T) -> bool {
+        let mut held = self.held();
+        let Some(open) = held.as_mut().filter(|open| open.broken.is_none()) else { return true };
+        let line = json!(object()).to_string();
+        let fits = (line.len() as u64) < LONGEST_LINE;
+        if fits {
+            open.broken = writeln!(open.file, "{line}").err();
         }
+        fits
     }
 
     /// Hands what was written so far to the system.

@@ -238,6 +238,17 @@ impl Stats {
         database.keep_own(Count::Failed, name);
     }
 
+    /// Counts a key as failed of whose name only the beginning is known: no letter can name it.
+    pub fn fail_unnamed(&self, database: &DatabaseStats, beginning: &[u8], error: &str) {
+        self.dead_letters.lack();
+        let mut failures = held(&self.failures);
+        if failures.len() < FAILURES_NAMED {
+            let key = format!("{}…", printable(beginning));
+            failures.push(Failure { db: database.source_db, key, error: error.to_owned() });
+        }
+        database.add(Count::Failed, 1);
+    }
+
     /// Counts a key as copied in part and names it.
     pub fn lose(&self, database: &DatabaseStats, name: &[u8], lost: String) {
         database.add(Count::Lessened, 1);

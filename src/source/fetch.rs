@@ -364,7 +364,7 @@ impl Fetch {
         self.tools.ledger.add(Count::Scanned, batch.entries.len() as u64);
         if let Err(batch) = self.tools.out.send(batch).await {
             for entry in &batch.entries {
-                self.tools.ledger.give_up(batch.name(entry), "the target connection is lost");
+                self.tools.ledger.give_up(batch.name(entry), "the run ended before it was written");
             }
             // The lane says why; more keys would only fail too.
             self.tools.stop.cancel();

@@ -161,7 +161,9 @@ impl Reading {
                 None => {
                     let large = match self.send(laid, out) {
                         true => self.send_large(&key, out),
-                        false => Err(Error::new(Kind::Local, "the target connection is lost")),
+                        false => {
+                            Err(Error::new(Kind::Local, "the run ended before it was written"))
+                        }
                     };
                     if let Err(error) = &large {
                         self.ledger.fail(&key.name, error.message());
@@ -196,7 +198,7 @@ impl Reading {
         match out.handle.block_on(lane.send(batch)) {
             Ok(()) => true,
             Err(batch) => {
-                self.fail(&batch, "the target connection is lost");
+                self.fail(&batch, "the run ended before it was written");
                 false
             }
         }
@@ -237,7 +239,7 @@ impl Reading {
                     return self.send_whole(key, doubtful, lane, out);
                 }
                 Err(_) => {
-                    let text = "the target connection is lost";
+                    let text = "the run ended before it was written";
                     self.ledger.fail(&key.name, text);
                     return Ok(false);
                 }
@@ -297,7 +299,7 @@ impl Reading {
         let Laid { mut batch, payloads } = laid;
         (batch.payloads, batch.doubtful) = (payloads.into(), doubtful);
         let refused = out.handle.block_on(lane.send(batch)).err();
-        refused.iter().for_each(|batch| self.fail(batch, "the target connection is lost"));
+        refused.iter().for_each(|batch| self.fail(batch, "the run ended before it was written"));
         Ok(refused.is_none())
     }
 

@@ -124,7 +124,7 @@ impl Fetch {
             // The lane has ended and said why; more keys would only fail too.
             None => {
                 self.tools.ledger.add(Count::Scanned, 1);
-                self.tools.ledger.give_up(name_of(&key), "the target connection is lost");
+                self.tools.ledger.give_up(name_of(&key), "the run ended before it was written");
                 self.tools.stop.cancel();
             }
         }

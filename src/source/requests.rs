@@ -23,6 +23,10 @@ const VALUES_TOGETHER: usize = 64;
 /// expiries: until then they are held.
 const VALUES_HELD: usize = 16;
 
+/// What the names of keys that are asked for may come to on one connection, in bytes: they wait here until the
+/// source takes them.
+const NAMES: usize = 256 << 10;
+
 impl Fetch {
     /// Whether expiries are not asked for at the moment.
     pub(super) fn spares(&self) -> bool {
@@ -33,6 +37,7 @@ impl Fetch {
     pub(super) fn ask(&mut self) {
         let window = &self.tools.window;
         let most = self.tools.out.window(window.share()).min(self.cuts.most());
+        let most = most.min(self.row.names_in(NAMES));
         self.starved = false;
         self.filling |= self.outstanding <= most / 2;
         if !self.filling || self.row.is_all_asked() {

@@ -37,14 +37,23 @@ pub(super) struct Row {
     answered: usize,
     /// Chunk, and place in it, that will be asked for next.
     requested: (usize, usize),
+    /// The longest name of late, in bytes, at most: the average of a chunk.
+    name_bytes: usize,
 }
 
 impl Row {
     /// Appends keys.
     pub(super) fn push(&mut self, keys: Keys, way: Way) {
         if !keys.wires.is_empty() {
+            let bytes: usize = keys.wires.iter().map(|wire| wire.len()).sum();
+            self.name_bytes = (bytes / keys.wires.len()).max(self.name_bytes / 2);
             self.chunks.push_back((keys, way));
         }
+    }
+
+    /// How many names of late come to so many bytes: one at least.
+    pub(super) fn names_in(&self, bytes: usize) -> usize {
+        (bytes / self.name_bytes.max(1)).max(1)
     }
 
     /// Whether every key was asked for.

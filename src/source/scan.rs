@@ -7,15 +7,21 @@ use tokio_util::sync::CancellationToken;
 use super::circles::{Circles, endless};
 use super::duplicates::Recent;
 use super::marks::Course;
+use super::page_of_names::{self, Page};
 use crate::command::{ServerError, keyspace};
 use crate::config::Filter;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::flow::{Keys, name_of};
 use crate::net::{Connection, Link};
 use crate::report::{Ahead, Count, Ledger};
-use crate::resp::{self, Span, Value};
+use crate::resp::Value;
+use crate::units;
 
-/// The first COUNT: large enough that a round trip names hundreds of keys, small enough that the
+/// The very first COUNT, until it is known how long names are: those of a page come together.
+const CAREFUL_COUNT: u32 = 4;
+/// What the names of a page should come to, in bytes.
+const PAGE_BYTES: usize = 1 << 20;
+/// The COUNT that is soon reached: large enough that a round trip names hundreds of keys, small enough that the
 /// server is away from its other clients for well under a millisecond. What a page names is read
 /// soon after, while the server still has it in its caches: a tenth of its time for small strings.
 pub const FIRST_COUNT: u32 = 500;
@@ -36,6 +42,10 @@ pub struct Scan {
     pub once: bool,
     /// The largest COUNT, for where a page takes long to come.
     pub largest_count: u32,
+    /// The longest name that is held, in bytes.
+    pub longest_name: usize,
+    /// Where keys are counted whose names are longer.
+    pub too_long: Ledger,
     /// Where the keys go.
     pub keys: mpsc::Sender<Keys>,
     /// Where filtered keys are counted.
@@ -52,7 +62,9 @@ pub struct Scan {
 /// The connection broke, or SCAN (TYPE, with `--type`) was refused.
 pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut cursor = scan.course.from.take().unwrap_or_else(|| b"0".to_vec());
-    let mut count = FIRST_COUNT;
+    let mut count = CAREFUL_COUNT;
+    // Names longer than usual, or a source that sends no long replies, keep it below this.
+    let mut most = scan.largest_count;
     let mut recent = scan.once.then(Recent::default);
     let mut circles = Circles::default();
     // Since the last page: names may be too long to come in one reply.
@@ -72,36 +84,51 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
                 }
                 cuts += 1;
                 if cuts > 1 {
-                    count = (count / 4).max(1);
-                    scan.largest_count = count;
+                    most = (count / 4).max(1);
+                    count = most;
                 }
                 continue;
             }
         };
         cuts = 0;
         progress = Instant::now();
-        let (next, mut keys) = page;
-        keys.iter().for_each(|name| circles.name(name));
+        let Page { next, keys: parts, too_long, bytes } = page;
+        parts.iter().flat_map(Keys::iter).for_each(|name| circles.name(name));
+        too_long.iter().for_each(|(beginning, _)| circles.name(beginning));
         if circles.close(&next) {
             return Err(endless(&scan.connection, b"SCAN"));
         }
-        if let Some(recent) = &mut recent {
-            let slab = keys.slab.clone();
-            keys.wires.retain(|wire| recent.is_new(wire.of(&slab)));
-        }
-        if let Some(marks) = &mut scan.course.marks {
-            marks.name(keys.wires.len());
-        }
-        let mut anew = false;
-        let keys = loop {
-            match scan.meant(&keys).await {
-                Ok(meant) => break meant,
-                Err(error) => anew |= scan.reconnect(error, progress).await?,
+        let named: usize =
+            parts.iter().map(|keys| keys.wires.len()).sum::<usize>() + too_long.len();
+        scan.pass_over(too_long);
+        let (mut anew, mut meant) = (false, Vec::with_capacity(parts.len()));
+        for mut keys in parts {
+            if let Some(recent) = &mut recent {
+                let slab = keys.slab.clone();
+                keys.wires.retain(|wire| recent.is_new(wire.of(&slab)));
             }
-        };
+            if let Some(marks) = &mut scan.course.marks {
+                marks.name(keys.wires.len());
+            }
+            meant.push(loop {
+                match scan.meant(&keys).await {
+                    Ok(meant) => break meant,
+                    Err(error) => anew |= scan.reconnect(error, progress).await?,
+                }
+            });
+        }
+        let fitting = u32::try_from(PAGE_BYTES.saturating_mul(named) / bytes.max(1));
         let starving = scan.keys.capacity() == scan.keys.max_capacity();
-        if starving {
-            count = (count * 2).min(scan.largest_count);
+        count = if count < FIRST_COUNT {
+            (count * 4).min(FIRST_COUNT)
+        } else if starving {
+            count * 2
+        } else {
+            count
+        };
+        count = count.min(most);
+        if named > 0 {
+            count = count.min(fitting.unwrap_or(u32::MAX).max(1));
         }
         let last = !anew && next == b"0";
         cursor = if anew { b"0".to_vec() } else { next };
@@ -109,7 +136,12 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
             true => Ahead::Nothing,
             false => Ahead::Cursor(cursor.clone()),
         });
-        if !scan.hand_over(&keys).await || last {
+        for keys in meant {
+            if !scan.hand_over(&keys).await {
+                return Ok(());
+            }
+        }
+        if last {
             return Ok(());
         }
         if anew {
@@ -154,25 +186,21 @@ impl Scan {
         true
     }
 
-    /// Asks for a page: the next cursor, and the keys in wire form.
-    async fn page(&mut self, cursor: &[u8], count: u32) -> Result<(Vec<u8>, Keys)> {
-        let connection = &mut self.connection;
-        keyspace::scan(connection.output(), cursor, count);
-        connection.expect_replies();
-        let answer = loop {
-            if let Some(reply) = connection.next_reply()? {
-                break read_page(&reply);
-            }
-            connection.turn_within(&self.stop).await?;
-        };
-        let slab = connection.take_slab();
-        match answer {
-            Ok((cursor, wires)) => Ok((cursor, Keys { slab, wires })),
-            Err(Some(error)) => Err(connection.refused(b"SCAN", &error)),
-            Err(None) => {
-                let text = "SCAN answered something else";
-                Err(connection.place(Error::new(Kind::Protocol, text)))
-            }
+    async fn page(&mut self, cursor: &[u8], count: u32) -> Result<Page> {
+        keyspace::scan(self.connection.output(), cursor, count);
+        page_of_names::read(&mut self.connection, self.longest_name, &self.stop).await
+    }
+
+    /// Counts keys whose names cannot be held as failed.
+    fn pass_over(&self, too_long: Vec<(Vec<u8>, usize)>) {
+        for (beginning, length) in too_long {
+            let (length, most) =
+                (units::bytes(length as u64), units::bytes(self.longest_name as u64));
+            let text = format!(
+                "its name has {length}: --memory has room for names of up to {most}, allow more by it"
+            );
+            self.too_long.add(Count::Scanned, 1);
+            self.too_long.fail_unnamed(&beginning, &text);
         }
     }
 
@@ -215,26 +243,5 @@ impl Scan {
         self.ledger.add(Count::Expired, gone);
         self.ledger.add(Count::Filtered, dropped - gone);
         Ok(keys)
-    }
-}
-
-/// `[cursor, [key, key, …]]`; an error reply is `Err(Some)`, anything else `Err(None)`.
-fn read_page(
-    reply: &resp::Reply<'_>,
-) -> std::result::Result<(Vec<u8>, Vec<Span>), Option<ServerError>> {
-    if let Some(line) = reply.error() {
-        return Err(Some(ServerError::parse(line)));
-    }
-    match reply.tokens() {
-        [outer, cursor, inner, keys @ ..]
-            if outer.kind == resp::Kind::Array
-                && outer.number == 2
-                && cursor.kind == resp::Kind::Bulk
-                && inner.kind == resp::Kind::Array
-                && keys.iter().all(|key| key.kind == resp::Kind::Bulk) =>
-        {
-            Ok((reply.body(*cursor).to_vec(), keys.iter().map(|key| key.wire).collect()))
-        }
-        _ => Err(None),
     }
 }

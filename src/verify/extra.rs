@@ -36,8 +36,14 @@ pub struct Extras {
 /// Keys whose answers are awaited.
 struct Asked {
     keys: Keys,
+    /// What their names come to.
+    bytes: usize,
     answered: usize,
 }
+
+/// Names that are asked for may come to so many bytes, beside those of one page: they wait here until the source
+/// takes them.
+const NAMES: usize = 1 << 20;
 
 /// Asks for every key, ahead of the answers; who is not there is a doubt.
 ///
@@ -45,7 +51,7 @@ struct Asked {
 /// The connection broke, or the source refuses EXISTS (TYPE, with `--type`).
 pub async fn extras(mut tools: Extras) -> Result<()> {
     let mut asked: VecDeque<Asked> = VecDeque::new();
-    let (mut outstanding, mut more) = (0, true);
+    let (mut outstanding, mut bytes, mut more) = (0, 0, true);
     let command = if tools.filter.types.is_empty() { "EXISTS" } else { "TYPE" };
     let mut progress = Instant::now();
     while more || outstanding > 0 {
@@ -68,6 +74,7 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
             outstanding -= 1;
             front.answered += 1;
             if front.answered == front.keys.wires.len() {
+                bytes -= front.bytes;
                 asked.pop_front();
             }
         }
@@ -78,7 +85,7 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
                 return Ok(());
             }
         }
-        let hungry = more && outstanding < tools.window;
+        let hungry = more && outstanding < tools.window && bytes < NAMES;
         let waiting = outstanding > 0;
         if !hungry && !waiting {
             continue;
@@ -96,7 +103,9 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
                     }
                     ask(&mut tools.connection, &tools.filter, &keys, 0);
                     outstanding += keys.wires.len();
-                    asked.push_back(Asked { keys, answered: 0 });
+                    let names = keys.wires.iter().map(|wire| wire.len()).sum();
+                    bytes += names;
+                    asked.push_back(Asked { keys, bytes: names, answered: 0 });
                 }
                 None => more = false,
             },

@@ -3,9 +3,11 @@
 mod addresses;
 mod broken_peers;
 mod cut_off;
+mod databases;
 mod full_target;
 mod info;
 mod limits;
+mod memory;
 mod passing_trouble;
 mod permissions;
 mod slow_peers;

@@ -37,13 +37,14 @@ struct Files {
 impl Authority {
     /// A new authority; two of the same name still do not trust each other.
     pub(crate) fn new(name: &str) -> Self {
-        let mut parameters = named(name, &[]);
+        let mut parameters = named(name, &LOCAL_NAMES);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key pair");
         let issuer = CertifiedIssuer::self_signed(parameters, key).expect("an authority");
         let directory = TempDir::new().expect("a temporary directory");
         write(&directory.path().join("ca.crt"), &issuer.pem());
+        write(&directory.path().join("ca.key"), &issuer.key().serialize_pem());
         Self { issuer, directory }
     }
 
@@ -64,19 +65,49 @@ impl Authority {
 
     /// A server certificate for these names only.
     pub(crate) fn server(&self, names: &[&str]) -> ServerCertificate {
-        let files = self.sign("server", names, ExtendedKeyUsagePurpose::ServerAuth);
+        let files = self.sign("server", names, ExtendedKeyUsagePurpose::ServerAuth, false);
         ServerCertificate { files, authority: self.directory.path().join("ca.crt") }
+    }
+
+    /// A server certificate whose time is over.
+    pub(crate) fn expired_server(&self) -> ServerCertificate {
+        let files = self.sign("server", &LOCAL_NAMES, ExtendedKeyUsagePurpose::ServerAuth, true);
+        ServerCertificate { files, authority: self.directory.path().join("ca.crt") }
+    }
+
+    /// The authority's own certificate, in the place of a server's.
+    pub(crate) fn as_server(&self) -> ServerCertificate {
+        let [certificate, key] = ["ca.crt", "ca.key"].map(|name| self.directory.path().join(name));
+        let authority = certificate.clone();
+        ServerCertificate { files: Files { certificate, key }, authority }
     }
 
     /// A client certificate.
     pub(crate) fn client(&self) -> ClientCertificate {
-        ClientCertificate { files: self.sign("client", &[], ExtendedKeyUsagePurpose::ClientAuth) }
+        let files = self.sign("client", &[], ExtendedKeyUsagePurpose::ClientAuth, false);
+        ClientCertificate { files }
     }
 
-    fn sign(&self, role: &str, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Files {
+    /// A client certificate whose time is over.
+    pub(crate) fn expired_client(&self) -> ClientCertificate {
+        let files = self.sign("client", &[], ExtendedKeyUsagePurpose::ClientAuth, true);
+        ClientCertificate { files }
+    }
+
+    fn sign(
+        &self,
+        role: &str,
+        names: &[&str],
+        usage: ExtendedKeyUsagePurpose,
+        expired: bool,
+    ) -> Files {
         let mut parameters = named(role, names);
         parameters.extended_key_usages = vec![usage];
         parameters.use_authority_key_identifier_extension = true;
+        if expired {
+            parameters.not_before = rcgen::date_time_ymd(2020, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(2021, 1, 1);
+        }
         let key = KeyPair::generate().expect("a key pair");
         let certificate = parameters.signed_by(&key, &self.issuer).expect("a signed certificate");
         let files = Files {

@@ -33,6 +33,7 @@ fn a_certificate_of_another_authority() {
     let run = source_is_refused(&source.tls_url(), &["--source-cacert", &other.file()]);
     run.assert_says(&["certificate"]);
     run.assert_says_one_of(&ISSUER);
+    run.assert_says(&["intermediate"]);
 }
 
 #[test]
@@ -83,7 +84,60 @@ fn a_client_certificate_of_another_authority() {
         "--source-key",
         &foreign.key(),
     ];
-    source_is_refused(&source.tls_url(), &options);
+    let run = source_is_refused(&source.tls_url(), &options);
+    run.assert_says(&["our client certificate"]);
+}
+
+#[test]
+fn our_own_certificate_that_has_expired_is_named_as_ours() {
+    let authority = Authority::new("ours");
+    let source = Setup::new(Kind::Redis70).mutual_tls(&authority.local_server()).start();
+    let old = authority.expired_client();
+    let (ca, certificate, key) = (authority.file(), old.certificate(), old.key());
+    let options = ["--source-cacert", &ca, "--source-cert", &certificate, "--source-key", &key];
+    let run = source_is_refused(&source.tls_url(), &options);
+    run.assert_says(&["our client certificate", "has expired"]);
+}
+
+#[test]
+fn no_cipher_in_common_is_no_matter_of_certificates() {
+    let authority = Authority::new("ours");
+    let source = Setup::new(Kind::Redis70)
+        .tls(&authority.local_server())
+        .option("--tls-protocols", "TLSv1.2")
+        .option("--tls-ciphers", "AES128-SHA:@SECLEVEL=0")
+        .start();
+    let run = source_is_refused(&source.tls_url(), &["--source-cacert", &authority.file()]);
+    run.assert_says(&["no cipher in common"]);
+    assert!(!run.stderr.contains("certificate"), "{}", run.frame());
+}
+
+#[test]
+fn a_missing_client_certificate_of_an_older_protocol() {
+    let authority = Authority::new("ours");
+    let source = Setup::new(Kind::Redis70)
+        .mutual_tls(&authority.local_server())
+        .option("--tls-protocols", "TLSv1.2")
+        .start();
+    let run = source_is_refused(&source.tls_url(), &["--source-cacert", &authority.file()]);
+    run.assert_says(&["wants a client certificate", "--source-cert"]);
+}
+
+#[test]
+fn the_certificate_of_a_ca_is_none_of_a_server() {
+    let authority = Authority::new("ours");
+    let source = tls_server(&authority.as_server());
+    let run = source_is_refused(&source.tls_url(), &["--source-cacert", &authority.file()]);
+    run.assert_says(&["that of a ca"]);
+    assert!(!run.stderr.contains("Error("), "{}", run.frame());
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_named_as_theirs() {
+    let authority = Authority::new("ours");
+    let source = tls_server(&authority.expired_server());
+    let run = source_is_refused(&source.tls_url(), &["--source-cacert", &authority.file()]);
+    run.assert_says(&["its certificate has expired"]);
 }
 
 #[test]

@@ -100,7 +100,7 @@ async fn read_database(
     chapters: &mpsc::Sender<Chapter>,
 ) -> Result<()> {
     let (plan, stop) = (&backup.plan, &backup.stop);
-    let connections = Pairs::new(plan.limits, 1, &[]).each;
+    let connections = Pairs::new(plan.limits, 1, 1, &[]).each;
     let budget = Budget::new(plan.limits.memory, connections, far, Duration::ZERO);
     let ledger = Ledger::new(backup.stats.clone(), backup.stats.database(number, number, keys));
     let (out, loads) = channel::bounded(budget.channel * connections);
@@ -120,6 +120,8 @@ async fn read_database(
         // A server does not load a file that names a key twice.
         once: true,
         largest_count: budget.largest_count,
+        longest_name: budget.longest_name,
+        too_long: ledger.clone(),
         keys: key_sender,
         ledger: ledger.clone(),
         stop: stop.clone(),

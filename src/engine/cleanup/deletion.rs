@@ -87,7 +87,7 @@ async fn every_database(
     ledgers: &Ledgers,
 ) -> Result<()> {
     let [from, into] = &met.infos;
-    let connections = Pairs::new(run.plan.limits, ledgers.len(), &[from, into]);
+    let connections = Pairs::new(run.plan.limits, ledgers.len(), 2, &[from, into]);
     let pairs = connections.all();
     let [source_far, target_far] = met.round_trips;
     let budget = Budget::new(run.plan.limits.memory, pairs, source_far, target_far);

@@ -298,7 +298,7 @@ impl Restore {
     }
 
     fn budget(&self) -> (usize, Budget) {
-        let connections = Pairs::new(self.plan.limits, 1, &[]).each;
+        let connections = Pairs::new(self.plan.limits, 1, 1, &[]).each;
         let memory = self.plan.limits.memory;
         (connections, Budget::new(memory, connections, Duration::ZERO, self.far))
     }
