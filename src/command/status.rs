@@ -97,10 +97,9 @@ impl Cause {
                 ));
             }
             Self::PayloadVersion => {
-                "the target is older than the source or of another family and refuses its DUMP \
-                 format"
+                "the value was damaged on its way, or has a version that it does not accept"
             }
-            Self::PayloadFormat => "the target does not know this type of value",
+            Self::PayloadFormat => "the value is inconsistent, or of a type that it does not know",
             Self::KeyExists | Self::Transient | Self::Other => return None,
         };
         Some(text.to_owned())

@@ -2,7 +2,7 @@
 //! version.
 
 use super::probe::refused_before_work;
-use crate::command::ServerInfo;
+use crate::command::{Cause, ServerError, ServerInfo};
 use crate::error::Result;
 use crate::net::Connection;
 use crate::payload::{Family, Knowledge, ProbeOf, probes};
@@ -83,6 +83,28 @@ pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Kn
     let mut learned = Knowledge::learned(family(info), answers);
     learned.longest_bulk = replies.last().and_then(longest_bulk).unwrap_or(learned.longest_bulk);
     Ok(learned)
+}
+
+/// Asks the target which of these payloads it says that it cannot read. None of them is stored.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn refused_payloads(
+    target: &mut Connection,
+    payloads: &[Vec<u8>],
+) -> Result<Vec<bool>> {
+    for payload in payloads {
+        target.output().command(&[b"RESTORE", PROBE_KEY, b"1", payload, b"REPLACE", b"ABSTTL"]);
+    }
+    let replies = target.receive(payloads.len()).await.map_err(refused_before_work)?;
+    let refused = |reply: &Value| match reply {
+        Value::Error(line) => matches!(
+            ServerError::parse(line.as_bytes()).cause,
+            Cause::PayloadFormat | Cause::PayloadVersion
+        ),
+        _ => false,
+    };
+    Ok(replies.iter().map(refused).collect())
 }
 
 /// The longest bulk string that a server takes; `None` where it does not tell.

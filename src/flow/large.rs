@@ -61,8 +61,8 @@ pub enum Verdict {
     Settled,
     /// It goes another way, element by element, and is counted there.
     HandedOver,
-    /// The target holds such a key, and there is no other way to find out whether it is this one: it has
-    /// to be sent whole, in a batch that is doubtful if this says so.
+    /// The target holds such a key, or cannot read the value, and only the whole value shows whether it is the same,
+    /// or what is wrong with it: it has to be sent whole, in a batch that is doubtful if this says so.
     Whole {
         /// An earlier attempt may have been carried out.
         doubtful: bool,

@@ -7,8 +7,9 @@ use super::encode::{self, Encoded, Losses, Refusal, expiring_type};
 use super::footer::Footer;
 use super::kind::{self, Kind, Type};
 use super::knowledge::Knowledge;
+use super::reader::Reader;
 use super::visit::{Part, visit_body};
-use super::{PayloadError, decode, footer};
+use super::{PayloadError, decode, footer, module};
 
 /// What may be given up to get a value across.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,7 +87,7 @@ fn way(payload: &[u8], target: &Knowledge, policy: Policy) -> Result<Way, Reason
     let of = Type::of(byte, footer.version)?;
     let lost = match of.kind {
         Kind::Module => {
-            return Err(PayloadError::Opaque("only the module knows what it means").into());
+            return Err(module::opaque(byte, Reader::new(body.get(1..).unwrap_or_default())).into());
         }
         Kind::Hash if expires(of) && expiring_type(target).is_none() => {
             lost_expiries(body, footer, policy)?

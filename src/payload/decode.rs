@@ -1,10 +1,11 @@
 //! Builds a whole value in memory from its payload.
 
 use super::kind::{Kind, Type};
+use super::reader::Reader;
 use super::stream::{Entry, StreamState};
 use super::value::{Field, Scored, Stream, Value};
 use super::visit::{Pair, Part, visit_body};
-use super::{PayloadError, Result, footer};
+use super::{PayloadError, Result, footer, module};
 
 /// The most that one value may take in memory, counted with 40 bytes for each element.
 /// Compressed blocks unfold to 88 times their size; this is four times what a server takes at once.
@@ -28,8 +29,10 @@ pub fn decode(payload: &[u8]) -> Result<Value> {
 /// # Errors
 /// As [`decode`], without the checksum.
 pub fn decode_body(body: &[u8], version: u16) -> Result<Value> {
-    let byte = body.first().copied().ok_or(PayloadError::Truncated("its type"))?;
-    let mut builder = Builder::new(Type::of(byte, version)?.kind)?;
+    let (&byte, rest) = body.split_first().ok_or(PayloadError::Truncated("its type"))?;
+    let Some(mut builder) = Builder::new(Type::of(byte, version)?.kind) else {
+        return Err(module::opaque(byte, Reader::new(rest)));
+    };
     visit_body(body, version, &mut |part| builder.add(part))?;
     Ok(builder.value)
 }
@@ -40,7 +43,8 @@ struct Builder {
 }
 
 impl Builder {
-    fn new(kind: Kind) -> Result<Self> {
+    /// `None`: a module's value, of which nothing can be built.
+    fn new(kind: Kind) -> Option<Self> {
         let value = match kind {
             Kind::String => Value::String(Vec::new()),
             Kind::List => Value::List(Vec::new()),
@@ -50,11 +54,9 @@ impl Builder {
             Kind::Stream => {
                 Value::Stream(Stream { entries: Vec::new(), state: StreamState::default() })
             }
-            Kind::Module => {
-                return Err(PayloadError::Opaque("only the module knows what it means"));
-            }
+            Kind::Module => return None,
         };
-        Ok(Self { value, room: MOST_DECODED_BYTES })
+        Some(Self { value, room: MOST_DECODED_BYTES })
     }
 
     fn add(&mut self, part: Part<'_>) -> Result<()> {

@@ -44,6 +44,7 @@ pub use kind::{Family, Kind, holds_times, means_the_same_to_all, type_name};
 pub use knowledge::{DEFAULT_LONGEST_BULK, Knowledge, Numbers};
 pub use lzf::LONGEST_STRING;
 pub use meaning::{ClockRule, Meaning, all_fields_expired, same_value};
+pub use module::ModuleType;
 pub(crate) use module::skip as skip_module;
 pub(crate) use module::skip_words as skip_module_words;
 pub use probe::{Probe, ProbeOf, probes};
@@ -82,6 +83,14 @@ pub enum PayloadError {
     /// A known type whose content only its maker can read.
     #[error("the value cannot be decoded: {0}")]
     Opaque(&'static str),
+    /// A module's value.
+    #[error("it is a value of the module type '{0}', which only that module can read")]
+    Module(ModuleType),
+    /// A module's value as modules wrote it before Redis 4.0 was released.
+    #[error(
+        "it is a value of the module type '{0}' in the format of before Redis 4.0, whose end cannot be found"
+    )]
+    OldModule(ModuleType),
     /// The value ends before the footer.
     #[error("the value ends {0} bytes before its footer")]
     Trailing(usize),

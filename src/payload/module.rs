@@ -3,7 +3,10 @@
 //! Layout: `rdbLoadCheckModuleValue` in Redis's `rdb.c`. Values of before Redis 4.0's release have
 //! no such types and cannot be passed over.
 
-use super::reader::Input;
+use std::fmt;
+
+use super::kind::MODULE_PRE_GA;
+use super::reader::{Input, Reader};
 use super::{PayloadError, Result};
 
 const END: u64 = 0;
@@ -13,11 +16,43 @@ const FLOAT: u64 = 3;
 const DOUBLE: u64 = 4;
 const STRING: u64 = 5;
 
+/// The characters of a type's name, by their numbers.
+const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The type of a module's value: nine characters of six bits, and ten bits for the version of its encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModuleType(u64);
+
+impl fmt::Display for ModuleType {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for place in (1..=9).rev() {
+            let number = self.0 >> (4 + 6 * place) & 63;
+            let character = usize::try_from(number).ok().and_then(|at| CHARACTERS.get(at));
+            write!(out, "{}", char::from(*character.unwrap_or(&b'?')))?;
+        }
+        Ok(())
+    }
+}
+
 /// Reads up to the end of a module's value, from its module's id on.
 pub(crate) fn skip<I: Input>(reader: &mut I) -> Result<(), I::Error> {
-    // Nine characters of six bits for the name, ten bits for the version of its encoding.
     reader.number()?;
     skip_words(reader)
+}
+
+/// Reads the id of a value that has no end that could be found.
+pub(super) fn skip_pre_ga<I: Input>(reader: &mut I) -> Result<(), I::Error> {
+    let of = ModuleType(reader.number()?);
+    Err(PayloadError::OldModule(of).into())
+}
+
+/// Why a module's value cannot be decoded: the type byte, and what begins with the module's id.
+pub(super) fn opaque(byte: u8, mut reader: Reader<'_>) -> PayloadError {
+    match reader.number() {
+        Ok(id) if byte == MODULE_PRE_GA => PayloadError::OldModule(ModuleType(id)),
+        Ok(id) => PayloadError::Module(ModuleType(id)),
+        Err(error) => error,
+    }
 }
 
 /// Reads words up to the one that says that they end.
@@ -53,5 +88,14 @@ mod tests {
             assert!(skip(&mut Reader::new(&bytes[..length])).is_err(), "cut to {length}");
         }
         assert!(skip(&mut Reader::new(b"\x01\x06")).is_err());
+    }
+
+    #[test]
+    fn the_id_tells_the_types_name() {
+        // As the servers name it that refuse these values.
+        let of = |body: &[u8]| opaque(7, Reader::new(body)).to_string();
+        let (json, hello) = (b"\x81E\xe2R8\xdf\x91,\x00", b"\x81\x85\xe9e\xa2\xdc\xa9x\x00");
+        assert!(of(json).contains("'ReJSON-RL'"), "{}", of(json));
+        assert!(of(hello).contains("'hellotype'"), "{}", of(hello));
     }
 }

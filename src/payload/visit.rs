@@ -7,7 +7,7 @@ use super::kind::{self, Family, Kind, Type};
 use super::packed::{self, Intset, Item, Listpack, Ziplist, Zipmap};
 use super::reader::{Input, Reader};
 use super::stream::{self, StreamId, StreamState};
-use super::{PayloadError, Result, footer};
+use super::{PayloadError, Result, footer, module};
 
 /// A quicklist's node that is one large item, not a block of items.
 const PLAIN_NODE: u64 = 1;
@@ -75,7 +75,7 @@ pub fn visit_body(body: &[u8], version: u16, each: &mut Each<'_>) -> Result<Kind
         Kind::SortedSet => sorted_set(reader, of.byte, each)?,
         Kind::Hash => hash(reader, of, each)?,
         Kind::Stream => stream::visit(reader, of.byte, each)?,
-        Kind::Module => return Err(PayloadError::Opaque("only the module knows what it means")),
+        Kind::Module => return Err(module::opaque(of.byte, reader.clone())),
     }
     match reader.left() {
         0 => Ok(of.kind),

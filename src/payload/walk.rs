@@ -67,9 +67,7 @@ fn skip<I: Input>(reader: &mut I, of: Type) -> Result<(), I::Error> {
             reader.pass_string()
         }),
         (None, kind::MODULE_2) => module::skip(reader),
-        (None, kind::MODULE_PRE_GA) => {
-            Err(PayloadError::Opaque("a module's value of before Redis 4.0").into())
-        }
+        (None, kind::MODULE_PRE_GA) => module::skip_pre_ga(reader),
         (_, kind::STREAM | kind::STREAM_2 | kind::STREAM_3 | kind::REDIS_STREAM_4) => {
             stream::skip(reader, of.byte)
         }

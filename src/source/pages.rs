@@ -201,6 +201,12 @@ impl Pages {
         self.connection.place(Error::new(Kind::Protocol, text))
     }
 
+    /// The error for a value whose parts contradict each other.
+    pub fn inconsistent(&self, what: &str) -> Error {
+        self.connection
+            .place(Error::new(Kind::Protocol, format!("the value is inconsistent: {what}")))
+    }
+
     /// What to say of a node that does not belong there.
     pub fn unexpected(&self, expected: &str) -> Error {
         let command = String::from_utf8_lossy(&self.asked).into_owned();

@@ -63,19 +63,28 @@ impl Crossing {
     /// # Errors
     /// The target has no room for it, or it cannot be read.
     pub fn make(&self, payload: &[u8]) -> Result<Made, Reason> {
-        // What has expired by now matters only where something is encoded anew.
-        let policy = |now_ms| Policy { lossy: self.lossy, now_ms, ahead_ms: self.ahead_ms };
-        Ok(match classify(payload, &self.target, policy(0)) {
+        let policy = Policy { lossy: self.lossy, now_ms: 0, ahead_ms: self.ahead_ms };
+        Ok(match classify(payload, &self.target, policy) {
             Way::Verbatim => Made::Verbatim,
             Way::PatchFooter { version } => Made::Footer(footer::patch(payload, version)?),
-            Way::Reencode { .. } => match reencode(payload, &self.target, policy(unix_ms())) {
-                // Smaller than the limit in its own form, larger in the target's.
-                Err(Reason::Target(Refusal::TooLong(_))) => Made::Elements,
-                made => Made::Reencoded(made?),
-            },
+            Way::Reencode { .. } => self.encode(payload)?,
             Way::Commands => Made::Elements,
             Way::Refuse(reason) => return Err(reason),
         })
+    }
+
+    /// Decodes a payload and encodes its value for the target, whether that seems to be needed or not.
+    ///
+    /// # Errors
+    /// As [`Self::make`].
+    pub fn encode(&self, payload: &[u8]) -> Result<Made, Reason> {
+        // Expired fields matter only where a value is re-encoded.
+        let policy = Policy { lossy: self.lossy, now_ms: unix_ms(), ahead_ms: self.ahead_ms };
+        match reencode(payload, &self.target, policy) {
+            // Smaller than the limit in its own form, larger in the target's.
+            Err(Reason::Target(Refusal::TooLong(_))) => Ok(Made::Elements),
+            made => Ok(Made::Reencoded(made?)),
+        }
     }
 
     /// What a whole payload would lose on its way.
@@ -106,18 +115,20 @@ impl Crossing {
         }
     }
 
-    /// Writes the payload of an entry as a bulk string between `begin` and `end`.
+    /// Writes the payload of an entry as a bulk string between `begin` and `end`; `encoded`: in any case as the
+    /// target's own types.
     pub(super) fn lay(
         &self,
         output: &mut Output,
-        batch: &Batch,
-        entry: &Entry,
+        (batch, entry): (&Batch, &Entry),
+        encoded: bool,
         begin: impl FnOnce(&mut Output),
         end: impl FnOnce(&mut Output),
     ) -> Laid {
         let wire = entry.payload.range();
         let body = wire.end.saturating_sub(entry.bytes as usize + 2)..wire.end.saturating_sub(2);
-        let made = match self.make(batch.payloads.get(body.clone()).unwrap_or_default()) {
+        let payload = batch.payloads.get(body.clone()).unwrap_or_default();
+        let made = match if encoded { self.encode(payload) } else { self.make(payload) } {
             Ok(Made::Elements) => return Laid::Elements,
             Ok(made) => made,
             Err(reason) => return Laid::Refused(reason),
@@ -179,6 +190,9 @@ pub fn explain(reason: &Reason) -> String {
     match reason {
         Reason::Target(Refusal::FieldExpiries(_)) => {
             format!("{reason} (--lossy copies it all the same, its fields then stay for ever)")
+        }
+        Reason::Payload(PayloadError::Module(_)) => {
+            format!("{reason} (load the module on the target, in no older version)")
         }
         _ => reason.to_string(),
     }

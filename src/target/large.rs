@@ -135,12 +135,13 @@ impl Lane {
             }
         };
         match outcome {
+            // Only the whole value, or a reading of its elements, shows what is wrong with it.
+            Outcome::Unreadable(_) if form == Form::Dump => {
+                self.look_closer(&key, doubtful, verdict).await;
+                return Ok(());
+            }
             Outcome::Exists if doubtful || self.tools.may_be_ours() => {
-                if self.tools.hooks.pieces.is_some() {
-                    self.hand_over(&key, None, doubtful, verdict).await;
-                } else {
-                    let _ = verdict.send(Verdict::Whole { doubtful });
-                }
+                self.look_closer(&key, doubtful, verdict).await;
                 return Ok(());
             }
             Outcome::Exists => self.settle_existing(name).await,
@@ -172,7 +173,7 @@ impl Lane {
     async fn pass_on(&mut self, large: &mut Large) -> Result<Passed> {
         let only_new = !self.form.replace;
         let mut tail = Tail::default();
-        let mut first = None;
+        let (mut first, mut head) = (None, Bytes::new());
         loop {
             match large.pieces.recv().await {
                 None => return Ok(Passed::Cut),
@@ -181,6 +182,7 @@ impl Lane {
                 Some(Piece::Bytes(piece)) => {
                     if first.is_none() {
                         first = piece.first().copied();
+                        head = piece.clone();
                         let byte = first.filter(|_| large.form == Form::Dump);
                         if byte.is_some_and(|byte| !self.tools.crossing.passes(byte)) {
                             return Ok(Passed::Stopped);
@@ -227,7 +229,10 @@ impl Lane {
         self.tools.connection.expect_replies();
         loop {
             if let Some(reply) = self.tools.connection.next_reply()? {
-                let outcome = outcome(&reply);
+                let outcome = match outcome(&reply) {
+                    Outcome::Unreadable(error) => self.unreadable(&head, error),
+                    outcome => outcome,
+                };
                 drop(self.tools.connection.take_slab());
                 return Ok(Passed::Answered { outcome, road, whole: true });
             }
@@ -318,6 +323,15 @@ impl Lane {
         Ok(())
     }
 
+    /// Leaves a value that was read over to those who read it element by element, or has it sent once more, whole.
+    async fn look_closer(&self, key: &[u8], doubtful: bool, verdict: oneshot::Sender<Verdict>) {
+        if self.tools.hooks.pieces.is_some() {
+            self.hand_over(key, None, doubtful, verdict).await;
+        } else {
+            let _ = verdict.send(Verdict::Whole { doubtful });
+        }
+    }
+
     /// Leaves a value to those who write it element by element, and look first whether it is there already,
     /// once the source has read over it: if its connection broke before, it would ask for the key again.
     async fn hand_over(
@@ -358,6 +372,7 @@ impl Lane {
     fn settle_refused(&mut self, name: &[u8], outcome: Outcome, verdict: oneshot::Sender<Verdict>) {
         let (why, fatal) = match outcome {
             Outcome::Failed(reason) => (reason, None),
+            Outcome::Unreadable(error) => (error.line, None),
             Outcome::Again(error) | Outcome::ReadOnly(error) | Outcome::Fatal(error) => {
                 self.tools.stop.cancel();
                 (error.line.clone(), Some(error))

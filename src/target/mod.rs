@@ -3,7 +3,8 @@
 //! A [`restore::Lane`] writes RESTOREs and reads their acks, `large` writes what comes in pieces;
 //! [`crossing`] makes of a payload what the target takes; `outcome` says what an ack means,
 //! [`recovering`] what is done when a connection breaks,
-//! [`existing`] what is done with keys that are there already;
+//! [`existing`] what is done with keys that are there already, `unreadable` with values that the target cannot
+//! read;
 //! [`members`] adds to collections for `merge`; [`building`] makes a value element by element,
 //! [`placing`] gives it its name.
 
@@ -17,4 +18,5 @@ pub mod placing;
 pub mod recovering;
 pub mod restore;
 mod sending;
+mod unreadable;
 mod writing;

@@ -17,6 +17,8 @@ pub(super) enum Outcome {
     Elements,
     /// It is not copied.
     Failed(String),
+    /// The target could not read its payload.
+    Unreadable(ServerError),
     /// The server has become a replica: send it again once there is a primary.
     ReadOnly(ServerError),
     /// Nothing more can be written.
@@ -41,6 +43,7 @@ pub(super) fn outcome(reply: &Reply<'_>) -> Outcome {
         Cause::KeyExists => Outcome::Exists,
         Cause::Transient => Outcome::Again(error),
         Cause::ReadOnly => Outcome::ReadOnly(error),
+        Cause::PayloadFormat | Cause::PayloadVersion => Outcome::Unreadable(error),
         cause if cause.hits_every_key() => Outcome::Fatal(error),
         cause => Outcome::Failed(match cause.advice("RESTORE", Side::Target) {
             Some(advice) => format!("{error} ({advice})"),

@@ -301,9 +301,15 @@ impl Lane {
                 sending.elements.push(at);
                 return;
             }
-            Outcome::Failed(_) if shared => {
+            Outcome::Failed(_) | Outcome::Unreadable(_) if shared => {
                 sending.refuse(at, doubtful);
                 sending.alone = true;
+                return;
+            }
+            Outcome::Unreadable(error) => {
+                if let Some(reason) = sending.is_unreadable(at, road, error) {
+                    self.tools.ledger.fail(sending.batch.name(&entry), &reason);
+                }
                 return;
             }
             Outcome::Failed(reason) => {
@@ -364,6 +370,7 @@ impl Lane {
         for entry in sending.entries(&sending.elements) {
             self.send_elements(sending.batch.name(entry)).await;
         }
+        self.send_encoded(&mut sending);
         self.send_again(sending);
     }
 
@@ -406,6 +413,7 @@ impl Lane {
         again.alone = sending.alone;
         again.doubtful = sending.refused_doubtful;
         again.replaces = sending.replaces;
+        again.encoded = sending.encoded;
         self.again.push_back((due, again));
     }
 
@@ -420,7 +428,8 @@ impl Lane {
             self.tools.ledger.add(Count::Copied, sending.copied.len() as u64);
             let open = sending.order.get(sending.answered..).unwrap_or_default();
             let unclear: Vec<u32> = sending.unclear.iter().map(|(at, _)| *at).collect();
-            let others = [&sending.refused, &sending.exist, &sending.elements, &unclear];
+            let Sending { refused, exist, elements, unreadable, .. } = sending;
+            let others = [refused, exist, elements, unreadable, &unclear];
             for places in others.into_iter().map(Vec::as_slice).chain([open]) {
                 for entry in sending.entries(places) {
                     self.tools.ledger.give_up(sending.batch.name(entry), error.message());

@@ -33,6 +33,10 @@ pub(super) struct Sending {
     pub(super) unclear: Vec<(u32, Road)>,
     /// Takes the place of what the target holds.
     pub(super) replaces: bool,
+    /// The target could not read their payloads as they came.
+    pub(super) unreadable: Vec<u32>,
+    /// Each value is decoded and encoded for the target, whatever its payload is.
+    pub(super) encoded: bool,
     /// Their elements go one by one.
     pub(super) elements: Vec<u32>,
     /// How many of the copied got another footer, or were encoded anew.
@@ -69,6 +73,8 @@ impl Sending {
             exist: Vec::new(),
             unclear: Vec::new(),
             replaces: false,
+            unreadable: Vec::new(),
+            encoded: false,
             elements: Vec::new(),
             footers: 0,
             reencoded: 0,

@@ -3,6 +3,7 @@
 use super::crossing::{Crossing, Laid, Road, explain};
 use super::outcome::Outcome;
 use super::sending::Sending;
+use super::unreadable::REFUSED;
 use crate::command::keyspace::{self, RestoreForm};
 use crate::flow::{Batch, Entry, Form};
 use crate::resp::Output;
@@ -48,10 +49,13 @@ pub(super) fn write(
             let bytes = write_set(output, batch, entry, !form.replace);
             Written::sent(1, bytes, Road::Verbatim)
         }
-        Form::Dump => match write_restore(output, batch, entry, form, crossing) {
+        Form::Dump => match write_restore(output, sending, entry, form, crossing) {
             Laid::Written(bytes, road) => Written::sent(1, bytes, road),
             Laid::Elements => Written::kept(Outcome::Elements),
-            Laid::Refused(reason) => Written::kept(Outcome::Failed(explain(&reason))),
+            Laid::Refused(reason) => {
+                let why = if sending.encoded { REFUSED } else { "" };
+                Written::kept(Outcome::Failed(format!("{why}{}", explain(&reason))))
+            }
         },
     })
 }
@@ -59,17 +63,19 @@ pub(super) fn write(
 /// `RESTORE key expiry payload …`.
 fn write_restore(
     output: &mut Output,
-    batch: &Batch,
+    sending: &Sending,
     entry: &Entry,
     form: RestoreForm,
     crossing: &Crossing,
 ) -> Laid {
+    let batch = &*sending.batch;
     let begin = |output: &mut Output| {
         output.copy(form.prefix());
         output.copy(entry.key.of(&batch.keys));
         output.number(entry.expiry);
     };
-    crossing.lay(output, batch, entry, begin, |output| output.copy(form.suffix()))
+    let end = |output: &mut Output| output.copy(form.suffix());
+    crossing.lay(output, (batch, entry), sending.encoded, begin, end)
 }
 
 /// `SET key value …`; answers the value's bytes.

@@ -18,6 +18,9 @@ mod probing;
 /// A decoded value against what the server's commands show.
 mod reading;
 
+/// Values that a target cannot read: copied where they are sound, else named with what is wrong.
+mod unreadable;
+
 use keyferry::payload::{Family, Knowledge, probes};
 use redis::{Value, cmd};
 

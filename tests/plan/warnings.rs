@@ -47,6 +47,29 @@ fn fields_that_expire_and_a_target_where_they_cannot() {
 }
 
 #[test]
+fn values_of_modules_that_the_target_lacks() {
+    let source = Server::start(Kind::Redis82);
+    for number in 0..30 {
+        let mut add = cmd("VADD");
+        add.arg(format!("vectors:{number}")).arg(&["VALUES", "2", "1", "2", "element"]);
+        source.client(0).run(&add);
+    }
+    let target = Server::start(Kind::Valkey91);
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    assert_eq!(run.findings("warning"), ["type-refused of target"], "{}", run.frame());
+    assert!(run.stdout.contains("module type 'vectorset'"), "{}", run.frame());
+    assert_eq!(run.report()["types"][0]["way"], "refused");
+    assert_eq!(target.client(0).dbsize(), 0);
+    // It says what the copy does; and where the target has the module, there is nothing to say.
+    let run = Keyferry::copy(source.url(), target.url()).expect(1);
+    run.assert_counts(&[("failed", 30)]);
+    let target = Server::start(Kind::Redis82);
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    assert!(run.findings("warning").is_empty(), "{}", run.frame());
+    assert_eq!(target.client(0).dbsize(), 0);
+}
+
+#[test]
 fn values_longer_than_the_target_takes_at_once() {
     let (source, _) = servers();
     let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();

@@ -293,7 +293,10 @@ impl Copying<'_> {
             self.placeholder(placeholder).await?;
         }
         if length.parse() != Ok(passed) {
-            return Err(self.from.unexpected("as many entries as XINFO told"));
+            let what = format!(
+                "a stream of another length than it says: {passed} entries instead of {length}"
+            );
+            return Err(self.from.inconsistent(&what));
         }
         Ok(())
     }

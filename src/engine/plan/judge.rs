@@ -128,7 +128,7 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longes
     }
     let of_module = sample.keys.iter().find(|key| {
         let known = TYPES.contains(&key.kind.as_str()) || key.kind == UNKNOWN;
-        !known && key.way == Some(PlannedWay::Verbatim)
+        !known && !key.asked && key.way == Some(PlannedWay::Verbatim)
     });
     if let Some(key) = of_module {
         let text = format!("there are values of a module, of type {}", key.kind);
