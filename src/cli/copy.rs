@@ -168,13 +168,19 @@ pub(super) fn main(options: CopyOptions) -> ExitCode {
         .clone()
         .map_or_else(|| environment::text(url_variable(Side::Source)).ok().flatten(), Some);
     let mut files = options.files();
-    match file.as_deref().and_then(file_path) {
+    match file.as_deref().and_then(file_of) {
         Some(path) => {
             files.push(Named::read("FILE", path));
             shared::main(&speech, files, || file_plan(options, path), copy_file)
         }
         None => shared::main(&speech, files, || plan(options), engine::run),
     }
+}
+
+/// The file given in place of a server: by the form of its name, or because a file of that name exists.
+fn file_of(text: &str) -> Option<&Path> {
+    let there = Some(Path::new(text)).filter(|path| !text.contains("://") && path.exists());
+    file_path(text).or(there)
 }
 
 impl Planned for FilePlan {
@@ -189,7 +195,7 @@ pub(super) fn plan_of_servers(options: CopyOptions) -> Result<Plan> {
         Some(url) => Some(url.clone()),
         None => environment::text(url_variable(Side::Source))?,
     };
-    if url.as_deref().and_then(file_path).is_some() {
+    if url.as_deref().and_then(file_of).is_some() {
         return Err(Error::config("the source is a file, and a plan looks at two servers")
             .advise("keyferry copy FILE TARGET reads the whole file before it writes anything"));
     }

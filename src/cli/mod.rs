@@ -78,7 +78,7 @@ Endpoints:
   redis://[user[:password]@]host[:port][/db]   plain; valkey:// is the same
   rediss://…                                   TLS; valkeys:// is the same
   unix:///path?db=N                            a unix socket
-  FILE.rdb, file:PATH                          an RDB file: what backup writes and copy reads
+  FILE.rdb, file:PATH, any file that is there  an RDB file: what backup writes and copy reads
   User and password are percent-encoded (@ is %40, / is %2F, # is %23).
 
 Environment:

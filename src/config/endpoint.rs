@@ -177,11 +177,16 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// The path of a file where an endpoint could stand: `file:PATH`, or what ends in `.rdb`.
+/// The path of a file where an endpoint could stand: `file:PATH`, or what is named as an RDB file is, perhaps with
+/// more behind that: `a.rdb`, `a.rdb.bak`.
 pub fn file_path(text: &str) -> Option<&Path> {
+    let named = |text: &str| {
+        let name = text.rsplit('/').next().unwrap_or(text);
+        name.ends_with(".rdb") || name.contains(".rdb.")
+    };
     let path = match text.strip_prefix("file:") {
         Some(path) => path,
-        None => Some(text).filter(|text| text.ends_with(".rdb") && !text.contains("://"))?,
+        None => Some(text).filter(|text| named(text) && !text.contains("://"))?,
     };
     Some(Path::new(path))
 }
@@ -337,11 +342,16 @@ mod tests {
 
     #[test]
     fn a_file_is_no_endpoint_and_an_endpoint_no_file() {
-        for (text, path) in [("a/b.rdb", "a/b.rdb"), ("file:/x", "/x"), ("file:a.rdb", "a.rdb")] {
+        for (text, path) in [
+            ("a/b.rdb", "a/b.rdb"),
+            ("file:/x", "/x"),
+            ("file:a.rdb", "a.rdb"),
+            ("a.b/c.rdb.2024.gz", "a.b/c.rdb.2024.gz"),
+        ] {
             assert_eq!(file_path(text), Some(Path::new(path)));
             assert!(Endpoint::parse(text).is_err());
         }
-        for text in ["redis://h/1?x=.rdb", "redis://u:p@h.rdb", "localhost", "rdb"] {
+        for text in ["redis://h/1?x=.rdb", "redis://u:p@h.rdb", "localhost", "rdb", "a.rdb.d/x"] {
             assert_eq!(file_path(text), None, "{text}");
         }
     }

@@ -27,6 +27,8 @@ pub struct Summary {
     pub keys_with_metadata: u64,
     /// Whether it has a checksum, which is right.
     pub checked: bool,
+    /// It is the base of an append-only file, whose newer writes are in other files.
+    pub append_only_base: bool,
 }
 
 /// The keys of one database, as they stand in a file.
@@ -58,9 +60,15 @@ impl Summary {
         }
     }
 
+    /// Returns true for a version newer than those whose types are known here.
+    pub fn is_newer_than_known(&self) -> bool {
+        Version::new(self.version).is_newer_than_known()
+    }
+
     fn aux(&mut self, name: &[u8], value: &[u8]) {
         match name {
             b"valkey-ver" => self.server = format!("valkey {}", printable(value)),
+            b"aof-base" => self.append_only_base = value != b"0",
             // Valkey may name both.
             b"redis-ver" if self.server.is_empty() => {
                 self.server = format!("redis {}", printable(value));

@@ -13,11 +13,13 @@
 //! Layout: `rdb.c` and `rdb.h` of Redis and Valkey. No file is opened here, only `Read` and `Write`.
 
 mod check;
+mod foreign;
 mod records;
 mod window;
 mod write;
 
 pub use check::{MOST_SECTIONS, Section, Summary, check, check_each};
+pub use foreign::Foreign;
 pub use records::{Key, Record, Records};
 pub use write::{Mark, Writer};
 
@@ -41,6 +43,12 @@ const KEY_METADATA_OR_SLOT_IMPORT: u8 = 243;
 const SLOT_INFO: u8 = 244;
 /// A library of functions.
 const FUNCTION: u8 = 245;
+/// A library of functions as the release candidates of Redis 7.0 wrote it.
+const FUNCTION_PRE_GA: u8 = 246;
+/// Redis Enterprise, in front of a key: when it was used last.
+const ENTERPRISE_LRU: u8 = 107;
+/// Redis Enterprise: the slot of what follows.
+const ENTERPRISE_SLOT: u8 = 121;
 /// What a module keeps beside keys.
 const MODULE_AUX: u8 = 247;
 /// A name and what it says of the file.
@@ -56,6 +64,9 @@ const END: u8 = 255;
 const MAGIC_BYTES: usize = 9;
 /// The first version whose files end with a checksum.
 const FIRST_CHECKED: u16 = 5;
+/// The newest versions of both families that are known here.
+const NEWEST_OF_REDIS: u16 = 16;
+const NEWEST_OF_VALKEY: u16 = 81;
 /// The last version that Redis may use for its own; see `payload::footer`.
 const LAST_OF_REDIS: u16 = 79;
 
@@ -65,15 +76,23 @@ pub struct Version(u16);
 
 impl Version {
     /// Reads the nine bytes a file begins with: `REDIS0011`, `VALKEY080`.
-    pub fn parse(magic: &[u8; MAGIC_BYTES]) -> Option<Self> {
-        let (digits, valkey) = match magic.strip_prefix(b"VALKEY") {
-            Some(digits) => (digits, true),
-            None => (magic.strip_prefix(b"REDIS")?, false),
-        };
-        let number = digits.iter().try_fold(0_u16, |number, digit| {
-            digit.is_ascii_digit().then(|| number * 10 + u16::from(digit - b'0'))
-        })?;
-        (number > 0 && (number > LAST_OF_REDIS) == valkey).then_some(Self(number))
+    ///
+    /// # Errors
+    /// They are those of another file, or name a version that there is not.
+    pub fn parse(magic: &[u8; MAGIC_BYTES]) -> Result<Self, RdbError> {
+        let digits = magic.strip_prefix(b"VALKEY").or_else(|| magic.strip_prefix(b"REDIS"));
+        let number = digits.and_then(|digits| {
+            digits.iter().try_fold(0_u16, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + u16::from(digit - b'0'))
+            })
+        });
+        let number = number.ok_or_else(|| RdbError::NotRdb(Foreign::of(magic)))?;
+        let version = Self(number);
+        // The families share the numbers: a server refuses those of the other.
+        if number == 0 || version.magic().as_bytes() != magic {
+            return Err(RdbError::NoVersion(String::from_utf8_lossy(magic).into_owned()));
+        }
+        Ok(version)
     }
 
     /// The version with this number, as footers of payloads have it.
@@ -94,6 +113,12 @@ impl Version {
         }
     }
 
+    /// Returns true for a version newer than those whose types are known here.
+    fn is_newer_than_known(self) -> bool {
+        let newest = if self.is_valkey() { NEWEST_OF_VALKEY } else { NEWEST_OF_REDIS };
+        self.0 > newest
+    }
+
     fn is_valkey(self) -> bool {
         Family::of_version(self.0) == Some(Family::Valkey)
     }
@@ -112,8 +137,11 @@ pub enum RdbError {
     #[error("it cannot be read: {0}")]
     Io(#[from] std::io::Error),
     /// It begins with something else.
-    #[error("it does not begin as an RDB file does")]
-    NotRdb,
+    #[error("{0}")]
+    NotRdb(Foreign),
+    /// It names a version that no server writes.
+    #[error("it begins with {0}, an RDB version that no server writes or loads")]
+    NoVersion(String),
     /// It breaks off, or something in it contradicts the format.
     #[error("it is damaged at byte {at}: {why}")]
     Damaged {
@@ -136,6 +164,11 @@ pub enum RdbError {
     /// Something follows its end.
     #[error("{0} bytes follow its end")]
     Trailing(u64),
+    /// Commands follow its end: it is an append-only file.
+    #[error(
+        "it is an append-only file: {0} bytes of commands, which are newer, follow the RDB file that it begins with"
+    )]
+    CommandsFollow(u64),
 }
 
 impl From<PayloadError> for RdbError {
@@ -164,8 +197,13 @@ mod tests {
             let version = Version::parse(magic).unwrap();
             assert_eq!((version.number(), version.magic().as_bytes()), (number, &magic[..]));
         }
-        for other in [b"REDIS0080", b"VALKEY079", b"REDIS0000", b"REDIS 011", b"redis0011"] {
-            assert_eq!(Version::parse(other), None, "{}", other.escape_ascii());
+        for magic in [b"REDIS0080", b"REDIS0099", b"VALKEY079", b"REDIS0000"] {
+            let refused = Version::parse(magic).unwrap_err().to_string();
+            assert!(refused.contains(&*String::from_utf8_lossy(magic)), "{refused}");
+        }
+        for other in [b"REDIS 011", b"redis0011", b"REDIS00xx"] {
+            let refused = Version::parse(other);
+            assert!(matches!(refused, Err(RdbError::NotRdb(_))), "{}", other.escape_ascii());
         }
     }
 }

@@ -4,14 +4,15 @@ use std::io::Read;
 
 use super::window::Window;
 use super::{
-    AUX, END, EXPIRES_MS, EXPIRES_SECONDS, FIRST_CHECKED, FREQUENCY, FUNCTION, IDLE,
-    KEY_METADATA_OR_SLOT_IMPORT, MAGIC_BYTES, MODULE_AUX, RESIZE_DATABASE, RdbError,
-    SELECT_DATABASE, SLOT_INFO, Version,
+    AUX, END, ENTERPRISE_LRU, ENTERPRISE_SLOT, EXPIRES_MS, EXPIRES_SECONDS, FIRST_CHECKED,
+    FREQUENCY, FUNCTION, FUNCTION_PRE_GA, Foreign, IDLE, KEY_METADATA_OR_SLOT_IMPORT, MAGIC_BYTES,
+    MODULE_AUX, RESIZE_DATABASE, RdbError, SELECT_DATABASE, SLOT_INFO, Version,
 };
 use crate::payload::{
     FOOTER_BYTES, Input, Kind, LONGEST_STRING, PayloadError, skip_module, skip_module_words,
     skip_value,
 };
+use crate::units::printable;
 
 type Result<T> = std::result::Result<T, RdbError>;
 
@@ -104,11 +105,10 @@ impl<R: Read> Records<R> {
     /// It does not begin as an RDB file does.
     pub fn of_file(from: R, length: u64) -> Result<Self> {
         let mut window = Window::new(from, 0, length, true);
-        let magic: [u8; MAGIC_BYTES] = match window.fixed("its first bytes") {
-            Err(RdbError::Damaged { .. }) => return Err(RdbError::NotRdb),
-            magic => magic?,
-        };
-        let version = Version::parse(&magic).ok_or(RdbError::NotRdb)?;
+        if length < MAGIC_BYTES as u64 {
+            return Err(RdbError::NotRdb(Foreign::of(&window.owned(length)?)));
+        }
+        let version = Version::parse(&window.fixed("its first bytes")?)?;
         Ok(Self { window, version, keep: 0, whole: true, checked: false })
     }
 
@@ -161,12 +161,17 @@ impl<R: Read> Records<R> {
                     prefix.expiry = Some(i64::from_le_bytes(window.fixed("an expiry")?));
                 }
                 IDLE => drop(window.number()?),
+                // Other readers of such files ignore both.
+                ENTERPRISE_LRU | ENTERPRISE_SLOT => {
+                    window.number()?;
+                    continue;
+                }
                 FREQUENCY => drop(window.byte("a frequency")?),
                 KEY_METADATA_OR_SLOT_IMPORT if !self.version.is_valkey() => {
                     pass_metadata(window)?;
                     prefix.metadata = true;
                 }
-                ..=MOST_TYPES => return self.key(byte, prefix),
+                ..=MOST_TYPES => return self.key(byte, prefix, begin),
                 _ if prefix.any => {
                     let why = "an expiry that no key follows";
                     return Err(PayloadError::Malformed(why).into());
@@ -177,11 +182,12 @@ impl<R: Read> Records<R> {
         }
     }
 
-    fn key(&mut self, first: u8, prefix: &Prefix) -> Result<Record> {
+    fn key(&mut self, first: u8, prefix: &Prefix, begin: u64) -> Result<Record> {
         let name = self.window.owned_string(LONGEST_STRING)?;
         let at = self.window.position();
         self.window.keep(first, self.keep);
-        let kind = skip_value(&mut self.window, first, self.version.number())?;
+        let kind = skip_value(&mut self.window, first, self.version.number());
+        let kind = kind.map_err(|error| unreadable(error, &name, begin))?;
         Ok(Record::Key(Key {
             name,
             // -1 is how servers write "never" in memory.
@@ -210,6 +216,7 @@ impl<R: Read> Records<R> {
                 Record::Announced { keys: window.number()?, expires: window.number()? }
             }
             FUNCTION => Record::Function(window.owned_string(LONGEST_STRING)?),
+            FUNCTION_PRE_GA => Record::Function(pre_ga_function(window)?),
             MODULE_AUX => {
                 skip_module(window)?;
                 Record::ModuleData
@@ -231,9 +238,9 @@ impl<R: Read> Records<R> {
             END => self.end()?,
             _ => {
                 let what = match byte {
+                    100..=120 => format!("a record that only Redis Enterprise knows ({byte})"),
                     200..=240 => "a record that only Dragonfly knows".to_owned(),
                     242 => "a record of a newer server (242)".to_owned(),
-                    246 => "functions of a Redis 7.0 that was never released".to_owned(),
                     _ => format!("a record that is not known ({byte})"),
                 };
                 return Err(RdbError::Unknown { at, what });
@@ -254,15 +261,53 @@ impl<R: Read> Records<R> {
             }
             self.checked = stored != 0;
         }
-        match self.window.left() {
+        self.behind_the_end()
+    }
+
+    /// Nothing may follow the end, but for the mark by which a server that has not saved its file ends it on the
+    /// wire to a replica.
+    fn behind_the_end(&mut self) -> Result<Record> {
+        let left = self.window.left();
+        let first = self.window.owned(left.min(MARK_BYTES))?;
+        let is_mark = first.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        match left {
             0 => Ok(Record::End),
-            more => Err(RdbError::Trailing(more)),
+            MARK_BYTES if is_mark => Ok(Record::End),
+            _ if Foreign::of(&first) == Foreign::Commands => Err(RdbError::CommandsFollow(left)),
+            _ => Err(RdbError::Trailing(left)),
         }
     }
 }
 
 /// Bytes up to here are types of values, as far as servers use them; above are opcodes.
-const MOST_TYPES: u8 = 121;
+const MOST_TYPES: u8 = 99;
+/// The length of the mark that a file may end with that was sent to a replica.
+const MARK_BYTES: u64 = 40;
+
+/// The error for a key at this place whose value has a type that cannot be read: the file is not damaged.
+fn unreadable(error: RdbError, name: &[u8], at: u64) -> RdbError {
+    let RdbError::Damaged { why, .. } = &error else { return error };
+    let what = match why {
+        PayloadError::UnknownType(byte) => format!("of a type that is not known ({byte})"),
+        PayloadError::OldModule(of) => {
+            format!("of the module type '{of}' in the format of before Redis 4.0")
+        }
+        _ => return error,
+    };
+    RdbError::Unknown { at, what: format!("the value of \"{}\", {what},", printable(name)) }
+}
+
+/// A library as the release candidates of Redis 7.0 kept it: its name, its engine, perhaps a description, its code.
+/// Redis 7.0 makes of it what it writes itself.
+fn pre_ga_function<I: Input>(input: &mut I) -> std::result::Result<Vec<u8>, I::Error> {
+    let name = input.owned_string(LONGEST_STRING)?;
+    let engine = input.owned_string(LONGEST_STRING)?;
+    if input.number()? != 0 {
+        input.pass_string()?;
+    }
+    let code = input.owned_string(LONGEST_STRING)?;
+    Ok([b"#!", &engine[..], b" name=", &name, b"\n", &code].concat())
+}
 
 /// Passes over what modules keep beside a key: for each a name in four bytes, and its words.
 fn pass_metadata<I: Input>(input: &mut I) -> std::result::Result<(), I::Error> {
@@ -302,12 +347,15 @@ mod tests {
         let mut found = records(&file(13, metadata)).unwrap();
         let Some(Record::Key(key)) = found.pop() else { panic!("{found:?}") };
         assert!(key.metadata && key.name == b"k" && key.payload_bytes() == 13, "{key:?}");
-        let cases: [(u16, &[u8], Record); 6] = [
+        let old = b"#!LUA name=lib\ncode".to_vec();
+        let cases: [(u16, &[u8], Record); 8] = [
             (80, b"\xf3\x03job\x01\x00\x05", Record::Slots),
             (12, b"\xf4\x05\x01\x00", Record::Slots),
             (9, b"\xf7\x05\x02\x01\x05\x01x\x00", Record::ModuleData),
             (9, b"\xfb\x05\x02", Record::Announced { keys: 5, expires: 2 }),
             (10, b"\xf5\x03lib", Record::Function(b"lib".to_vec())),
+            (10, b"\xf6\x03lib\x03LUA\x00\x04code", Record::Function(old.clone())),
+            (10, b"\xf6\x03lib\x03LUA\x01\x04what\x04code", Record::Function(old)),
             (9, b"\xfe\x0f", Record::Database(15)),
         ];
         for (version, bytes, record) in cases {
@@ -319,17 +367,57 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_refused_with_its_place() {
-        for byte in [122, 200, 240, 241, 242, 246] {
+        for byte in [100, 120, 122, 200, 240, 241, 242] {
             let refused = records(&file(9, &[byte, 0, 0])).unwrap_err();
             assert!(matches!(refused, RdbError::Unknown { at: 9, .. }), "{byte}: {refused}");
         }
-        // A type that has no meaning, an expiry without a key, an end in the middle of one.
-        for bytes in [&b"\x08\x01k\x00"[..], b"\xfd\0\0\0\0\xfe\x00", b"\xfd\0\0\0\0"] {
+        // A type that has no meaning, and one that has no end.
+        for (bytes, says) in [
+            (&b"\x08\x01k\x00"[..], "\"k\", of a type that is not known (8), at byte 9"),
+            (b"\x06\x01k\x81E\xe2R8\xdf\x91,\x00\x00", "\"k\", of the module type 'ReJSON-RL' in"),
+        ] {
+            let refused = records(&file(9, bytes)).unwrap_err().to_string();
+            assert!(refused.contains(says), "{refused}");
+        }
+        // An expiry without a key, an end in the middle of one.
+        for bytes in [&b"\xfd\0\0\0\0\xfe\x00"[..], b"\xfd\0\0\0\0"] {
             let refused = records(&file(9, bytes)).unwrap_err();
             assert!(matches!(refused, RdbError::Damaged { at: 10.., .. }), "{refused}");
         }
-        assert!(matches!(records(b"REDIS00"), Err(RdbError::NotRdb)));
-        assert!(matches!(records(b"<html></html>"), Err(RdbError::NotRdb)));
+        assert!(matches!(records(b"REDIS00"), Err(RdbError::NotRdb(Foreign::Cut))));
+        assert!(matches!(records(b"<html></html>"), Err(RdbError::NotRdb(Foreign::Text))));
+    }
+
+    #[test]
+    fn what_redis_enterprise_says_of_a_key_is_passed_over() {
+        let key = b"\xfc\x02\0\0\0\0\0\0\0\x79\x05\x6b\x40\x43\xf8\x01\x6b\x05\x00\x01k\x01v";
+        let found =
+            records(&file(12, &[&b"\x79\x05\xfe\x01"[..], key, b"\x79\x01"].concat())).unwrap();
+        assert!(
+            matches!(&found[..], [Record::Database(1), Record::Key(key)] if key.expiry == Some(2) && key.name == b"k"),
+            "{found:?}"
+        );
+        assert!(records(&file(12, b"\xfd\0\0\0\0\x6b\x05")).is_err(), "an expiry and no key");
+    }
+
+    #[test]
+    fn behind_the_end_only_the_mark_of_a_replication_may_stand() {
+        let behind = |more: &[u8]| records(&[&file(9, b"")[..], more].concat());
+        let mark = b"6ce932509f837be39659508afae0e80443148d47";
+        assert_eq!(behind(mark).unwrap(), []);
+        for other in
+            [&mark[1..], &mark.map(|byte| byte.to_ascii_uppercase()), &[mark, &b"0"[..]].concat()]
+        {
+            assert!(
+                matches!(behind(other), Err(RdbError::Trailing(_))),
+                "{}",
+                other.escape_ascii()
+            );
+        }
+        for commands in [&b"*1\r\n$4\r\nPING\r\n"[..], b"#TS:1700000000\r\n*1\r\n$4\r\nPING\r\n"] {
+            let length = commands.len() as u64;
+            assert!(matches!(behind(commands), Err(RdbError::CommandsFollow(n)) if n == length));
+        }
     }
 
     #[test]

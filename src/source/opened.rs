@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::twice::{MOST_TWICE, Next, Search, Twice};
 use crate::error::{Error, Kind, Result};
-use crate::rdb::{Key, RdbError, Record, Records, Section, Summary, Version, check_each};
+use crate::rdb::{Foreign, Key, RdbError, Record, Records, Section, Summary, Version, check_each};
 
 const WRITTEN_TO: &str = "it was written to while it was read";
 const LEAVE_ALONE: &str = "copy a file that nobody writes to, with --if-exists replace this time";
@@ -192,8 +192,22 @@ impl Opened {
             other if !self.is_unchanged() => {
                 Error::new(Kind::State, format!("{WRITTEN_TO}: {other}")).advise(LEAVE_ALONE)
             }
-            other => Error::new(Kind::State, other.to_string())
-                .advise("take another copy of it; this one is not used"),
+            other => {
+                let advice = advice(&other);
+                Error::new(Kind::State, other.to_string()).advise(advice)
+            }
         }
+    }
+}
+
+/// The advice for the operator about a file that is not used.
+fn advice(error: &RdbError) -> &'static str {
+    match error {
+        RdbError::NotRdb(foreign) => foreign.advice(),
+        RdbError::CommandsFollow(_) => Foreign::Commands.advice(),
+        RdbError::NoVersion(_) | RdbError::Unknown { .. } => {
+            "load it with the server that wrote it, and copy from that server"
+        }
+        _ => "take another copy of it; this one is not used",
     }
 }

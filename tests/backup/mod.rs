@@ -2,6 +2,7 @@
 
 mod damaged;
 mod dumped;
+mod foreign;
 mod functions;
 mod refused;
 mod replicated;

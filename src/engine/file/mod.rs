@@ -43,6 +43,10 @@ use crate::target::recovering::OtherProcess;
 use crate::target::restore::{Hooks, Lane, Tools};
 use crate::units;
 
+/// How the name of the first part of an append-only file ends, and what the names of the others end with.
+const BASE: &str = ".base.rdb";
+const INCREMENT: &str = ".incr.aof";
+
 /// What is copied from a file, and where.
 #[derive(Clone, Debug)]
 pub struct FilePlan {
@@ -197,6 +201,19 @@ fn tell(summary: &Summary, twice: &Twice, plan: &FilePlan) {
             "the file holds names twice, and no server loads it: of each name the last key is copied; \
              keys that are skipped: {}",
             units::count(twice.replaced)
+        );
+    }
+    let name = plan.file.file_name().unwrap_or_default().to_string_lossy();
+    if summary.append_only_base || name.ends_with(BASE) {
+        tracing::warn!(
+            "the file is the base of an append-only file: newer writes are in the {INCREMENT} files beside it, and \
+             are not copied; to have them, start a server with the append-only file and copy from that server"
+        );
+    }
+    if summary.is_newer_than_known() {
+        let version = summary.version;
+        tracing::warn!(
+            "the file has RDB version {version}, which is newer than any that is known here"
         );
     }
     if !summary.checked {
