@@ -3,6 +3,7 @@
 //! The file was read once before, from end to end, so that nothing is done with a damaged one; here
 //! its keys are read again, database after database. Threads read, since they wait for the disk.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,13 +17,17 @@ use super::twice::Twice;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of};
-use crate::payload::{Footer, add_to_checksum, all_fields_expired};
+use crate::payload::{Footer, add_to_checksum, all_fields_expired, has_nan, holds_nothing};
 use crate::rdb::{Key, Record, Records, Section, Version};
 use crate::report::{Count, Ledger};
 use crate::resp::Span;
+use crate::units;
 
 /// A piece of a value that comes in pieces, in bytes.
 const PIECE: usize = 256 << 10;
+
+/// Why a sorted set is not sent at all.
+const NAN: &str = "a score is not a number (NaN), which crashes some servers; it is not sent";
 
 /// One database of a file, being read.
 pub struct Reading {
@@ -42,6 +47,8 @@ pub struct Reading {
     pub large: usize,
     /// Where keys are counted.
     pub ledger: Ledger,
+    /// Containers without an element that were met.
+    pub empty: Cell<u64>,
 }
 
 /// Some names, and when their keys expire (Unix milliseconds, 0: never).
@@ -87,6 +94,15 @@ impl Reading {
                     Count::Skipped
                 }
                 true if self.has_expired(&key) => Count::Expired,
+                true if self.holds_nothing(&key) => {
+                    self.empty.set(self.empty.get() + 1);
+                    Count::Skipped
+                }
+                true if self.ends_a_server(&key) => {
+                    self.ledger.add(Count::Scanned, 1);
+                    self.ledger.fail(&key.name, NAN);
+                    continue;
+                }
                 true => return Ok(Some(key)),
             };
             self.ledger.add(Count::Scanned, 1);
@@ -103,6 +119,17 @@ impl Reading {
             all_fields_expired(body, self.version.number(), now_ms).unwrap_or(false)
         };
         key.is_expired(now_ms) || key.body.as_ref().is_some_and(fields_have)
+    }
+
+    /// Returns true for a container without an element: old servers left such keys behind, and every server drops
+    /// them when it loads a file. (A value that is not held is too long to be one.)
+    fn holds_nothing(&self, key: &Key) -> bool {
+        key.body.as_ref().is_some_and(|body| holds_nothing(body, self.version.number()))
+    }
+
+    /// Returns true for a value that would end a server that does not check it.
+    fn ends_a_server(&self, key: &Key) -> bool {
+        key.body.as_ref().is_some_and(|body| has_nan(body, self.version.number()))
     }
 
     /// Sends all names, for a look at each of them.
@@ -139,6 +166,13 @@ impl Reading {
         let mut out = Out { lanes, turn: 0, handle };
         let mut laid = Laid::default();
         let sent = self.send_each(&mut laid, &mut out);
+        if self.empty.get() > 0 {
+            let (keys, database) = (units::count(self.empty.get()), self.section.database);
+            tracing::warn!(
+                "database {database} of the file holds keys without an element, which every server drops when it \
+                 loads them; keys that are skipped: {keys}"
+            );
+        }
         match &sent {
             Ok(true) => {}
             // The lane has ended and said why; more keys would only fail too.

@@ -54,6 +54,36 @@ fn an_export_of_redis_enterprise_is_read_as_any_file() {
 }
 
 #[test]
+fn keys_without_an_element_are_skipped() {
+    let ziplist =
+        |length: u8| [&[0x0b, 0x0b, 0, 0, 0, 0x0a, 0, 0, 0, length, 0, 0xff][..]].concat();
+    let empty: [(&str, Vec<u8>); 9] = [
+        ("list", b"\x01\x04list\x00".to_vec()),
+        ("set", b"\x02\x03set\x00".to_vec()),
+        ("zset", b"\x03\x04zset\x00".to_vec()),
+        ("zset2", b"\x05\x05zset2\x00".to_vec()),
+        ("hash", b"\x04\x04hash\x00".to_vec()),
+        ("list:packed", [&b"\x0a\x0blist:packed"[..], &ziplist(0)].concat()),
+        ("zset:packed", [&b"\x0c\x0bzset:packed"[..], &ziplist(0)].concat()),
+        ("hash:packed", [&b"\x0d\x0bhash:packed"[..], &ziplist(0)].concat()),
+        ("quicklist", [&b"\x0e\x09quicklist\x01"[..], &ziplist(0)].concat()),
+    ];
+    let mut between = b"\xfe\x00\x00\x03key\x05value\xfe\x03".to_vec();
+    empty.iter().for_each(|(_, record)| between.extend_from_slice(record));
+    // A stream may be empty, and an empty string is a value.
+    between.extend_from_slice(b"\x0f\x06stream\0\0\0\0\0\x00\x06string\x00");
+    let bytes = file(9, &between);
+    for kind in Kind::ALL {
+        let target = Server::start(kind);
+        let run = copy("old.rdb", &bytes, &target);
+        run.assert_code(&[0]);
+        run.assert_counts(&[("copied", 3), ("skipped", 9)]);
+        run.assert_says(&["without an element", "skipped: 9"]);
+        assert_eq!((target.client(0).dbsize(), target.client(3).dbsize()), (1, 2), "{kind:?}");
+    }
+}
+
+#[test]
 fn functions_of_before_redis_7_0_was_released_are_loaded() {
     let code = b"redis.register_function('answer', function() return 42 end)";
     let mut library = b"\xf6\x03lib\x03LUA\x01\x04what".to_vec();

@@ -83,6 +83,27 @@ fn a_value_that_is_inconsistent_fails_with_what_is_wrong_with_it() {
     assert_eq!(target.client(0).dbsize(), 1);
 }
 
+/// Servers before 7.0 do not look, and end when they sort it.
+#[test]
+fn a_score_that_is_no_number_is_sent_to_nobody() {
+    let ziplist = b"\x0c\x13\x13\0\0\0\x0d\0\0\0\x02\0\0\x01m\x03\x03nan\xff";
+    let keys = [
+        ("binary", b"\x05\x02\x01m\0\0\0\0\0\0\xf8\x7f\x01n\0\0\0\0\0\0\xf0\x3f".to_vec()),
+        ("text", b"\x03\x01\x01m\xfd".to_vec()),
+        ("packed", ziplist.to_vec()),
+        ("sound", b"\x03\x01\x01m\xff".to_vec()),
+    ];
+    let (_directory, path) = file(9, &keys);
+    for kind in Kind::ALL {
+        let target = Server::start(kind);
+        let run = Keyferry::copy(&path, target.url()).expect(1);
+        run.assert_counts(&[("copied", 1), ("failed", 3)]);
+        let cause = "a score is not a number";
+        assert_failures(&run, &[("binary", cause), ("text", cause), ("packed", cause)]);
+        assert_eq!(target.client(0).dbsize(), 1, "{kind:?}");
+    }
+}
+
 /// A server may hold what another refuses.
 #[test]
 fn a_server_may_hold_what_another_cannot_read() {

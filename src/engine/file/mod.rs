@@ -9,6 +9,7 @@
 
 mod proof;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -331,6 +332,7 @@ impl Restore {
             ahead_ms: self.ahead_ms,
             large: budget.large,
             ledger,
+            empty: Cell::default(),
         }
     }
 
