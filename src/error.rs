@@ -120,6 +120,13 @@ impl Error {
         self
     }
 
+    /// Says what the operator can do, where what was said of it is more than is possible.
+    #[must_use]
+    pub fn advise_instead(mut self, advice: impl Into<String>) -> Self {
+        self.0.advice = Some(advice.into());
+        self
+    }
+
     /// Says where it happened, unless that is known already. `endpoint` is a redacted URL.
     #[must_use]
     pub fn at(mut self, side: Side, endpoint: &str) -> Self {

@@ -250,3 +250,13 @@ fn what_is_no_rdb_file_is_told_for_what_it_is() {
     Keyferry::copy(&folder, target.url()).expect(2).assert_says(&["a directory"]);
     assert_eq!(target.client(0).dbsize(), 0);
 }
+
+#[test]
+fn a_used_target_is_refused_with_what_a_file_can_do() {
+    let (bytes, target) = (saved(), Server::start(Kind::Redis70));
+    target.client(0).set(b"other", b"value");
+    let run = copy("x.rdb", &bytes, &target);
+    run.assert_code(&[4]);
+    run.assert_says(&["--if-exists replace, skip or fail"]);
+    assert!(!run.stderr.contains("merge"), "{}", run.frame());
+}

@@ -44,6 +44,9 @@ use crate::target::recovering::OtherProcess;
 use crate::target::restore::{Hooks, Lane, Tools};
 use crate::units;
 
+/// The advice where keys exist on the target: a file cannot be merged.
+const WITHOUT_MERGE: &str =
+    "say what happens to a key that is there already: --if-exists replace, skip or fail";
 /// How the name of the first part of an append-only file ends, and what the names of the others end with.
 const BASE: &str = ".base.rdb";
 const INCREMENT: &str = ".incr.aof";
@@ -260,9 +263,11 @@ impl Restore {
         }
         let present: BTreeSet<u32> = summary.sections.iter().map(|s| s.database).collect();
         let routes = plan.mapping.routes(present.into_iter())?;
-        probe::refuse_shared(plan.if_exists, &routes)?;
+        probe::refuse_shared(plan.if_exists, &routes)
+            .map_err(|error| error.advise_instead(WITHOUT_MERGE))?;
         let holds = census::look(connection, info, routes.iter().map(|route| route.target)).await?;
-        probe::refuse_occupied(plan.if_exists, &routes, &holds, connection)?;
+        probe::refuse_occupied(plan.if_exists, &routes, &holds, connection)
+            .map_err(|error| error.advise_instead(WITHOUT_MERGE))?;
         probe::writable(connection, plan.dry_run, plan.if_exists).await?;
         let clock = clocks::clock_offset(connection).await?;
         let ahead_ms = clock.offset.map_or(0, |offset| offset.ahead_ms);
