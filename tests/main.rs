@@ -18,6 +18,9 @@ mod cleanup;
 /// What `backup` saves, and what `copy` makes of a file: whole, equal, or refused.
 mod backup;
 
+/// RDB files that others published: copied, they are what a server loads.
+mod fixtures;
+
 /// What `plan` finds before a copy, that it writes nothing, and the rights that README lists.
 mod plan;
 

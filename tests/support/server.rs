@@ -38,13 +38,22 @@ impl Kind {
         }
     }
 
+    /// The name in `scripts/servers.py`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Redis62 => "redis62",
+            Self::Redis70 => "redis70",
+            Self::Redis82 => "redis82",
+            Self::Valkey81 => "valkey81",
+            Self::Valkey91 => "valkey91",
+        }
+    }
+
     fn binary(self) -> PathBuf {
-        let (name, file) = match self {
-            Self::Redis62 => ("redis62", "redis-server"),
-            Self::Redis70 => ("redis70", "redis-server"),
-            Self::Redis82 => ("redis82", "redis-server"),
-            Self::Valkey81 => ("valkey81", "valkey-server"),
-            Self::Valkey91 => ("valkey91", "valkey-server"),
+        let name = self.name();
+        let file = match self {
+            Self::Redis62 | Self::Redis70 | Self::Redis82 => "redis-server",
+            Self::Valkey81 | Self::Valkey91 => "valkey-server",
         };
         let servers = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers");
         let path = servers.join(name).join(file);
