@@ -60,6 +60,15 @@ fn values_of_modules_that_the_target_lacks() {
     assert!(run.stdout.contains("module type 'vectorset'"), "{}", run.frame());
     assert_eq!(run.report()["types"][0]["way"], "refused");
     assert_eq!(target.client(0).dbsize(), 0);
+    // Values that are too large for a look: what is known of them is their type.
+    let large = Server::start(Kind::Redis82);
+    for number in 0..200_u32 {
+        let vector: Vec<u8> =
+            (0..512).flat_map(|at| ((at * number) as f32).to_le_bytes()).collect();
+        large.client(0).run(cmd("VADD").arg("large").arg("FP32").arg(vector).arg(number));
+    }
+    let run = Keyferry::plan(large.url(), target.url()).expect(0);
+    assert_eq!(run.findings("warning"), ["module-values of source"], "{}", run.frame());
     // It says what the copy does; and where the target has the module, there is nothing to say.
     let run = Keyferry::copy(source.url(), target.url()).expect(1);
     run.assert_counts(&[("failed", 30)]);

@@ -126,9 +126,11 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longes
         };
         findings.add(Finding::warning("type-refused", text, remedy).on(Side::Target.word()));
     }
+    let asked = |kind: &str| sample.keys.iter().any(|key| key.asked && key.kind == kind);
     let of_module = sample.keys.iter().find(|key| {
         let known = TYPES.contains(&key.kind.as_str()) || key.kind == UNKNOWN;
-        !known && !key.asked && key.way == Some(PlannedWay::Verbatim)
+        // Of a type whose values are all too large to be read for a plan, only its name is known.
+        !known && !asked(&key.kind) && !matches!(key.way, Some(PlannedWay::Refused(_)))
     });
     if let Some(key) = of_module {
         let text = format!("there are values of a module, of type {}", key.kind);
