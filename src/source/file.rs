@@ -4,6 +4,7 @@
 //! its keys are read again, database after database. Threads read, since they wait for the disk.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,9 @@ use super::twice::Twice;
 use crate::config::Filter;
 use crate::error::{Error, Kind, Result};
 use crate::flow::{Batch, Form, Keys, Large, PIECES, Piece, Verdict, channel, wire_of};
-use crate::payload::{Footer, add_to_checksum, all_fields_expired, has_nan, holds_nothing};
+use crate::payload::{
+    Footer, Losses, add_to_checksum, all_fields_expired, footer, has_nan, holds_nothing,
+};
 use crate::rdb::{Key, Record, Records, Section, Version};
 use crate::report::{Count, Ledger};
 use crate::resp::Span;
@@ -58,7 +61,12 @@ pub struct Names {
     pub keys: Keys,
     /// One for each of them.
     pub expiries: Vec<i64>,
+    /// By their places: what keys would lose on their way, or why they would fail, where that was asked for.
+    pub foreseen: BTreeMap<usize, std::result::Result<Losses, String>>,
 }
+
+/// Foresees what a payload would lose on its way, or why it would fail.
+pub type Foresee = dyn Fn(&[u8]) -> std::result::Result<Losses, String> + Send + Sync;
 
 /// The road to the lanes.
 struct Out<'a> {
@@ -136,7 +144,7 @@ impl Reading {
     ///
     /// # Errors
     /// The file was changed meanwhile.
-    pub fn send_names(&self, to: &mpsc::Sender<Names>) -> Result<()> {
+    pub fn send_names(&self, to: &mpsc::Sender<Names>, foresee: Option<&Foresee>) -> Result<()> {
         let mut records = self.records(self.large);
         let (mut slab, mut names) = (Vec::new(), Names::default());
         loop {
@@ -145,6 +153,11 @@ impl Reading {
                 let start = slab.len();
                 slab.extend_from_slice(&wire_of(&key.name));
                 names.keys.wires.extend(Span::new(start, slab.len()));
+                if let (Some(foresee), Some(body)) = (foresee, &key.body) {
+                    let end = footer::made(body, self.version.number()).to_bytes();
+                    let found = foresee(&[&body[..], &end].concat());
+                    names.foreseen.insert(names.expiries.len(), found);
+                }
                 names.expiries.push(key.expiry.unwrap_or(0));
             }
             let full = names.expiries.len() >= BATCH_KEYS || slab.len() >= BATCH_BYTES;

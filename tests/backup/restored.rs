@@ -265,6 +265,30 @@ fn hashes_whose_fields_have_all_expired_are_counted_as_that() {
 }
 
 #[test]
+fn a_dry_run_names_the_keys_that_would_fail() {
+    let (source, place) = (start(Kind::Redis82), Place::new());
+    fill_strings(&mut source.client(0), "key", 300, 20);
+    for number in 0..3 {
+        let key = format!("hash:{number}");
+        source.client(0).run(cmd("HSET").arg(&key).arg("f").arg("v").arg("g").arg("w"));
+        source.client(0).run(cmd("HEXPIRE").arg(&key).arg(1000).arg("FIELDS").arg(1).arg("f"));
+    }
+    backup(source.url(), &place.file()).expect(0);
+    let target = Server::start(Kind::Redis70);
+    let copy = |options: &[&str]| Keyferry::copy(place.file(), target.url()).args(options);
+    for options in [&["--dry-run"][..], &[]] {
+        let run = copy(options).expect(1);
+        run.assert_counts(&[("copied", 300), ("failed", 3)]);
+        let named = run.report()["failures"].to_string();
+        assert_eq!(named.matches("of the hash's fields expire").count(), 3, "{}", run.frame());
+    }
+    let lossy = ["--dry-run", "--lossy", "--if-exists", "replace"];
+    let run = copy(&lossy).expect(0);
+    run.assert_counts(&[("copied", 303)]);
+    assert_eq!(run.report()["losses"]["keys"], 3, "{}", run.frame());
+}
+
+#[test]
 fn a_foreign_key_that_appears_meanwhile_is_not_overwritten() {
     let (source, place) = (start(Kind::Redis70), Place::new());
     fill_strings(&mut source.client(0), "key", 6_000, 50);

@@ -1,12 +1,14 @@
 //! Every name of the file is asked for on the target: to prove a copy, or to say what one would do.
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 
 use super::{Restore, thread};
 use crate::command::{ServerError, keyspace};
 use crate::config::IfExists;
 use crate::config::mapping::Route;
-use crate::engine::dry_run::{Foreseen, look_at};
+use crate::engine::dry_run::look_at;
 use crate::engine::evidence::lost_by;
 use crate::engine::uncounted;
 use crate::error::{Error, Kind, Result};
@@ -15,7 +17,7 @@ use crate::net::Connection;
 use crate::rdb::Section;
 use crate::report::{Ledger, Mode, Proven, Verified};
 use crate::resp::Value;
-use crate::source::file::Names;
+use crate::source::file::{Foresee, Names};
 use crate::units::printable;
 
 /// Chunks of names that wait.
@@ -31,7 +33,7 @@ pub(super) async fn prove(restore: &Restore) -> Result<Verified> {
     for (section, route) in restore.sections() {
         let mut found = Proven::new(route.source, route.target, Mode::Names, false);
         let mut target = restore.target_link(route.target).connect().await?;
-        let mut names = read(restore, section, uncounted());
+        let mut names = read(restore, section, uncounted(), None);
         while let Some(chunk) = names.receiver.recv().await {
             if restore.stop.is_cancelled() {
                 break;
@@ -105,10 +107,12 @@ async fn look(
     ledger: &Ledger,
 ) -> Result<u64> {
     let mut target = restore.target_link(route.target).connect().await?;
-    let mut names = read(restore, section, ledger.clone());
+    let crossing = restore.crossing;
+    let foresee = Arc::new(move |payload: &[u8]| crossing.foresee(payload));
+    let mut names = read(restore, section, ledger.clone(), Some(foresee));
     let mut existing = 0;
     while let Some(chunk) = names.receiver.recv().await {
-        let counted = (ledger, &Foreseen::new());
+        let counted = (ledger, &chunk.foreseen);
         existing += look_at(&mut target, &chunk.keys, policy, counted, &restore.stop).await?;
     }
     names.end().await?;
@@ -121,10 +125,15 @@ struct Reader {
     reading: tokio::task::JoinHandle<Result<()>>,
 }
 
-fn read(restore: &Restore, section: Section, ledger: Ledger) -> Reader {
+fn read(
+    restore: &Restore,
+    section: Section,
+    ledger: Ledger,
+    foresee: Option<Arc<Foresee>>,
+) -> Reader {
     let (sender, receiver) = mpsc::channel(WAITING);
     let reading = restore.reading(section, ledger);
-    let reading = tokio::spawn(thread(move || reading.send_names(&sender)));
+    let reading = tokio::spawn(thread(move || reading.send_names(&sender, foresee.as_deref())));
     Reader { receiver, reading }
 }
 
