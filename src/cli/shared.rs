@@ -341,12 +341,19 @@ async fn run<P, R: Future<Output = Ended>>(
     let untold = told.err().map(|text| Error::new(Kind::Local, text));
     Ok(match (&ended.error, untold) {
         (Some(error), untold) => {
-            let code = exit::fail(error, as_json);
+            let interrupted = ended.report.outcome == Outcome::Interrupted;
+            let way_on = table::way_on(&ended.report).filter(|_| interrupted && !began);
+            let code = match way_on {
+                Some(way_on) => exit::fail(&error.clone().advise(way_on), as_json),
+                None => exit::fail(error, as_json),
+            };
             if let Some(untold) = untold {
                 exit::fail(&untold, as_json);
             }
             match ended.report.outcome {
                 Outcome::Interrupted => exit::code(&ended.report),
+                // Refused by then is not refused before a write.
+                Outcome::Incomplete if error.kind() == Kind::Refused => exit::code(&ended.report),
                 _ => code,
             }
         }

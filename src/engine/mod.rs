@@ -305,7 +305,7 @@ fn outcome(report: &Report, error: Option<&Error>, cancelled: bool, proven: bool
     let accounted = report.keys.settled() == report.keys.scanned;
     let clean = report.keys.failed == 0 && report.keys.kept_on_source == 0;
     match error {
-        Some(error) if error.kind() == Kind::Refused => Outcome::Refused,
+        Some(error) if error.kind() == Kind::Refused && report.keys.copied == 0 => Outcome::Refused,
         // Stopped, and a server was away while what was in flight was waited for.
         Some(cause) if cancelled && (cause.passes() || cause.kind() == Kind::Cancelled) => {
             Outcome::Interrupted

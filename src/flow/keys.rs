@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc};
 
 use crate::resp::Span;
 
@@ -14,6 +14,8 @@ pub struct Keys {
     pub slab: Bytes,
     /// One bulk string each, with header and line ends.
     pub wires: Vec<Span>,
+    /// Room for long names, which comes back when they are done with.
+    pub room: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Keys {
@@ -25,7 +27,12 @@ impl Keys {
             slab.extend_from_slice(wire.as_ref());
             wires.extend(Span::new(start, slab.len()));
         }
-        Self { slab: slab.into(), wires }
+        Self { slab: slab.into(), wires, room: None }
+    }
+
+    /// What their names come to, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.wires.iter().map(|wire| wire.len()).sum()
     }
 
     /// Each in wire form.

@@ -6,8 +6,10 @@
 
 /// Names in one set of the memory.
 const WAYS: usize = 4;
-/// Sets: together 1 MiB, and ten times what the largest page of SCAN names.
-const SETS: usize = 32 << 10;
+/// Names that are remembered, as a multiple of COUNT: what a shrink repeats lies within a page or two.
+const PAGES: usize = 10;
+/// The fewest sets: 128 KiB.
+const LEAST_SETS: usize = 4 << 10;
 
 /// The keys named lately, as a keyed hash each: a false "seen" would lose a key. Two names have the same 64
 /// bits once in 10^19, and nobody can choose them so without the seeds.
@@ -18,18 +20,20 @@ pub(super) struct Recent {
     sets: Vec<[u64; WAYS]>,
 }
 
-impl Default for Recent {
-    fn default() -> Self {
-        Self { seeds: [fastrand::u64(..), fastrand::u64(..) | 1], sets: vec![[0; WAYS]; SETS] }
-    }
-}
-
 impl Recent {
+    /// A memory for pages of at most so many names.
+    pub(super) fn for_pages(largest_count: u32) -> Self {
+        let sets = largest_count as usize * PAGES / WAYS;
+        let sets = sets.next_power_of_two().max(LEAST_SETS);
+        Self { seeds: [fastrand::u64(..), fastrand::u64(..) | 1], sets: vec![[0; WAYS]; sets] }
+    }
+
     /// Notes a key; `false` if it was named lately.
     pub(super) fn is_new(&mut self, key: &[u8]) -> bool {
         let mark = self.mark(key).max(1);
         // The set by other bits than those that are mixed least.
-        let Some(set) = self.sets.get_mut((mark >> 32) as usize % SETS) else { return true };
+        let place = (mark >> 32) as usize & (self.sets.len() - 1);
+        let Some(set) = self.sets.get_mut(place) else { return true };
         let [latest, second, third, oldest] = *set;
         if (latest == mark) | (second == mark) | (third == mark) | (oldest == mark) {
             return false;
@@ -65,7 +69,7 @@ mod tests {
 
     #[test]
     fn the_recent_past_is_remembered() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::for_pages(12_000);
         // As many as two of the largest pages, apart by one.
         for round in 0..200_000_u64 {
             assert!(recent.is_new(format!("key:{round}").as_bytes()));
@@ -77,7 +81,7 @@ mod tests {
 
     #[test]
     fn names_that_are_much_alike_are_told_apart() {
-        let mut recent = Recent::default();
+        let mut recent = Recent::for_pages(1);
         for length in 0..64 {
             assert!(recent.is_new(&vec![0; length]), "{length} zeroes");
         }

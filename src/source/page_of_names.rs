@@ -79,7 +79,7 @@ pub(super) async fn read(
 fn keep(page: &mut Page, slab: Bytes, wires: &mut Vec<Span>) {
     if !wires.is_empty() {
         page.bytes += slab.len();
-        page.keys.push(Keys { slab, wires: std::mem::take(wires) });
+        page.keys.push(Keys { slab, wires: std::mem::take(wires), room: None });
     }
 }
 

@@ -45,8 +45,7 @@ impl Row {
     /// Appends keys.
     pub(super) fn push(&mut self, keys: Keys, way: Way) {
         if !keys.wires.is_empty() {
-            let bytes: usize = keys.wires.iter().map(|wire| wire.len()).sum();
-            self.name_bytes = (bytes / keys.wires.len()).max(self.name_bytes / 2);
+            self.name_bytes = (keys.bytes() / keys.wires.len()).max(self.name_bytes / 2);
             self.chunks.push_back((keys, way));
         }
     }
@@ -133,7 +132,7 @@ mod tests {
     fn keys(names: &str) -> Keys {
         let slab = Bytes::copy_from_slice(names.as_bytes());
         let wires = (0..slab.len()).filter_map(|at| Span::new(at, at + 1)).collect();
-        Keys { slab, wires }
+        Keys { slab, wires, room: None }
     }
 
     fn taken(row: &mut Row, most: usize) -> String {

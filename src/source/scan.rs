@@ -1,6 +1,8 @@
 //! Names the keys of one database: the SCAN loop, the filters, the road to the fetch tasks.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +29,12 @@ const PAGE_BYTES: usize = 1 << 20;
 pub const FIRST_COUNT: u32 = 500;
 /// The largest COUNT, reached only where the fetch tasks starve: some 3 ms of the server's time.
 pub const LARGEST_COUNT: u32 = 12_000;
+/// Names that are on their way to those who read their keys, in bytes, where they are longer than usual.
+const LONG_NAMES: usize = 8 << 20;
+/// Chunks of less are not counted in that: their number is bounded.
+const SHORT: usize = 64 << 10;
+/// By so many bytes they are counted.
+const KIB: usize = 1 << 10;
 /// Keys handed over at once: what one fetch task holds, so that the others share the rest.
 pub const CHUNK: usize = 128;
 
@@ -65,8 +73,9 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     let mut count = CAREFUL_COUNT;
     // Names longer than usual, or a source that sends no long replies, keep it below this.
     let mut most = scan.largest_count;
-    let mut recent = scan.once.then(Recent::default);
+    let mut recent = scan.once.then(|| Recent::for_pages(scan.largest_count));
     let mut circles = Circles::default();
+    let room = Arc::new(Semaphore::new(LONG_NAMES / KIB));
     // Since the last page: names may be too long to come in one reply.
     let mut cuts = 0;
     let mut progress = Instant::now();
@@ -137,7 +146,7 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
             false => Ahead::Cursor(cursor.clone()),
         });
         for keys in meant {
-            if !scan.hand_over(&keys).await {
+            if !scan.hand_over(&keys, &room).await {
                 return Ok(());
             }
         }
@@ -154,6 +163,15 @@ pub async fn scan(mut scan: Scan) -> Result<()> {
     }
 }
 
+/// Waits until there is room for names of so many bytes.
+async fn room_for(room: &Arc<Semaphore>, bytes: usize) -> Option<Arc<OwnedSemaphorePermit>> {
+    if bytes < SHORT {
+        return None;
+    }
+    let count = u32::try_from(bytes.min(LONG_NAMES) / KIB).ok()?;
+    room.clone().acquire_many_owned(count).await.ok().map(Arc::new)
+}
+
 impl Scan {
     /// Connects again; `true`: to another process, to which cursors of the last one mean nothing.
     async fn reconnect(&mut self, error: Error, progress: Instant) -> Result<bool> {
@@ -168,14 +186,17 @@ impl Scan {
     }
 
     /// Sends keys in chunks; `false`: it is stopped, or nobody takes them any more.
-    async fn hand_over(&self, keys: &Keys) -> bool {
+    async fn hand_over(&self, keys: &Keys, room: &Arc<Semaphore>) -> bool {
         let mut chunks = keys.wires.chunks(CHUNK);
         while let Some(wires) = chunks.next() {
-            let chunk = Keys { slab: keys.slab.clone(), wires: wires.to_vec() };
+            let mut chunk = Keys { slab: keys.slab.clone(), wires: wires.to_vec(), room: None };
             let sent = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => false,
-                sent = self.keys.send(chunk) => sent.is_ok(),
+                sent = async {
+                    chunk.room = room_for(room, chunk.bytes()).await;
+                    self.keys.send(chunk).await
+                } => sent.is_ok(),
             };
             if !sent {
                 let left = [wires].into_iter().chain(chunks).flatten();

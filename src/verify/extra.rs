@@ -103,7 +103,7 @@ pub async fn extras(mut tools: Extras) -> Result<()> {
                     }
                     ask(&mut tools.connection, &tools.filter, &keys, 0);
                     outstanding += keys.wires.len();
-                    let names = keys.wires.iter().map(|wire| wire.len()).sum();
+                    let names = keys.bytes();
                     bytes += names;
                     asked.push_back(Asked { keys, bytes: names, answered: 0 });
                 }

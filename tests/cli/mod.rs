@@ -9,6 +9,7 @@ mod passwords;
 mod progress;
 mod readme;
 mod secrets;
+mod signals;
 mod sockets;
 mod usage;
 mod verify;

@@ -61,6 +61,9 @@ enum End {
     Failed(String),
 }
 
+/// What the names of a group may come to, in bytes.
+const NAMES: usize = 256 << 10;
+
 /// A group at work: keys in wire form, and what became of each.
 struct Group<'a> {
     keys: &'a [&'a [u8]],
@@ -120,7 +123,9 @@ impl Worker {
     async fn work(&mut self) -> Result<()> {
         while let Some(chunk) = self.keys.next().await {
             let mut wires = &chunk.wires[..];
-            while let Some(claimed) = self.claim(wires.len()).await {
+            // Each name is in several commands of one group.
+            let fitting = (NAMES / (chunk.bytes() / wires.len().max(1)).max(1)).max(1);
+            while let Some(claimed) = self.claim(wires.len().min(fitting)).await {
                 let (group, rest) = wires.split_at(claimed);
                 wires = rest;
                 let keys: Vec<&[u8]> = group.iter().map(|wire| wire.of(&chunk.slab)).collect();
@@ -159,9 +164,11 @@ impl Worker {
         let mut rest = &again[..];
         while !rest.is_empty() {
             // These were taken up already: a stop does not end this.
-            let claimed = match self.claim(rest.len()).await {
+            let longest = rest.iter().map(Vec::len).max().unwrap_or(0);
+            let fitting = rest.len().min((NAMES / longest.max(1)).max(1));
+            let claimed = match self.claim(fitting).await {
                 Some(claimed) => claimed,
-                None => self.tools.group.min(rest.len()),
+                None => self.tools.group.min(fitting),
             };
             let (group, behind) = rest.split_at(claimed);
             rest = behind;
