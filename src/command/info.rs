@@ -31,6 +31,10 @@ pub struct ServerInfo {
     pub linked: bool,
     /// Whether it is a cluster node.
     pub cluster: bool,
+    /// Whether it is a sentinel, and holds no keys.
+    pub sentinel: bool,
+    /// Of a sentinel: the primaries that it watches, as `name at host:port`.
+    pub watched: Vec<String>,
     /// How many keys it removed because they had expired, since it started.
     pub expired_keys: Option<u64>,
     /// How many keys it threw away because its memory was full, since it started.
@@ -139,11 +143,14 @@ impl ServerInfo {
     pub fn parse(text: &str) -> Self {
         let mut fields = BTreeMap::new();
         let (mut keyspace, mut unclear_databases) = (BTreeMap::new(), BTreeSet::new());
-        let mut modules = Vec::new();
+        let (mut modules, mut watched) = (Vec::new(), Vec::new());
         for line in text.lines() {
             let Some((name, value)) = line.trim_end().split_once(':') else { continue };
             if name == "module" {
                 modules.extend(parse_module(value));
+            }
+            if name.strip_prefix("master").is_some_and(|number| number.parse::<u32>().is_ok()) {
+                watched.extend(parse_watched(value));
             }
             let database = name.strip_prefix("db").and_then(|number| number.parse().ok());
             match database.map(|database| (database, parse_keyspace(value))) {
@@ -161,6 +168,7 @@ impl ServerInfo {
         let field = |name: &str| fields.get(name).map(|value| (*value).to_owned());
         let number = |name: &str| field(name).and_then(|number| number.parse::<u64>().ok());
         let tells_keyspace = !keyspace.is_empty() || text.contains("# Keyspace");
+        let mode = ["redis_mode", "server_mode"].iter().find_map(|name| fields.get(name).copied());
         let valkey = field("valkey_version");
         let family = match (&valkey, field("server_name")) {
             (Some(_), _) => "valkey".to_owned(),
@@ -181,7 +189,9 @@ impl ServerInfo {
             expired_keys: number("expired_keys"),
             evicted_keys: number("evicted_keys"),
             uptime: number("uptime_in_seconds"),
-            cluster: field("cluster_enabled").as_deref() == Some("1"),
+            cluster: field("cluster_enabled").as_deref() == Some("1") || mode == Some("cluster"),
+            sentinel: mode == Some("sentinel"),
+            watched,
             keyspace,
             unclear_databases,
             memory: Memory {
@@ -229,6 +239,12 @@ impl ServerInfo {
 /// `name=bf,ver=20606,api=1,…`
 fn parse_module(value: &str) -> Option<String> {
     value.split(',').find_map(|part| part.strip_prefix("name=")).map(str::to_owned)
+}
+
+/// `name=mymaster,status=ok,address=127.0.0.1:6379,slaves=1,sentinels=1`
+fn parse_watched(value: &str) -> Option<String> {
+    let field = |wanted: &str| value.split(',').find_map(|part| part.strip_prefix(wanted));
+    Some(format!("{} at {}", field("name=")?, field("address=")?))
 }
 
 /// `keys=3,expires=1,avg_ttl=0[,subexpiry=0]`; `None`: no keys, or a line of another kind.
@@ -300,6 +316,21 @@ mod tests {
         assert!(info.replica);
         assert_eq!(info.run_id, None);
         assert_eq!(info.memory.room(), None);
+    }
+
+    #[test]
+    fn sentinels_and_cluster_nodes_say_what_they_are() {
+        let sentinel = ServerInfo::parse(
+            "redis_mode:sentinel\r\nsentinel_masters:1\r\n\
+             master0:name=main,status=ok,address=10.0.0.1:6379,slaves=1,sentinels=3\r\n",
+        );
+        assert!(sentinel.sentinel && !sentinel.cluster);
+        assert_eq!(sentinel.watched, ["main at 10.0.0.1:6379"]);
+        assert!(ServerInfo::parse("server_mode:sentinel\n").sentinel);
+        assert!(ServerInfo::parse("server_mode:cluster\n").cluster);
+        assert!(ServerInfo::parse("cluster_enabled:1\n").cluster);
+        let plain = ServerInfo::parse("redis_mode:standalone\nmaster_host:a\ncluster_enabled:0\n");
+        assert!(!plain.sentinel && !plain.cluster && plain.watched.is_empty());
     }
 
     #[test]

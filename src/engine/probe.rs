@@ -140,8 +140,8 @@ pub(super) async fn meet(
     let target_info = target_info?;
     target.server = target_info.server();
     tracing::info!("source is {}, target is {}", source.server, target.server);
-    refuse_cluster(&at_source, &source_info)?;
-    refuse_cluster(&at_target, &target_info)?;
+    refuse_unsupported(&at_source, &source_info)?;
+    refuse_unsupported(&at_target, &target_info)?;
     Ok([(at_source, source_info), (at_target, target_info)])
 }
 
@@ -262,12 +262,35 @@ pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
     connection.info().await.map_err(refused_before_work)
 }
 
-pub(super) fn refuse_cluster(connection: &Connection, info: &ServerInfo) -> Result<()> {
+/// Sentinels, and nodes of a cluster.
+///
+/// # Errors
+/// [`Kind::Refused`].
+pub(super) fn refuse_unsupported(connection: &Connection, info: &ServerInfo) -> Result<()> {
+    refuse_sentinel(connection, info)?;
     if !info.cluster {
         return Ok(());
     }
     let text = "the server is a cluster node; clusters are not supported yet";
-    Err(connection.place(Error::refused(text)))
+    let advice = "name a server that does not belong to a cluster (cluster-enabled no)";
+    Err(connection.place(Error::refused(text)).advise(advice))
+}
+
+/// A sentinel holds no keys.
+///
+/// # Errors
+/// [`Kind::Refused`].
+pub(super) fn refuse_sentinel(connection: &Connection, info: &ServerInfo) -> Result<()> {
+    if !info.sentinel {
+        return Ok(());
+    }
+    let text = "the server is a sentinel: it watches other servers and holds no keys";
+    let ask = "name the primary instead; the sentinel tells it: SENTINEL get-master-addr-by-name";
+    let advice = match info.watched.as_slice() {
+        [] => format!("{ask} <name>"),
+        watched => format!("{ask} ({})", watched.join(", ")),
+    };
+    Err(connection.place(Error::refused(text)).advise(advice))
 }
 
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.

@@ -44,7 +44,10 @@ pub(super) fn verdict(found: &Preflight) -> String {
 
 fn databases(text: &mut String, found: &Preflight) {
     if found.databases.is_empty() {
-        let _ = writeln!(text, "\n  The source holds no keys that are meant.");
+        // With a blocker it may not have been looked at.
+        if found.count(Severity::Blocker) == 0 {
+            let _ = writeln!(text, "\n  The source holds no keys that are meant.");
+        }
         return;
     }
     let _ = writeln!(

@@ -6,6 +6,7 @@ mod copy_refuses;
 mod good;
 mod readme;
 mod rights;
+mod unsupported;
 mod warnings;
 
 use crate::support::keyferry::{Keyferry, Run};

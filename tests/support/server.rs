@@ -75,6 +75,7 @@ pub(crate) struct Setup {
     socket: bool,
     rdb: Option<PathBuf>,
     port: Option<u16>,
+    sentinel_of: Option<u16>,
 }
 
 /// A running server.
@@ -102,6 +103,7 @@ impl Setup {
             socket: false,
             rdb: None,
             port: None,
+            sentinel_of: None,
         }
     }
 
@@ -115,6 +117,18 @@ impl Setup {
     pub(crate) fn password(mut self, password: &str) -> Self {
         self.password = Some(password.to_owned());
         self.option("--requirepass", password)
+    }
+
+    /// Does not know this command.
+    pub(crate) fn without(mut self, command: &str) -> Self {
+        self.arguments.extend(strings(&["--rename-command", command, ""]));
+        self
+    }
+
+    /// A sentinel that watches this server, by the name `main`; it takes no other options.
+    pub(crate) fn sentinel_of(mut self, primary: &Server) -> Self {
+        self.sentinel_of = Some(primary.port);
+        self
     }
 
     /// Listens on this port, in the place of another server that is gone.
@@ -185,6 +199,12 @@ impl Setup {
         if self.kind != Kind::Redis62 {
             // For the threshold of plain list nodes; see `dataset`.
             arguments.extend(strings(&["--enable-debug-command", "yes"]));
+        }
+        if let Some(primary) = self.sentinel_of {
+            let file = directory.path().join("sentinel.conf");
+            let watched = format!("port {port}\nsentinel monitor main 127.0.0.1 {primary} 1\n");
+            std::fs::write(&file, watched).expect("the sentinel's file is written");
+            arguments = strings(&[file.to_str().expect("a plain name"), "--sentinel"]);
         }
         let child = spawn(self.kind, &arguments, &directory);
         let password = self.password.clone();

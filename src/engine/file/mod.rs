@@ -257,10 +257,7 @@ impl Restore {
         connection: &mut Connection,
         info: &ServerInfo,
     ) -> Result<Self> {
-        if info.cluster {
-            let text = "the server is a cluster node; clusters are not supported yet";
-            return Err(connection.place(Error::refused(text)));
-        }
+        probe::refuse_unsupported(connection, info)?;
         let present: BTreeSet<u32> = summary.sections.iter().map(|s| s.database).collect();
         let routes = plan.mapping.routes(present.into_iter())?;
         probe::refuse_shared(plan.if_exists, &routes)

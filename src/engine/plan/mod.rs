@@ -87,9 +87,10 @@ struct Met {
 
 async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Preflight> {
     let mut findings = Findings::default();
-    let mut met = meet(run, &mut findings).await?;
-    source.server = met.source_info.server();
-    target.server = met.target_info.server();
+    let met = meet(run, (&mut *source, &mut *target), &mut findings).await?;
+    let Some(mut met) = met else {
+        return Ok(Preflight { findings: findings.sorted(), ..Preflight::default() });
+    };
     let routes = routes(run, &met, &mut findings)?;
     judge::servers(&mut findings, run, &met.source_info, &met.target_info);
     let targets = routes.iter().map(|route| route.target);
@@ -97,11 +98,6 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let holds = shown(looked, &met.target_info)?;
     let mut found =
         Preflight { databases: databases(&routes, &met.held, &holds), ..Preflight::default() };
-    if met.source_info.cluster || met.target_info.cluster {
-        // Every answer of a cluster would be about its slots.
-        found.findings = findings.sorted();
-        return Ok(found);
-    }
     let one_server = safety(run, &mut met, &routes, &holds, &mut findings).await?;
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
@@ -140,8 +136,13 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     Ok(found)
 }
 
-/// Connects to both, which waits for servers that are loading, and asks what they are.
-async fn meet(run: &Run, findings: &mut Findings) -> Result<Met> {
+/// Connects to both, which waits for servers that are loading, and asks what they are. `None`: one of them holds
+/// no keyspace of its own, and nothing else would be true of it.
+async fn meet(
+    run: &Run,
+    (from, into): (&mut Peer, &mut Peer),
+    findings: &mut Findings,
+) -> Result<Option<Met>> {
     let (source, target) = tokio::join!(connect(&run.source, 0), connect(&run.target, 0));
     let (mut source, mut target) = (source?, target?);
     judge::transport(findings, &source);
@@ -150,13 +151,20 @@ async fn meet(run: &Run, findings: &mut Findings) -> Result<Met> {
     let (of_source, of_target) = tokio::join!(probe::info(&mut source), probe::info(&mut target));
     let of_source = findings.take("no-permission", of_source)?.unwrap_or_default();
     let of_target = findings.take("no-permission", of_target)?.unwrap_or_default();
+    from.server = of_source.server();
+    into.server = of_target.server();
+    let mut supported = true;
     for (connection, info) in [(&source, &of_source), (&target, &of_target)] {
-        findings.take("cluster", probe::refuse_cluster(connection, info))?;
+        let code = if info.sentinel { "sentinel" } else { "cluster" };
+        supported &= findings.take(code, probe::refuse_unsupported(connection, info))?.is_some();
+    }
+    if !supported {
+        return Ok(None);
     }
     let mapping = &run.plan.mapping;
     let held = census::of_mapping(&mut source, &run.source, &of_source, mapping).await;
     let held = shown(held, &of_source)?;
-    Ok(Met { source, target, source_info: of_source, target_info: of_target, held, looked })
+    Ok(Some(Met { source, target, source_info: of_source, target_info: of_target, held, looked }))
 }
 
 /// What a look at the databases showed; where it is refused, which is told beside this, what INFO
