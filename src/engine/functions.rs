@@ -1,31 +1,28 @@
 //! Functions: libraries of code that belong to a server, not to a database (Redis 7.0, Valkey).
 //!
-//! They go by `FUNCTION LOAD`, library by library, as source code: so no version of a payload stands
-//! between two servers, and what happens to a library that exists can be said of each.
-
-use std::collections::BTreeSet;
+//! They go as source code: so no version of a payload stands between two servers, and what happens to a library
+//! that exists can be said of each. All are loaded at once by `FUNCTION RESTORE`, which loads all or none; where
+//! that is not permitted, library by library by `FUNCTION LOAD`.
 
 use super::Run;
+use super::library::{self, Library};
 use super::probe::Probed;
 use crate::command::{Cause, ServerError};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
 use crate::payload::FOOTER_BYTES;
-use crate::rdb::{Record, Records, Version};
+use crate::rdb::{Record, Records, Version, function_dump};
 use crate::resp::Value;
-use crate::units::printable;
+use crate::units::{self, printable};
 
-/// The most of a library's first line that is read for its name.
-const LONGEST_LINE: usize = 4096;
-
-/// The target's libraries, and what becomes of those that come.
+/// The target's libraries, and those that come.
 pub(super) struct Libraries {
     policy: IfExists,
-    held: BTreeSet<Vec<u8>>,
+    held: Vec<Library>,
     /// Whether the target knows functions; else this is what it said.
     refused: Option<String>,
-    loaded: u64,
+    coming: Vec<(Library, Vec<u8>)>,
     kept: u64,
 }
 
@@ -36,62 +33,145 @@ impl Libraries {
     /// The connection broke.
     pub(super) async fn new(target: &mut Connection, policy: IfExists) -> Result<Self> {
         let (held, refused) = match target.call(&[b"FUNCTION", b"LIST"]).await? {
-            Value::Error(line) => (BTreeSet::new(), Some(printable(line.as_bytes()))),
-            libraries @ Value::Array(_) => (names(&libraries), None),
+            Value::Error(line) => (Vec::new(), Some(printable(line.as_bytes()))),
+            libraries @ Value::Array(_) => (library::listed(&libraries), None),
             _ => {
                 let text = "a reply does not fit its request (FUNCTION LIST)";
                 return Err(target.place(Error::new(Kind::Protocol, text)));
             }
         };
-        Ok(Self { policy, held, refused, loaded: 0, kept: 0 })
+        Ok(Self { policy, held, refused, coming: Vec::new(), kept: 0 })
     }
 
-    /// Whether a library may be loaded.
+    /// Takes a library that is to be loaded, or leaves the target's own.
     ///
     /// # Errors
     /// [`crate::error::Kind::Refused`]: the target knows no functions, or it holds a library of this
     /// name and nobody said what shall become of it.
-    pub(super) fn look_at(&self, target: &Connection, code: &[u8]) -> Result<()> {
+    pub(super) fn take(
+        &mut self,
+        target: &Connection,
+        code: Vec<u8>,
+        library: Library,
+    ) -> Result<()> {
         if let Some(line) = &self.refused {
             let text = format!("it takes no functions: {line}");
             return Err(target.place(Error::refused(text)).advise("leave out --with-functions"));
         }
-        let exists = library_name(code).is_some_and(|name| self.held.contains(name));
-        if exists && matches!(self.policy, IfExists::Refuse | IfExists::Fail) {
-            let name = printable(library_name(code).unwrap_or_default());
-            let text = format!("it holds a library of functions named {name}");
-            return Err(target
-                .place(Error::refused(text))
-                .advise("say what happens to it: --if-exists replace or skip"));
+        let exists = self.held.iter().any(|held| held.name == library.name);
+        match self.policy {
+            IfExists::Refuse | IfExists::Fail if exists => {
+                let name = printable(&library.name);
+                let text = format!("it holds a library of functions named {name}");
+                Err(target
+                    .place(Error::refused(text))
+                    .advise("say what happens to it: --if-exists replace or skip"))
+            }
+            IfExists::Skip | IfExists::Merge if exists => {
+                self.kept += 1;
+                Ok(())
+            }
+            _ => {
+                self.coming.push((library, code));
+                Ok(())
+            }
+        }
+    }
+
+    /// Refuses functions whose names are taken by a library that stays: a server has each name once.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Refused`].
+    pub(super) fn refuse_conflicts(&self, target: &Connection) -> Result<()> {
+        let stays =
+            |held: &&Library| !self.coming.iter().any(|(coming, _)| coming.name == held.name);
+        for held in self.held.iter().filter(stays) {
+            let shared = |coming: &Library| coming.shares(held).map(printable);
+            let conflict =
+                self.coming.iter().find_map(|(coming, _)| Some((coming, shared(coming)?)));
+            let Some((coming, function)) = conflict else { continue };
+            let (name, coming) = (printable(&held.name), printable(&coming.name));
+            let text = format!(
+                "its library of functions {name} has a function {function}, as has the library {coming} that \
+                 would be loaded; nothing was loaded"
+            );
+            let advice = format!(
+                "remove one of the two libraries (FUNCTION DELETE {name} on the target), or leave out \
+                 --with-functions"
+            );
+            return Err(target.place(Error::refused(text)).advise(advice));
         }
         Ok(())
     }
 
-    /// Loads a library, or leaves the target's own.
+    /// Refuses a target whose user may not load.
     ///
     /// # Errors
-    /// The connection broke, or the target does not take the code.
-    pub(super) async fn load(&mut self, target: &mut Connection, code: &[u8]) -> Result<()> {
-        let exists = library_name(code).is_some_and(|name| self.held.contains(name));
-        match (exists, self.policy) {
-            (true, IfExists::Skip | IfExists::Merge) => {
-                self.kept += 1;
-                return Ok(());
+    /// [`crate::error::Kind::Refused`]. Or the connection broke.
+    pub(super) async fn refuse_unloadable(&self, target: &mut Connection) -> Result<()> {
+        // No code is no library.
+        match target.call(&[b"FUNCTION", b"LOAD", b""]).await? {
+            Value::Error(line) if line.starts_with("NOPERM") => {
+                let error = ServerError::parse(line.as_bytes());
+                let text = format!("FUNCTION LOAD was refused: {error}");
+                Err(target
+                    .place(Error::refused(text))
+                    .advise("grant it there: ACL SETUSER <user> +function|load"))
             }
-            (true, _) => target.demand(&[b"FUNCTION", b"LOAD", b"REPLACE", code]).await?,
-            (false, _) => target.demand(&[b"FUNCTION", b"LOAD", code]).await?,
-        };
-        self.loaded += 1;
+            _ => Ok(()),
+        }
+    }
+
+    /// Loads what was taken.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Refused`]: the target does not take them; none was loaded. Or the connection broke.
+    pub(super) async fn load(&self, target: &mut Connection) -> Result<()> {
+        self.refuse_conflicts(target)?;
+        if !self.coming.is_empty() {
+            self.refuse_unloadable(target).await?;
+            self.load_all(target).await?;
+        }
+        tracing::info!(
+            "functions: {} copied, {} left as on the target",
+            number(self.coming.len() as u64),
+            self.kept
+        );
         Ok(())
     }
 
-    /// Says what was done.
-    pub(super) fn tell(&self) {
-        tracing::info!(
-            "{} libraries of functions were copied, {} stayed as they are on the target",
-            self.loaded,
-            self.kept
-        );
+    async fn load_all(&self, target: &mut Connection) -> Result<()> {
+        let payload = function_dump(self.coming.iter().map(|(_, code)| code.as_slice()));
+        let replaces = self.policy == IfExists::Replace;
+        let policy: &[u8] = if replaces { b"REPLACE" } else { b"APPEND" };
+        let Value::Error(line) = target.call(&[b"FUNCTION", b"RESTORE", &payload, policy]).await?
+        else {
+            return Ok(());
+        };
+        let error = ServerError::parse(line.as_bytes());
+        if matches!(error.cause, Cause::CommandDenied | Cause::UnknownCommand) {
+            return self.load_each(target).await;
+        }
+        let refused = target.refused(b"FUNCTION RESTORE", &error);
+        Err(match error.cause {
+            Cause::Other => refused.as_kind(Kind::Refused).advise(
+                "no function was loaded: remove what is in the way on the target (FUNCTION LIST, FUNCTION \
+                 DELETE), or leave out --with-functions",
+            ),
+            _ => refused,
+        })
+    }
+
+    /// One after the other: what is loaded stays, should one not be taken.
+    async fn load_each(&self, target: &mut Connection) -> Result<()> {
+        for (library, code) in &self.coming {
+            let exists = self.held.iter().any(|held| held.name == library.name);
+            match exists {
+                true => target.demand(&[b"FUNCTION", b"LOAD", b"REPLACE", code]).await?,
+                false => target.demand(&[b"FUNCTION", b"LOAD", code]).await?,
+            };
+        }
+        Ok(())
     }
 }
 
@@ -105,9 +185,7 @@ pub(super) async fn tell_of_rest(run: &Run, probed: &Probed) -> Result<()> {
     let held = source.call(&[b"FUNCTION", b"LIST"]).await?;
     let count = held.elements().unwrap_or_default().len();
     if count > 0 {
-        tracing::warn!(
-            "the source holds {count} libraries of functions; they are copied by --with-functions"
-        );
+        tracing::warn!("{}", left_behind("source", count as u64));
     }
     Ok(())
 }
@@ -138,47 +216,77 @@ async fn carry_by(run: &Run, probed: &Probed, policy: IfExists) -> Result<()> {
         return Ok(());
     }
     let mut source = run.source_link(0, probed).connect().await?;
-    let codes = codes_of(&mut source).await?;
-    if codes.is_empty() {
-        return Ok(());
-    }
     let mut target = run.target_link(0, probed).connect().await?;
-    let mut libraries = Libraries::new(&mut target, policy).await?;
-    for code in &codes {
-        libraries.look_at(&target, code)?;
+    match taken(&mut source, &mut target, policy).await? {
+        Some(libraries) => libraries.load(&mut target).await,
+        None => Ok(()),
     }
-    for code in &codes {
-        libraries.load(&mut target, code).await?;
-    }
-    libraries.tell();
-    Ok(())
 }
 
-/// Refuses what [`carry`] would refuse, and a target whose user may not load.
+/// What of the source would be loaded; `None`: it has no functions.
+async fn taken(
+    source: &mut Connection,
+    target: &mut Connection,
+    policy: IfExists,
+) -> Result<Option<Libraries>> {
+    let codes = codes_of(source).await?;
+    if codes.is_empty() {
+        return Ok(None);
+    }
+    // Where this is refused, what the code says has to be enough.
+    let listed = library::listed(&source.call(&[b"FUNCTION", b"LIST"]).await?);
+    let mut libraries = Libraries::new(target, policy).await?;
+    for code in codes {
+        let named = Library::of_code(&code);
+        let known = listed.iter().find(|library| library.name == named.name).cloned();
+        libraries.take(target, code, known.unwrap_or(named))?;
+    }
+    Ok(Some(libraries))
+}
+
+/// Refuses what [`carry`] would refuse, as a dry run does: it sends no writing command.
+///
+/// # Errors
+/// As [`carry`].
+pub(super) async fn refuse_conflicts(run: &Run, probed: &Probed) -> Result<()> {
+    if !run.plan.functions {
+        return Ok(());
+    }
+    let mut source = run.source_link(0, probed).connect().await?;
+    let mut target = run.target_link(0, probed).connect().await?;
+    match taken(&mut source, &mut target, run.plan.if_exists).await? {
+        Some(libraries) => libraries.refuse_conflicts(&target),
+        None => Ok(()),
+    }
+}
+
+/// Likewise, and a target whose user may not load, unless this is `dry`.
 ///
 /// # Errors
 /// As [`carry`].
 pub(super) async fn refuse_uncarriable(
     source: &mut Connection,
     target: &mut Connection,
-    policy: IfExists,
+    (policy, dry): (IfExists, bool),
 ) -> Result<()> {
-    let codes = codes_of(source).await?;
-    if codes.is_empty() {
-        return Ok(());
-    }
-    let libraries = Libraries::new(target, policy).await?;
-    codes.iter().try_for_each(|code| libraries.look_at(target, code))?;
-    // No code is no library.
-    match target.call(&[b"FUNCTION", b"LOAD", b""]).await? {
-        Value::Error(line) if line.starts_with("NOPERM") => {
-            let error = ServerError::parse(line.as_bytes());
-            let text = format!("FUNCTION LOAD was refused: {error}");
-            Err(target
-                .place(Error::refused(text))
-                .advise("grant it there: ACL SETUSER <user> +function|load"))
-        }
-        _ => Ok(()),
+    let Some(libraries) = taken(source, target, policy).await? else { return Ok(()) };
+    libraries.refuse_conflicts(target)?;
+    if dry { Ok(()) } else { libraries.refuse_unloadable(target).await }
+}
+
+/// Says that libraries are not copied.
+pub(super) fn left_behind(place: &str, count: u64) -> String {
+    let count = number(count);
+    format!(
+        "NOT copied: {count} of functions of the {place}; add --with-functions to copy functions, too"
+    )
+}
+
+/// `1 library`, `2 libraries`.
+pub(super) fn number(count: u64) -> String {
+    match count {
+        1 => "1 library".to_owned(),
+        _ => format!("{} libraries", units::count(count)),
     }
 }
 
@@ -218,35 +326,9 @@ fn codes(dump: &[u8]) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// The names in what `FUNCTION LIST` answers: for each library a list of names and values.
-fn names(libraries: &Value) -> BTreeSet<Vec<u8>> {
-    let name = |library: &Value| {
-        let pairs = library.elements()?;
-        let at = pairs.iter().position(|word| word.bytes() == Some(b"library_name"))?;
-        pairs.get(at + 1)?.bytes().map(<[u8]>::to_vec)
-    };
-    libraries.elements().unwrap_or_default().iter().filter_map(name).collect()
-}
-
-/// The name in a library's first line: `#!lua name=mylib`.
-fn library_name(code: &[u8]) -> Option<&[u8]> {
-    let first = code.get(..LONGEST_LINE).unwrap_or(code);
-    let line = first.split(|&byte| byte == b'\n' || byte == b'\r').next()?;
-    let words = line.split(|byte| byte.is_ascii_whitespace());
-    words.filter_map(|word| word.strip_prefix(b"name=")).next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_library_is_named_in_its_first_line() {
-        assert_eq!(library_name(b"#!lua name=mylib\nlocal name=x"), Some(&b"mylib"[..]));
-        assert_eq!(library_name(b"#!js  api_version=1.0 name=a_b\r\n"), Some(&b"a_b"[..]));
-        assert_eq!(library_name(b"#!lua\nname=x"), None);
-        assert_eq!(library_name(b""), None);
-    }
 
     #[test]
     fn what_function_dump_answers_is_taken_apart() {

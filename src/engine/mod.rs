@@ -34,6 +34,7 @@ mod ground;
 mod guard;
 mod independent;
 mod knowledge;
+mod library;
 mod merge;
 mod moving;
 mod part_file;
@@ -373,6 +374,7 @@ async fn run_probed(
         begun = begin => begun?,
     };
     if run.plan.dry_run {
+        functions::refuse_conflicts(run, &probed).await?;
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }

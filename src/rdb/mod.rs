@@ -21,7 +21,7 @@ mod write;
 pub use check::{MOST_SECTIONS, Section, Summary, check, check_each};
 pub use foreign::Foreign;
 pub use records::{Key, Record, Records};
-pub use write::{Mark, Writer};
+pub use write::{Mark, Writer, function_dump};
 
 use std::fmt;
 

@@ -5,7 +5,7 @@ use std::io::{Result, Seek, SeekFrom, Write};
 use super::{
     AUX, END, EXPIRES_MS, FIRST_CHECKED, FUNCTION, RESIZE_DATABASE, SELECT_DATABASE, Version,
 };
-use crate::payload::{add_to_checksum, write_number, write_string};
+use crate::payload::{add_to_checksum, footer, write_number, write_string};
 
 /// Writes an RDB file.
 pub struct Writer<W> {
@@ -123,6 +123,19 @@ impl<W: Write + Seek> Writer<W> {
         self.state = mark;
         Ok(&mut self.to)
     }
+}
+
+/// The RDB version since which there are functions: all servers that know them take it.
+const OF_FUNCTIONS: u16 = 10;
+
+/// What `FUNCTION RESTORE` takes: the records of libraries of this code, and a footer.
+pub fn function_dump<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for code in codes {
+        body.push(FUNCTION);
+        write_string(&mut body, code);
+    }
+    footer::seal(body, OF_FUNCTIONS)
 }
 
 #[cfg(test)]

@@ -64,7 +64,8 @@ fn without_being_asked_for_they_stay_and_that_is_said() {
         let target = Server::start(Kind::Redis70);
         let run = copy(&target, &[]);
         run.assert_code(&[0]);
-        run.assert_says(&["2 libraries", "--with-functions"]);
+        run.assert_says(&["NOT copied: 2 libraries", "--with-functions"]);
+        assert!(!run.stderr.contains("they are copied"), "{}", run.frame());
         assert_eq!(answers(&target, "one"), None);
     });
 }
@@ -88,6 +89,94 @@ fn what_the_target_holds_is_treated_as_asked() {
         let all = ["one", "two", "three"].map(|name| answers(&target, name));
         assert_eq!(all, [Some(1), Some(2), Some(33)]);
     });
+}
+
+/// What the target holds: libraries with their functions.
+fn libraries(server: &Server) -> String {
+    let listed: redis::Value = server.client(0).call(cmd("FUNCTION").arg("LIST"));
+    format!("{listed:?}")
+}
+
+#[test]
+fn a_function_of_a_library_of_another_name_is_refused_before_anything_is_loaded() {
+    for (from, to) in [(Kind::Redis70, Kind::Valkey91), (Kind::Valkey81, Kind::Redis82)] {
+        let (source, place) = saved(from);
+        both(&source, &place, |copy| {
+            let target = Server::start(to);
+            // Servers do not tell upper from lower case.
+            let other =
+                "#!lua name=other\nredis.register_function('TWO', function() return 22 end)";
+            target.client(0).run(cmd("FUNCTION").arg("LOAD").arg(other));
+            let before = libraries(&target);
+            for policy in [&[][..], &["--if-exists", "replace"], &["--if-exists", "skip"]] {
+                for dry in [&[][..], &["--dry-run"]] {
+                    let run = copy(&target, &[&["--with-functions"], policy, dry].concat());
+                    run.assert_code(&[4]);
+                    run.assert_says(&["other", "two", "FUNCTION DELETE other"]);
+                    assert_eq!(run.count("copied"), 0, "{}", run.frame());
+                    assert_eq!(libraries(&target), before, "{}", run.frame());
+                }
+            }
+        });
+    }
+}
+
+/// What no name in the code shows, the target refuses as a whole.
+#[test]
+fn a_function_whose_name_is_made_up_by_code_is_refused_as_a_whole() {
+    let (source, place) = (start(Kind::Redis70), Place::new());
+    source.client(0).set(b"key", b"value");
+    load(&source, "a", 1);
+    let code =
+        "#!lua name=z\nlocal name = 't' .. 'wo'\nredis.register_function(name, function() end)";
+    source.client(0).run(cmd("FUNCTION").arg("LOAD").arg(code));
+    backup(source.url(), &place.file()).expect(0);
+    both(&source, &place, |copy| {
+        let target = Server::start(Kind::Redis82);
+        load(&target, "two", 2);
+        let before = libraries(&target);
+        let run = copy(&target, &["--with-functions"]);
+        run.assert_code(&[4]);
+        assert_eq!(libraries(&target), before, "{}", run.frame());
+    });
+}
+
+#[test]
+fn names_of_libraries_are_read_as_the_servers_read_them() {
+    for header in
+        ["name=lib", "NAME=lib", "\"name=lib\"", "name=\"lib\"", "'Name=lib'", "  name=l\"ib\""]
+    {
+        let (source, place) = (start(Kind::Redis70), Place::new());
+        source.client(0).set(b"key", b"value");
+        let code = format!("#!lua {header}\nredis.register_function('f', function() return 1 end)");
+        source.client(0).run(cmd("FUNCTION").arg("LOAD").arg(code));
+        backup(source.url(), &place.file()).expect(0);
+        both(&source, &place, |copy| {
+            let target = Server::start(Kind::Valkey91);
+            load(&target, "lib", 7);
+            for dry in [&["--with-functions", "--dry-run"][..], &["--with-functions"]] {
+                let run = copy(&target, dry);
+                run.assert_code(&[4]);
+                run.assert_says(&["named lib", "--if-exists"]);
+            }
+            copy(&target, &["--with-functions", "--if-exists", "skip"]).assert_code(&[0]);
+            assert_eq!((answers(&target, "lib"), answers(&target, "f")), (Some(7), None));
+            copy(&target, &["--with-functions", "--if-exists", "replace"]).assert_code(&[0]);
+            assert_eq!((answers(&target, "lib"), answers(&target, "f")), (None, Some(1)));
+        });
+    }
+}
+
+/// `+function|restore` is not needed.
+#[test]
+fn without_the_right_to_restore_them_they_are_loaded_one_by_one() {
+    let (source, _place) = saved(Kind::Redis70);
+    let target = Server::start(Kind::Redis70);
+    let rules = ["on", ">pw", "~*", "&*", "+@all", "-function|restore"];
+    target.client(0).run(cmd("ACL").arg("SETUSER").arg("writer").arg(&rules));
+    let url = target.url().replace("://", "://writer:pw@");
+    Keyferry::copy(source.url(), url).args(["--with-functions", "--db", "0"]).expect(0);
+    assert_eq!((answers(&target, "one"), answers(&target, "two")), (Some(1), Some(2)));
 }
 
 #[test]

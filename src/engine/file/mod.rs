@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Pairs};
 use super::copy::join_or_stop;
+use super::library::Library;
 use super::part_file::shown;
 use super::{
     Ended, Stop, census, clocks, existing, functions, knowledge, probe, tell_if_nothing,
@@ -166,12 +167,12 @@ async fn run(
         &info,
     )
     .await?;
+    if restore.plan.functions && !restore.summary.functions.is_empty() {
+        restore.functions(&mut connection).await?;
+    }
     if restore.plan.dry_run {
         proof::dry_run(&restore).await?;
         return Ok(Verified::none());
-    }
-    if restore.plan.functions {
-        restore.functions(&mut connection).await?;
     }
     drop(connection);
     for section in restore.sections() {
@@ -223,11 +224,9 @@ fn tell(summary: &Summary, twice: &Twice, plan: &FilePlan) {
     if !summary.checked {
         tracing::warn!("the file has no checksum: damage inside of values would not show");
     }
-    let functions = summary.functions.len();
-    if functions > 0 && !plan.functions {
-        tracing::warn!(
-            "the file holds {functions} libraries of functions; they are copied by --with-functions"
-        );
+    let libraries = summary.functions.len();
+    if libraries > 0 && !plan.functions {
+        tracing::warn!("{}", functions::left_behind("file", libraries as u64));
     }
     if summary.module_data > 0 {
         tracing::warn!("what modules keep beside keys is not copied: only they can read it");
@@ -345,23 +344,21 @@ impl Restore {
         Ledger::new(self.stats.clone(), counters)
     }
 
-    /// Functions come before the keys: an application may call one as soon as it finds its keys.
+    /// Functions come before the keys: an application may call one as soon as it finds its keys. A dry run
+    /// refuses what would be refused.
     async fn functions(&self, target: &mut Connection) -> Result<()> {
         let version = Version::new(self.summary.version);
         let mut libraries = functions::Libraries::new(target, self.plan.if_exists).await?;
-        // Twice: whether all of them may be loaded is known before the first is.
-        for load in [false, true] {
-            for &at in &self.summary.functions {
-                let opened = self.opened.clone();
-                let code = thread(move || opened.function(version, at)).await?;
-                match load {
-                    false => libraries.look_at(target, &code)?,
-                    true => libraries.load(target, &code).await?,
-                }
-            }
+        for &at in &self.summary.functions {
+            let opened = self.opened.clone();
+            let code = thread(move || opened.function(version, at)).await?;
+            let library = Library::of_code(&code);
+            libraries.take(target, code, library)?;
         }
-        libraries.tell();
-        Ok(())
+        match self.plan.dry_run {
+            true => libraries.refuse_conflicts(target),
+            false => libraries.load(target).await,
+        }
     }
 
     /// Copies one database.

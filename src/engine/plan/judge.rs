@@ -2,7 +2,7 @@
 
 use super::super::activity::Activity;
 use super::super::clocks::Looks;
-use super::super::{Run, room as memory};
+use super::super::{Run, functions, room as memory};
 use super::findings::Findings;
 use super::sample::{Sample, UNKNOWN};
 use crate::command::ServerInfo;
@@ -63,8 +63,9 @@ pub(super) fn servers(
         findings.add(Finding::warning("target-is-replica", text, remedy).on(into));
     }
     if let Some(count) = source.libraries.filter(|count| *count > 0 && !run.plan.functions) {
-        let text = format!("it holds {count} libraries of functions, which stay behind");
-        let remedy = "copy them, too: --with-functions";
+        let libraries = functions::number(count);
+        let text = format!("it holds {libraries} of functions, which will NOT be copied");
+        let remedy = "add --with-functions to copy functions, too";
         findings.add(Finding::warning("functions-stay", text, remedy).on(from));
     }
     let missing: Vec<&str> = source

@@ -266,8 +266,8 @@ fn databases(routes: &[Route], source: &Holdings, target: &Holdings) -> Vec<Plan
 /// What only some copies need.
 async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()> {
     if run.plan.functions {
-        let policy = run.plan.if_exists;
-        let checked = functions::refuse_uncarriable(&mut met.source, &mut met.target, policy).await;
+        let how = (run.plan.if_exists, run.plan.dry_run);
+        let checked = functions::refuse_uncarriable(&mut met.source, &mut met.target, how).await;
         findings.take("functions", checked)?;
     }
     if run.plan.source_compression == SourceCompression::Off {
