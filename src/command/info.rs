@@ -50,7 +50,7 @@ pub struct ServerInfo {
     pub memory: Memory,
     /// Clients that are connected.
     pub clients: Option<u64>,
-    /// The most that may be.
+    /// Clients that it takes (`maxclients`).
     pub most_clients: Option<u64>,
     /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
     pub changes: Option<Changes>,

@@ -4,10 +4,6 @@
 
 use crate::resp::Output;
 
-/// A key that is asked about and never made. It begins as no other does: a user who may touch it may
-/// touch every key.
-pub const PROBE_KEY: &[u8] = b"\x01keyferry:probe";
-
 /// Asks a source for the expiry of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExpiryCommand {
@@ -80,6 +76,12 @@ pub fn end_set(output: &mut Output, only_new: bool, expiry: i64) {
         output.copy(b"$4\r\nPXAT\r\n");
         output.number(expiry);
     }
+}
+
+/// A RESTORE that every server refuses before it looks at the key, whatever the key is: for its option, or, where
+/// that comes first, because the user may not, or the server does not take it now.
+pub fn refused_restore(key: &[u8]) -> [&[u8]; 5] {
+    [b"RESTORE", key, b"0", b"", b"no-such-option"]
 }
 
 /// Writes `TYPE key`; `key` is a bulk string in wire form.

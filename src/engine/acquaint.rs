@@ -11,10 +11,10 @@ use super::probe::{
     Readable, expiry_clock, meet, readable, refuse_if_pointless, refused_before_work, select,
 };
 use crate::command::ServerInfo;
-use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
+use crate::command::keyspace::ExpiryCommand;
 use crate::config::{Mapping, Route};
 use crate::error::{Error, Result};
-use crate::net::{Connection, Link, Process};
+use crate::net::{Connection, Link, Process, probe_key};
 use crate::report::json::Peer;
 use crate::source::ExpiryClock;
 use crate::verify::Judge;
@@ -180,7 +180,7 @@ fn every_route(mapping: &Mapping, source: &Holdings, target: &Holdings) -> Resul
 /// Tries what every key may need, on a key that does not exist.
 async fn permissions(connection: &mut Connection) -> Result<Readable> {
     let found = readable(connection).await?;
-    let commands: [&[&[u8]]; 2] = [&[b"EXISTS", PROBE_KEY], &[b"MGET", PROBE_KEY]];
+    let commands: [&[&[u8]]; 2] = [&[b"EXISTS", probe_key()], &[b"MGET", probe_key()]];
     let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
     for (command, reply) in commands.into_iter().zip(&replies) {
         refuse_if_pointless(connection, command, reply)?;

@@ -45,13 +45,22 @@ impl Again {
     }
 }
 
+/// Whatever a server does not permit now is a refusal, unless an earlier run has written something.
+pub(super) fn nothing_written(run: &Run, error: Error) -> Error {
+    let resumed = run.checkpoint.as_ref().is_some_and(|earlier| earlier.is_begun());
+    let refused = error.kind() == Kind::Server && !error.passes() && !resumed;
+    if refused { error.as_kind(Kind::Refused) } else { error }
+}
+
 /// Probes both servers.
 pub(super) async fn probed(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<Probed> {
     let mut again = Again::default();
     loop {
         match probe(run, source, target).await {
             Ok(probed) => return Ok(probed),
-            Err(error) => again.after(error, run).await?,
+            Err(error) => {
+                again.after(error, run).await.map_err(|error| nothing_written(run, error))?;
+            }
         }
     }
 }
@@ -67,7 +76,9 @@ pub(super) async fn met(
     loop {
         match run.stop.run_until_cancelled(acquaint(run, meant, source, target)).await {
             Some(Ok(met)) => return Ok(met),
-            Some(Err(error)) => again.after(error, run).await?,
+            Some(Err(error)) => {
+                again.after(error, run).await.map_err(|error| nothing_written(run, error))?;
+            }
             None => return Err(Error::new(Kind::Cancelled, "stopped")),
         }
     }

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
+use super::Run;
 use super::probe::Probed;
-use super::{Run, rights};
 use crate::command::keyspace;
 use crate::config::{IfExists, Route};
 use crate::error::Result;
 use crate::flow::{Form, Keys, name_of};
-use crate::net::Connection;
+use crate::net::{Connection, probe_key};
 use crate::payload::Losses;
 use crate::report::{Count, Ledger};
 use crate::resp::Value;
@@ -75,7 +75,7 @@ impl Hashes {
         if crossing.target.latest_field_expiry().is_some() {
             return Ok(None);
         }
-        if is_unknown(&source.call(rights::HPEXPIRETIME).await?) {
+        if is_unknown(&source.call(&[b"HPEXPIRETIME", probe_key(), b"FIELDS", b"1", b""]).await?) {
             return Ok(None);
         }
         let form = Form::Dump;

@@ -5,10 +5,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::probe::may_ask_together;
-use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
+use crate::command::keyspace::ExpiryCommand;
 use crate::error::{Kind, Result};
 use crate::flow::{Batch, Entry, Held, Question};
-use crate::net::{Line, Link};
+use crate::net::{Line, Link, probe_key};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::target::crossing::Crossing;
@@ -82,7 +82,7 @@ pub(super) fn judge(source: ExpiryClock, target: ExpiryClock) -> Judge {
 /// How a target is asked when its own keys expire.
 pub(super) async fn own_clock(target: &mut Line) -> Result<ExpiryClock> {
     loop {
-        let told = target.ask(&[b"PEXPIRETIME", PROBE_KEY]).await?;
+        let told = target.ask(&[b"PEXPIRETIME", probe_key()]).await?;
         let command = match told {
             Value::Integer(_) => ExpiryCommand::Absolute,
             // Not known, or not permitted; what PTTL and TIME say is looked at with each key.

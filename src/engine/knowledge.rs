@@ -1,15 +1,12 @@
-//! What the target takes: asked of it by tiny payloads where it may be written, else told by its
+//! What the target takes: asked of it by tiny payloads where a copy is about to write there, else told by its
 //! version.
 
 use super::probe::refused_before_work;
-use crate::command::{Cause, ServerError, ServerInfo};
+use crate::command::ServerInfo;
 use crate::error::Result;
-use crate::net::Connection;
+use crate::net::{Connection, probe_key};
 use crate::payload::{Family, Knowledge, ProbeOf, probes};
 use crate::resp::Value;
-
-/// The name that the tiny payloads are offered under.
-const PROBE_KEY: &[u8] = b"keyferry:probe:payload";
 
 /// First version of the family, as major and minor, and its RDB version; the newest first.
 /// Sources: `rdb.h` of each release; `RDB_VERSION`.
@@ -55,21 +52,25 @@ pub(super) fn of_version(info: &ServerInfo) -> Knowledge {
 /// The RDB version of the oldest servers there are.
 const OLDEST: u16 = 7;
 
-/// Asks the target which payloads it takes. A target that refuses them all, for whatever reason, is
-/// believed its version.
+/// Asks the target which payloads it takes, and leaves none there. A target that refuses them all, for whatever
+/// reason, is believed its version, and so is a replica: it keeps what has expired.
 ///
 /// # Errors
 /// The connection broke.
 pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Knowledge> {
-    let told = of_version(info);
+    let told = without_a_write(target, info).await?;
+    if info.replica {
+        return Ok(told);
+    }
     let asked = probes(family(info));
     for probe in &asked {
-        // A value that expired in 1970 is read, but never stored (Redis 5.0).
-        let restore =
-            [b"RESTORE".as_slice(), PROBE_KEY, b"1", &probe.payload, b"REPLACE", b"ABSTTL"];
+        // A value that expired in 1970 is read, but not stored (Redis 5.0).
+        let restore = [b"RESTORE".as_slice(), probe_key(), b"1", &probe.payload, b"ABSTTL"];
         target.output().command(&restore);
     }
-    target.output().command(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]);
+    // A Valkey that imports keeps it until a write looks for the key: each of these does, also one that is
+    // refused for its payload.
+    target.output().command(&[b"RESTORE", probe_key(), b"0", b""]);
     let replies = target.receive(asked.len() + 1).await.map_err(refused_before_work)?;
     let answers: Vec<(ProbeOf, bool)> = asked
         .iter()
@@ -80,31 +81,22 @@ pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Kn
         tracing::debug!("the target took no probe; it is believed its version");
         return Ok(told);
     }
-    let mut learned = Knowledge::learned(family(info), answers);
-    learned.longest_bulk = replies.last().and_then(longest_bulk).unwrap_or(learned.longest_bulk);
-    Ok(learned)
+    let learned = Knowledge::learned(family(info), answers);
+    Ok(Knowledge { longest_bulk: told.longest_bulk, ..learned })
 }
 
-/// Asks the target which of these payloads it says that it cannot read. None of them is stored.
+/// What it takes by its version and its configuration: nothing that could be stored is sent.
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn refused_payloads(
+pub(super) async fn without_a_write(
     target: &mut Connection,
-    payloads: &[Vec<u8>],
-) -> Result<Vec<bool>> {
-    for payload in payloads {
-        target.output().command(&[b"RESTORE", PROBE_KEY, b"1", payload, b"REPLACE", b"ABSTTL"]);
-    }
-    let replies = target.receive(payloads.len()).await.map_err(refused_before_work)?;
-    let refused = |reply: &Value| match reply {
-        Value::Error(line) => matches!(
-            ServerError::parse(line.as_bytes()).cause,
-            Cause::PayloadFormat | Cause::PayloadVersion
-        ),
-        _ => false,
-    };
-    Ok(replies.iter().map(refused).collect())
+    info: &ServerInfo,
+) -> Result<Knowledge> {
+    let told = of_version(info);
+    let limit = target.call(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]).await;
+    let limit = longest_bulk(&limit.map_err(refused_before_work)?);
+    Ok(Knowledge { longest_bulk: limit.unwrap_or(told.longest_bulk), ..told })
 }
 
 /// The longest bulk string that a server takes; `None` where it does not tell.

@@ -43,6 +43,7 @@ mod pieces;
 pub mod plan;
 mod probe;
 mod proof;
+mod queued;
 mod quiet;
 mod reckoning;
 mod rights;

@@ -17,7 +17,7 @@ use super::cleanup::{Accounts, Deletion, delete_equal};
 use super::probe::Probed;
 use super::reckoning::Ledgers;
 use super::target_watch::{Look, TargetWatch};
-use super::{Run, again, rights};
+use super::{Run, again, queued};
 use crate::config::Route;
 use crate::error::{Error, Kind, Result};
 use crate::report::json::Peer;
@@ -41,7 +41,7 @@ pub(super) async fn delete_copied(
     let met = again::met(run, Meant::These(&probed.routes), &mut source, &mut target).await;
     let met = met.map_err(after_the_copy)?;
     let at_source = met.source_link(run, 0).connect().await?;
-    let removal = rights::may_delete(at_source).await.map_err(after_the_copy)?;
+    let removal = queued::may_delete(at_source).await.map_err(after_the_copy)?;
     let watch = TargetWatch::begin(met.lasting_target_link(run), &met.routes, before).await?;
     let watch = Arc::new(watch);
     let checkpoint = run.checkpoint.clone();

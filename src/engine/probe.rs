@@ -9,15 +9,15 @@ use super::checkpoint::GoingOn;
 use super::clocks::{Offset, clock_offset};
 use super::independent::{self, Sameness};
 use super::target_watch::Look;
-use super::{Run, knowledge, permitted_keys, rights, room};
+use super::{Run, knowledge, permitted_keys, queued, rights, room};
 use crate::command::changes::Changes;
-use crate::command::keyspace::{ExpiryCommand, PROBE_KEY};
+use crate::command::keyspace::{ExpiryCommand, refused_restore};
 use crate::command::{Cause, ServerError, ServerInfo};
 use crate::config::mapping::{Route, shared_targets};
 use crate::config::{FetchMode, IfExists, Plan};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Repeated;
-use crate::net::{Connection, Process, connect};
+use crate::net::{Connection, Process, connect, probe_key};
 use crate::report::json::Peer;
 use crate::resp::Value;
 use crate::source::ExpiryClock;
@@ -186,15 +186,17 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let timed = [&source_time, &target_time].map(|look| look.offset.is_some());
     rights::refuse_missing(&run.plan, [&mut at_source, &mut at_target], timed).await?;
     let clock = expiry_clock(&at_source, &can_read, source_time.offset, target_time.offset)?;
+    permitted_keys::refuse_untouchable(run, &routes).await?;
     if !run.plan.dry_run {
-        permitted_keys::refuse_unwritable(run, &routes, &mut at_target).await?;
         let too_small = room::certainly_too_small(&run.plan, &routes, &source_info, &target_info);
         too_small.map_or(Ok(()), |refusal| Err(at_target.place(refusal)))?;
         if run.plan.delete_source {
-            rights::may_delete(connect(&run.source, 0).await?).await?;
+            let from = routes.first().map_or(0, |route| route.source);
+            queued::may_delete(connect(&run.source, from).await?).await?;
         }
         if run.plan.if_exists == IfExists::Merge {
-            let denied = rights::try_merge(&run.target).await?;
+            let into = routes.first().map_or(0, |route| route.target);
+            let denied = queued::try_merge(&run.target, into).await?;
             rights::refuse_denied(&at_target, &denied)?;
         }
     }
@@ -402,9 +404,9 @@ pub(super) struct Readable {
 pub(super) async fn readable(source: &mut Connection) -> Result<Readable> {
     let commands: [&[&[u8]]; 4] = [
         &[b"SCAN", b"0", b"COUNT", b"1"],
-        &[b"DUMP", PROBE_KEY],
-        &[b"PEXPIRETIME", PROBE_KEY],
-        &[b"MGET", PROBE_KEY],
+        &[b"DUMP", probe_key()],
+        &[b"PEXPIRETIME", probe_key()],
+        &[b"MGET", probe_key()],
     ];
     let replies = source.call_all(&commands).await.map_err(refused_before_work)?;
     for (command, reply) in commands.into_iter().zip(&replies).take(2) {
@@ -424,14 +426,20 @@ pub(super) async fn may_ask_together(
     connection: &mut Connection,
     expiry: ExpiryCommand,
 ) -> Result<bool> {
-    let exec = connection.call(&[b"EXEC"]).await.map_err(refused_before_work)?;
-    if !matches!(&exec, Value::Error(line) if line.contains("without MULTI")) {
+    if !may_end(connection).await? {
         return Ok(false);
     }
-    let commands: [&[&[u8]]; 3] = [&[b"MULTI"], &[expiry.name().as_bytes(), PROBE_KEY], &[b"EXEC"]];
+    let commands: [&[&[u8]]; 3] =
+        [&[b"MULTI"], &[expiry.name().as_bytes(), probe_key()], &[b"EXEC"]];
     let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
     Ok(matches!(replies.as_slice(),
         [Value::Simple(_), Value::Simple(_), Value::Array(told)] if told.len() == 1))
+}
+
+/// Whether a transaction may be ended.
+pub(super) async fn may_end(connection: &mut Connection) -> Result<bool> {
+    let exec = connection.call(&[b"EXEC"]).await.map_err(refused_before_work)?;
+    Ok(matches!(&exec, Value::Error(line) if line.contains("without MULTI")))
 }
 
 /// What may be written to the target.
@@ -452,9 +460,9 @@ pub(super) async fn writable(
         return Ok(Writable { by_value: false, several: false });
     }
     let commands: [&[&[u8]]; 3] = [
-        &[b"RESTORE", PROBE_KEY, b"0", b""],
-        &[b"SET", PROBE_KEY, b"", b"no-such-option"],
-        &[if_exists.sets_several(), PROBE_KEY, b"", PROBE_KEY],
+        &refused_restore(probe_key()),
+        &[b"SET", probe_key(), b"", b"no-such-option"],
+        &[if_exists.sets_several(), probe_key(), b"", probe_key()],
     ];
     let replies = target.call_all(&commands).await.map_err(refused_before_work)?;
     if let (Some(command), Some(reply)) = (commands.first(), replies.first()) {

@@ -4,13 +4,11 @@
 //! a transaction that the server has to refuse.
 
 use super::probe::refused_before_work;
-use crate::command::keyspace::PROBE_KEY;
 use crate::command::{Cause, ServerError};
 use crate::config::{FetchMode, IfExists, Plan, Verify};
 use crate::error::{Error, Kind, Result};
-use crate::net::{Connection, Connector, connect};
+use crate::net::{Connection, probe_key};
 use crate::resp::Value;
-use crate::source::unlink::Removal;
 
 /// What a right is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,38 +36,53 @@ pub(super) enum Need {
 pub(super) struct Trial {
     /// What grants it: `+right`.
     pub(super) right: &'static str,
+    /// With [`KEY`] in the place of the key.
     command: &'static [&'static [u8]],
     pub(super) need: Need,
 }
 
 impl Trial {
+    /// The command, about this key.
+    pub(super) fn on<'a>(&self, key: &'a [u8]) -> Vec<&'a [u8]> {
+        self.command.iter().map(|&word| if word == KEY { key } else { word }).collect()
+    }
+
+    /// Whether the command is about a key.
+    pub(super) fn has_key(&self) -> bool {
+        self.command.contains(&KEY)
+    }
+
     /// Its name, for people.
     pub(super) fn name(&self) -> String {
         self.right.replace('|', " ").to_uppercase()
     }
 }
 
-const fn trial(right: &'static str, command: &'static [&'static [u8]], need: Need) -> Trial {
+pub(super) const fn trial(
+    right: &'static str,
+    command: &'static [&'static [u8]],
+    need: Need,
+) -> Trial {
     Trial { right, command, need }
 }
 
-const SCAN: &[&[u8]] = &[b"SCAN", b"0", b"COUNT", b"1"];
-const DUMP: &[&[u8]] = &[b"DUMP", PROBE_KEY];
-const TYPE: &[&[u8]] = &[b"TYPE", PROBE_KEY];
-const EXISTS: &[&[u8]] = &[b"EXISTS", PROBE_KEY];
-const MGET: &[&[u8]] = &[b"MGET", PROBE_KEY];
-const MSET: &[&[u8]] = &[b"MSET", PROBE_KEY, b"", PROBE_KEY];
-const MSETNX: &[&[u8]] = &[b"MSETNX", PROBE_KEY, b"", PROBE_KEY];
-const PTTL: &[&[u8]] = &[b"PTTL", PROBE_KEY];
-const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", PROBE_KEY];
-const HMGET: &[&[u8]] = &[b"HMGET", PROBE_KEY, b""];
-pub(super) const HPEXPIRETIME: &[&[u8]] = &[b"HPEXPIRETIME", PROBE_KEY, b"FIELDS", b"1", b""];
-const HPEXPIREAT: &[&[u8]] = &[b"HPEXPIREAT", PROBE_KEY, b"1", b"FIELDS", b"1", b""];
+/// Stands for the key in commands.
+pub(super) const KEY: &[u8] = b"<key>";
 
-const WATCH: &[&[u8]] = &[b"WATCH", PROBE_KEY];
-const UNWATCH: &[&[u8]] = &[b"UNWATCH"];
-const UNLINK: &[&[u8]] = &[b"UNLINK", PROBE_KEY];
-const DEL: &[&[u8]] = &[b"DEL", PROBE_KEY];
+const SCAN: &[&[u8]] = &[b"SCAN", b"0", b"COUNT", b"1"];
+const DUMP: &[&[u8]] = &[b"DUMP", KEY];
+const TYPE: &[&[u8]] = &[b"TYPE", KEY];
+const EXISTS: &[&[u8]] = &[b"EXISTS", KEY];
+const MGET: &[&[u8]] = &[b"MGET", KEY];
+const MSET: &[&[u8]] = &[b"MSET", KEY, b"", KEY];
+const MSETNX: &[&[u8]] = &[b"MSETNX", KEY, b"", KEY];
+const PTTL: &[&[u8]] = &[b"PTTL", KEY];
+const PEXPIRETIME: &[&[u8]] = &[b"PEXPIRETIME", KEY];
+/// As [`crate::command::keyspace::refused_restore`].
+const RESTORE: &[&[u8]] = &[b"RESTORE", KEY, b"0", b"", b"no-such-option"];
+const HMGET: &[&[u8]] = &[b"HMGET", KEY, b""];
+const HPEXPIRETIME: &[&[u8]] = &[b"HPEXPIRETIME", KEY, b"FIELDS", b"1", b""];
+const HPEXPIREAT: &[&[u8]] = &[b"HPEXPIREAT", KEY, b"x", b"FIELDS", b"1", b""];
 
 /// What a copy may need of the source.
 pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
@@ -81,7 +94,7 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
         trial("pexpiretime", PEXPIRETIME, Need::Expiry),
         trial("pttl", PTTL, Need::Expiry),
         trial("type", TYPE, if typed { Need::Must } else { Need::Look }),
-        trial("memory|usage", &[b"MEMORY", b"USAGE", PROBE_KEY], Need::Look),
+        trial("memory|usage", &[b"MEMORY", b"USAGE", KEY], Need::Look),
     ];
     if full || plan.fetch == FetchMode::Auto {
         trials.push(trial("mget", MGET, if full { Need::Must } else { Need::Speed }));
@@ -90,9 +103,9 @@ pub(super) fn of_source(plan: &Plan) -> Vec<Trial> {
     if plan.if_exists == IfExists::Merge {
         trials.extend([
             trial("type", TYPE, Need::Must),
-            trial("sscan", &[b"SSCAN", PROBE_KEY, b"0"], Need::Must),
-            trial("hscan", &[b"HSCAN", PROBE_KEY, b"0"], Need::Must),
-            trial("zscan", &[b"ZSCAN", PROBE_KEY, b"0"], Need::Must),
+            trial("sscan", &[b"SSCAN", KEY, b"0"], Need::Must),
+            trial("hscan", &[b"HSCAN", KEY, b"0"], Need::Must),
+            trial("zscan", &[b"ZSCAN", KEY, b"0"], Need::Must),
             trial("hmget", HMGET, Need::Fields),
             trial("hpexpiretime", HPEXPIRETIME, Need::Fields),
         ]);
@@ -108,10 +121,10 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
         return vec![scan, trial("type", TYPE, Need::Must)];
     }
     // First: what hits every write is told by it.
-    let restore = trial("restore", &[b"RESTORE", PROBE_KEY, b"0", b""], Need::Must);
+    let restore = trial("restore", RESTORE, Need::Must);
     let mut trials = vec![restore, scan];
     if plan.fetch == FetchMode::Auto {
-        trials.extend([trial("set", &[b"SET", PROBE_KEY, b"", b"no-such-option"], Need::Speed)]);
+        trials.extend([trial("set", &[b"SET", KEY, b"", b"no-such-option"], Need::Speed)]);
     }
     match plan.if_exists {
         _ if plan.fetch != FetchMode::Auto => {}
@@ -141,8 +154,8 @@ pub(super) fn of_target(plan: &Plan) -> Vec<Trial> {
         trials.extend([
             trial("type", TYPE, Need::Must),
             trial("pttl", PTTL, Need::Must),
-            trial("hexists", &[b"HEXISTS", PROBE_KEY, b""], Need::Must),
-            trial("zadd", &[b"ZADD", PROBE_KEY, b"x", b""], Need::Must),
+            trial("hexists", &[b"HEXISTS", KEY, b""], Need::Must),
+            trial("zadd", &[b"ZADD", KEY, b"x", b""], Need::Must),
             trial("hpexpireat", HPEXPIREAT, Need::Fields),
         ]);
     }
@@ -167,9 +180,21 @@ fn compares(plan: &Plan) -> bool {
 /// # Errors
 /// The connection broke.
 pub(super) async fn try_all(connection: &mut Connection, trials: Vec<Trial>) -> Result<Tried> {
-    let commands: Vec<&[&[u8]]> = trials.iter().map(|trial| trial.command).collect();
-    let replies = connection.try_all(&commands).await.map_err(refused_before_work)?;
+    let commands: Vec<_> = trials.iter().map(|trial| trial.on(probe_key())).collect();
+    let replies = try_commands(connection, &commands).await?;
     Ok(trials.into_iter().zip(replies.iter().map(Answer::of)).collect())
+}
+
+/// Sends commands whatever the answers are, in one round trip.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn try_commands(
+    connection: &mut Connection,
+    commands: &[Vec<&[u8]>],
+) -> Result<Vec<Value>> {
+    let commands: Vec<&[&[u8]]> = commands.iter().map(Vec::as_slice).collect();
+    connection.try_all(&commands).await.map_err(refused_before_work)
 }
 
 /// Trials, and what was said to them.
@@ -252,7 +277,7 @@ pub(super) enum Answer {
 }
 
 impl Answer {
-    fn of(reply: &Value) -> Self {
+    pub(super) fn of(reply: &Value) -> Self {
         let Value::Error(line) = reply else { return Self::May };
         let error = ServerError::parse(line.as_bytes());
         match error.cause {
@@ -273,114 +298,6 @@ impl Answer {
 
 /// Rights that were tried and refused.
 pub(super) type DeniedRights = Vec<(&'static str, ServerError)>;
-
-/// How keys may be deleted from the source, and what is denied of that. The connection is not to be used any
-/// further.
-///
-/// # Errors
-/// The connection broke.
-pub(super) async fn try_deletion(source: &mut Connection) -> Result<(Removal, DeniedRights)> {
-    let mut denied = try_watching(source, &[("watch", WATCH), ("unwatch", UNWATCH)]).await?;
-    let queued = try_queued(source, &[("unlink", UNLINK), ("del", DEL)]).await?;
-    let lacks = |right: &str| queued.iter().any(|(denied, _)| *denied == right);
-    let removal = match (lacks("unlink"), lacks("del")) {
-        (true, false) => Removal::Del,
-        _ => Removal::Unlink,
-    };
-    let other = if removal == Removal::Del { "unlink" } else { "del" };
-    denied.extend(queued.into_iter().filter(|(right, _)| *right != other));
-    Ok((removal, denied))
-}
-
-/// Refuses a move or a clean-up whose source keeps its keys. What keeps it does not pass soon.
-///
-/// # Errors
-/// [`Kind::Refused`].
-pub(super) fn refuse_undeletable(source: &Connection, denied: &DeniedRights) -> Result<()> {
-    let replicas = denied.iter().any(|(_, error)| error.line.starts_with("NOREPLICAS"));
-    refuse_denied(source, denied).map_err(|error| match replicas {
-        true => error.lasting().advise("attach its replicas, or lower min-replicas-to-write there"),
-        false => error.lasting(),
-    })
-}
-
-/// How keys may be deleted from the source.
-///
-/// # Errors
-/// [`Kind::Refused`]: they may not be, by this user or now by nobody. Or the connection broke.
-pub(super) async fn may_delete(mut source: Connection) -> Result<Removal> {
-    let (removal, denied) = try_deletion(&mut source).await?;
-    refuse_undeletable(&source, &denied).map(|()| removal)
-}
-
-/// Tries what `--if-exists merge` writes, likewise.
-///
-/// # Errors
-/// The connection broke.
-pub(super) async fn try_merge(target: &Connector) -> Result<DeniedRights> {
-    let mut connection = connect(target, 0).await?;
-    let mut denied = try_watching(&mut connection, &[("watch", WATCH)]).await?;
-    let commands: [(&str, &[&[u8]]); 2] =
-        [("sadd", &[b"SADD", PROBE_KEY, b""]), ("hsetnx", &[b"HSETNX", PROBE_KEY, b"", b""])];
-    denied.extend(try_queued(&mut connection, &commands).await?);
-    Ok(denied)
-}
-
-async fn try_watching(
-    connection: &mut Connection,
-    commands: &[(&'static str, &[&[u8]])],
-) -> Result<DeniedRights> {
-    let words: Vec<&[&[u8]]> = commands.iter().map(|(_, command)| *command).collect();
-    let replies = connection.try_all(&words).await.map_err(refused_before_work)?;
-    let mut denied = DeniedRights::new();
-    for ((right, _), reply) in commands.iter().zip(&replies) {
-        judge(&mut denied, right, reply);
-    }
-    Ok(denied)
-}
-
-/// Tries commands that are never carried out: they are queued in a transaction that holds a mistake
-/// already, which the server refuses as a whole. The connection is not to be used any further.
-async fn try_queued(
-    connection: &mut Connection,
-    commands: &[(&'static str, &[&[u8]])],
-) -> Result<DeniedRights> {
-    let begin: [&[&[u8]]; 2] = [&[b"MULTI"], &[b"EXISTS"]];
-    let replies = connection.try_all(&begin).await.map_err(refused_before_work)?;
-    let mut denied = DeniedRights::new();
-    let [begun, mistake] = replies.as_slice() else { return Ok(denied) };
-    judge(&mut denied, "multi", begun);
-    if !matches!((begun, mistake), (Value::Simple(_), Value::Error(_))) {
-        return Ok(denied);
-    }
-    let mut words: Vec<&[&[u8]]> = commands.iter().map(|(_, command)| *command).collect();
-    words.push(&[b"EXEC"]);
-    let replies = connection.try_all(&words).await.map_err(refused_before_work)?;
-    for ((right, _), reply) in commands.iter().zip(&replies) {
-        judge(&mut denied, right, reply);
-    }
-    if let Some(reply) = replies.last() {
-        judge(&mut denied, "exec", &cause_of_abort(reply));
-    }
-    Ok(denied)
-}
-
-fn judge(denied: &mut DeniedRights, right: &'static str, reply: &Value) {
-    if let Answer::Denied(error) | Answer::NotNow(error) = Answer::of(reply) {
-        denied.push((right, error));
-    }
-}
-
-/// EXEC that is refused itself says why behind what every broken transaction is told.
-fn cause_of_abort(reply: &Value) -> Value {
-    match reply {
-        Value::Error(line) => {
-            let cause = line.split_once("because of: ").map_or(line.as_str(), |(_, cause)| cause);
-            Value::Error(cause.to_owned())
-        }
-        other => other.clone(),
-    }
-}
 
 /// Refuses what needs these rights.
 ///

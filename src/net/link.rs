@@ -8,8 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::backoff::Backoff;
 use super::connect::{Connector, connect, connect_if_room};
 use super::connection::Connection;
+use super::probe_key::probe_key;
 use super::process::Process;
-use crate::command::keyspace::PROBE_KEY;
+use crate::command::keyspace::refused_restore;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
@@ -205,7 +206,7 @@ pub fn given_up(cause: Error, patience: Duration) -> Error {
 /// Tries a command that is wrong on purpose and writes nothing; what else than a replica would say to
 /// it is no matter here.
 async fn takes_writes(connection: &mut Connection) -> Result<()> {
-    let replies = connection.try_all(&[&[b"RESTORE", PROBE_KEY, b"0", b""]]).await?;
+    let replies = connection.try_all(&[&refused_restore(probe_key())]).await?;
     let Some(Value::Error(line)) = replies.first() else { return Ok(()) };
     let error = ServerError::parse(line.as_bytes());
     match error.cause {

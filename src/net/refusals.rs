@@ -40,7 +40,7 @@ impl Connection {
         match error.cause {
             cause if cause.passes() => self.refused(b"SELECT", &error),
             Cause::CommandDenied if line.contains("database") => {
-                refused(format!("this user may not use database {database}: {error}"))
+                refused(format!("database {database} is not permitted: {error}"))
                     .advise(format!("grant it there: ACL SETUSER <user> db={database}"))
             }
             Cause::Other if line.contains("cluster mode") => {

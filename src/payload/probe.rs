@@ -1,8 +1,8 @@
 //! Tiny payloads by which a target shows what it takes, since its version may not be believed:
 //! Valkey calls itself Redis 7.2.4, and what stands in between calls itself anything.
 //!
-//! Each is for `RESTORE name 1 payload REPLACE ABSTTL` of a name that nobody uses; an OK means yes. A
-//! value that expired in 1970 is read like any other, and never stored.
+//! Each is for `RESTORE name 1 payload ABSTTL` of a name that nobody has; an OK means yes. A value that expired
+//! in 1970 is read like any other, and not stored, but by a replica, or a Valkey in import mode.
 
 use super::footer;
 use super::kind::{self, Family};

@@ -34,7 +34,10 @@ pub(super) fn verdict(found: &Preflight) -> String {
     };
     let warnings = number(Severity::Warning, "warning");
     match found.count(Severity::Blocker) {
-        0 => format!("Nothing stands in the way ({warnings}); nothing was written"),
+        0 if found.count(Severity::Warning) == 0 => {
+            "Nothing stands in the way; nothing was written".to_owned()
+        }
+        0 => format!("No blockers, but {warnings}; nothing was written"),
         _ => {
             let blockers = number(Severity::Blocker, "blocker");
             format!("NOT READY: {blockers}, {warnings}; nothing was written")

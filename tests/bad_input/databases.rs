@@ -54,7 +54,7 @@ fn databases_that_a_user_may_not_use_are_named_as_that() {
     let (_source, from) = server(Kind::Redis70, &[0, 3], &[]);
     let (target, into) = server(Kind::Valkey91, &[], &["db=0"]);
     let run = Keyferry::copy(&from, &into).expect(4);
-    run.assert_says(&["target", "may not use database 3", "db=3"]);
+    run.assert_says(&["target", "database 3 is not permitted", "db=3"]);
     assert_eq!(target.client(0).dbsize(), 0);
     Keyferry::copy(&from, &into).args(["--db", "0"]).expect(0);
 }

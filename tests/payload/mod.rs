@@ -53,7 +53,7 @@ fn learn(client: &mut Client, family: Option<Family>) -> Knowledge {
         .into_iter()
         .map(|probe| {
             let mut restore = cmd("RESTORE");
-            restore.arg(NAME).arg(1).arg(&probe.payload).arg("REPLACE").arg("ABSTTL");
+            restore.arg(NAME).arg(1).arg(&probe.payload).arg("ABSTTL");
             let answer: Result<Value, _> = client.try_call(&restore);
             (probe.of, answer.is_ok())
         })

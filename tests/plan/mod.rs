@@ -4,9 +4,11 @@ mod agree;
 mod blockers;
 mod copy_refuses;
 mod good;
+mod pairs;
 mod readme;
 mod rights;
 mod unsupported;
+mod untouched;
 mod warnings;
 
 use crate::support::keyferry::{Keyferry, Run};

@@ -88,6 +88,35 @@ fn values_longer_than_the_target_takes_at_once() {
 }
 
 #[test]
+fn a_target_whose_memory_the_keys_nearly_use_up() {
+    let source = Server::start(Kind::Redis70);
+    crate::support::client::fill_strings(&mut source.client(0), "key", 10_000, 1_000);
+    for policy in ["noeviction", "allkeys-lru"] {
+        let setup = Setup::new(Kind::Redis70).option("--maxmemory-policy", policy);
+        let target = setup.option("--maxmemory", "15mb").start();
+        let run = Keyferry::plan(source.url(), target.url()).expect(0);
+        assert_eq!(run.findings("warning"), ["target-memory of target"], "{}", run.frame());
+        assert!(!run.stdout.contains("Nothing stands in the way"), "{}", run.frame());
+        target.client(0).run(cmd("CONFIG").arg("SET").arg("maxmemory").arg("100mb"));
+        let run = Keyferry::plan(source.url(), target.url()).expect(0);
+        assert!(run.findings("warning").is_empty(), "{}", run.frame());
+    }
+}
+
+#[test]
+fn servers_that_take_few_clients() {
+    let (source, target) = servers();
+    for (server, side) in [(&source, "source"), (&target, "target")] {
+        server.client(0).run(cmd("CONFIG").arg("SET").arg("maxclients").arg(7));
+        let run = Keyferry::plan(source.url(), target.url()).expect(0);
+        let warned = format!("few-connections of {side}");
+        assert_eq!(run.findings("warning"), [warned], "{}", run.frame());
+        Keyferry::plan(source.url(), target.url()).args(["--connections", "1"]).expect(0);
+        server.client(0).run(cmd("CONFIG").arg("SET").arg("maxclients").arg(1_000));
+    }
+}
+
+#[test]
 fn what_tls_is_spoken_and_whether_it_is_verified() {
     let authority = Authority::new("target");
     let (source, _) = servers();

@@ -17,7 +17,7 @@ use super::acquaint::Meant;
 use super::reckoning::ledgers;
 use super::target_watch::TargetWatch;
 use super::{
-    Ended, Run, Stop, again, independent, outcome, prepare, rights, tell_if_nothing, unless_aborted,
+    Ended, Run, Stop, again, independent, outcome, prepare, queued, tell_if_nothing, unless_aborted,
 };
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
@@ -95,7 +95,7 @@ where
     let met = again::met(run, Meant::OfSource, source, target).await?;
     let removal = match run.plan.dry_run {
         true => None,
-        false => Some(rights::may_delete(met.source_link(run, 0).connect().await?).await?),
+        false => Some(queued::may_delete(met.source_link(run, 0).connect().await?).await?),
     };
     let mut at_target = met.target_link(run, 0).connect().await?;
     let [of_source, of_target] = &met.infos;

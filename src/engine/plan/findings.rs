@@ -15,15 +15,15 @@ impl Findings {
         self.0.push(finding);
     }
 
-    /// A result of a check that copies make, too: a refusal is noted, and what it should have told
-    /// is not known then.
+    /// A result of a check that copies make, too: a refusal is noted, also one of a server, and what it should
+    /// have told is not known then.
     ///
     /// # Errors
     /// What is no refusal: a connection that broke, a server that is not reached.
     pub(super) fn take<T>(&mut self, code: &'static str, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(error) if matches!(error.kind(), Kind::Refused | Kind::Config) => {
+            Err(error) if is_refusal(&error) || error.kind() == Kind::Config => {
                 self.refuse(code, &error);
                 Ok(None)
             }
@@ -48,6 +48,11 @@ impl Findings {
     }
 }
 
+/// Whether this is a refusal, be it one of a server, that does not pass.
+pub(super) fn is_refusal(error: &Error) -> bool {
+    error.kind() == Kind::Refused || (error.kind() == Kind::Server && !error.passes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +66,8 @@ mod tests {
         let refusal = Error::refused("no").at(Side::Target, "redis://a:1").advise("do it");
         assert!(findings.take::<()>("x", Err(refusal)).unwrap().is_none());
         assert_eq!(findings.take("x", Ok(7)).unwrap(), Some(7));
+        let denied = Error::new(Kind::Server, "SELECT was refused");
+        assert!(findings.take::<()>("x", Err(denied)).unwrap().is_none());
         let broken = Error::new(Kind::Transport, "gone");
         assert!(findings.take::<()>("x", Err(broken)).is_err());
         let all = findings.sorted();

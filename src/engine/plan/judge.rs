@@ -7,7 +7,7 @@ use super::findings::Findings;
 use super::sample::{Sample, UNKNOWN};
 use crate::command::ServerInfo;
 use crate::config::filter::TYPES;
-use crate::config::{Address, IfExists, Route};
+use crate::config::{Address, IfExists, Limits, Route};
 use crate::error::Side;
 use crate::net::Connection;
 use crate::report::{Finding, PlannedWay, Preflight};
@@ -43,6 +43,12 @@ pub(super) fn transport(findings: &mut Findings, at: &Connection) {
 
 fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// Whether the target has every module of the source; `None`: the source tells of none.
+pub(super) fn has_modules(source: &ServerInfo, target: &ServerInfo) -> Option<bool> {
+    let has = source.modules.iter().all(|name| target.modules.contains(name));
+    (!source.modules.is_empty()).then_some(has)
 }
 
 /// Roles, functions, modules, eviction.
@@ -127,11 +133,11 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longes
         };
         findings.add(Finding::warning("type-refused", text, remedy).on(Side::Target.word()));
     }
-    let asked = |kind: &str| sample.keys.iter().any(|key| key.asked && key.kind == kind);
+    let known_kind = |kind: &str| sample.keys.iter().any(|key| key.known && key.kind == kind);
     let of_module = sample.keys.iter().find(|key| {
         let known = TYPES.contains(&key.kind.as_str()) || key.kind == UNKNOWN;
         // Of a type whose values are all too large to be read for a plan, only its name is known.
-        !known && !asked(&key.kind) && !matches!(key.way, Some(PlannedWay::Refused(_)))
+        !known && !known_kind(&key.kind) && !matches!(key.way, Some(PlannedWay::Refused(_)))
     });
     if let Some(key) = of_module {
         let text = format!("there are values of a module, of type {}", key.kind);
@@ -185,6 +191,15 @@ pub(super) fn room(
             let error = memory::refusal(need, target).at(Side::Target, "");
             findings.refuse("target-memory", &error);
         }
+    } else if memory::too_small(need.saturating_add(need / 2), target) {
+        let refusal = memory::refusal(need, target);
+        let text = format!(
+            "{}, should they take half as much again there, where values may be kept otherwise and clients \
+             take memory, too",
+            refusal.message()
+        );
+        let remedy = refusal.advice().unwrap_or_default().to_owned();
+        findings.add(Finding::warning("target-memory", text, remedy).on(side));
     } else if let (None, Some(has)) = (target.memory.limit, target.memory.system) {
         let used = target.memory.used.unwrap_or(0);
         if used.saturating_add(need) > has {
@@ -195,6 +210,32 @@ pub(super) fn room(
             );
             let remedy = "take a larger machine, or copy less (--db, --match)";
             findings.add(Finding::warning("target-machine", text, remedy).on(side));
+        }
+    }
+}
+
+/// Connections beside those that keys pass through: what watches, counts and proves.
+const BESIDE: u64 = 4;
+
+/// Clients that the servers take, and those that a copy would be.
+pub(super) fn clients(
+    findings: &mut Findings,
+    run: &Run,
+    databases: usize,
+    [source, target]: [&ServerInfo; 2],
+) {
+    let at_once = databases.clamp(1, Limits::DATABASES_AT_ONCE);
+    let pairs = (run.plan.limits.connections_for(databases) * at_once) as u64;
+    for (side, info) in [(Side::Source, source), (Side::Target, target)] {
+        let (Some(most), Some(clients)) = (info.most_clients, info.clients) else { continue };
+        let left = most.saturating_sub(clients.saturating_sub(1));
+        if left < pairs + BESIDE {
+            let text = format!(
+                "its maxclients is {most}, which leaves {left} connections; a copy opens up to {}",
+                pairs + BESIDE
+            );
+            let remedy = "raise maxclients there, or copy with fewer --connections";
+            findings.add(Finding::warning("few-connections", text, remedy).on(side.word()));
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod findings;
 mod judge;
+mod patterns;
 mod permitted;
 mod sample;
 mod summary;
@@ -23,7 +24,7 @@ use super::clocks::clock_offset;
 use super::independent::{self, Sameness};
 use super::probe;
 use super::{
-    Ended, Run, Stop, activity, compression, functions, knowledge, permitted_keys, prepare,
+    Ended, Run, Stop, activity, again, compression, functions, knowledge, permitted_keys, prepare,
     unless_aborted,
 };
 use crate::command::ServerInfo;
@@ -34,7 +35,7 @@ use crate::net::{Connection, connect};
 use crate::report::json::{Outcome, Peer, Report};
 use crate::report::{Finding, PlannedDatabase, Preflight, Severity, Stats};
 use crate::target::crossing::Crossing;
-use findings::Findings;
+use findings::{Findings, is_refusal};
 use sample::Sampling;
 
 /// Looks at both servers as a copy would meet them, and writes nothing.
@@ -47,7 +48,9 @@ pub async fn plan(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended
         tokio::select! {
             biased;
             () = cancel.cancelled() => Err(Error::new(Kind::Cancelled, "stopped")),
-            found = Box::pin(look_ahead(&run, &mut source, &mut target)) => found,
+            found = Box::pin(look_ahead(&run, &mut source, &mut target)) => {
+                found.map_err(|error| again::nothing_written(&run, error))
+            }
         }
     };
     let result = unless_aborted(work, &cancel, &abort).await;
@@ -101,23 +104,28 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let one_server = safety(run, &mut met, &routes, &holds, &mut findings).await?;
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
-    let permitted = permitted::look(run, &mut met, &clocks, &mut findings).await?;
-    if !run.plan.dry_run && permitted.may_sample {
-        let checked = permitted_keys::refuse_unwritable(run, &routes, &mut met.target).await;
-        findings.take("keys-denied", checked)?;
-    }
+    let first = routes.first().copied().unwrap_or(Route { source: 0, target: 0 });
+    let permitted = permitted::look(run, (&mut met, first), &clocks, &mut findings).await?;
     let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
     let crossing = crossing(run, &mut met, ahead_ms).await?;
     // Last of the target, since it leaves this connection on another database.
-    permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings).await?;
+    let writable =
+        permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings)
+            .await?;
     let reachable =
         permitted::databases(&mut met.source, routes.iter().map(|r| r.source), &mut findings)
             .await?;
     if permitted.may_sample {
+        let there =
+            |route: &&Route| reachable.contains(&route.source) && writable.contains(&route.target);
+        let there: Vec<Route> = routes.iter().filter(there).copied().collect();
+        let checked = permitted_keys::refuse_untouchable(run, &there).await;
+        let hopeless = findings.take("keys-denied", checked)?.is_none();
         let sampling = Sampling {
             run,
             crossing,
+            has_modules: judge::has_modules(&met.source_info, &met.target_info),
             by_value: permitted.by_value,
             may_type: permitted.may_type,
             may_measure: permitted.may_measure,
@@ -125,9 +133,13 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         };
         let sample = sampling.take(&reachable, &met.held).await?;
         judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
+        let other_keys = (permitted.other_keys, hopeless);
+        permitted::keys((run, &there), &mut met, &sample, other_keys, &mut findings).await?;
         summary::summarize(&mut found, &sample, run.plan.limits);
     }
-    judge::room(&mut findings, run, &routes, &found, [&met.source_info, &met.target_info]);
+    let infos = [&met.source_info, &met.target_info];
+    judge::room(&mut findings, run, &routes, &found, infos);
+    judge::clients(&mut findings, run, routes.len(), infos);
     if let Ok(activity) = activity::look_again(&mut met.source, &met.source_info, met.looked).await
     {
         judge::activity(&mut findings, &met.source_info, activity, one_server);
@@ -171,7 +183,7 @@ async fn meet(
 /// reports.
 fn shown(looked: Result<Holdings>, info: &ServerInfo) -> Result<Holdings> {
     match looked {
-        Err(error) if error.kind() == Kind::Refused => Ok(info.keyspace.clone()),
+        Err(error) if is_refusal(&error) => Ok(info.keyspace.clone()),
         looked => looked,
     }
 }
@@ -278,13 +290,10 @@ async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()>
 }
 
 async fn crossing(run: &Run, met: &mut Met, ahead_ms: i64) -> Result<Crossing> {
-    let target = match run.plan.dry_run {
-        true => knowledge::of_version(&met.target_info),
-        false => match knowledge::ask(&mut met.target, &met.target_info).await {
-            // That it takes no writes now is a finding of its own.
-            Err(error) if error.is_not_yet() => knowledge::of_version(&met.target_info),
-            asked => asked?,
-        },
+    let target = match knowledge::without_a_write(&mut met.target, &met.target_info).await {
+        // That it takes no writes now is a finding of its own.
+        Err(error) if error.is_not_yet() => knowledge::of_version(&met.target_info),
+        asked => asked?,
     };
     let source = knowledge::family(&met.source_info);
     Ok(Crossing { target, source, lossy: run.plan.lossy, ahead_ms })

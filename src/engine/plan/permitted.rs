@@ -1,18 +1,22 @@
 //! What both users may do, and what the target does now: trials and what follows from them.
 
-use super::super::Run;
 use super::super::clocks::Looks;
+use super::super::permitted_keys::{self, KeyTrials, Looked};
 use super::super::probe::{may_ask_together, refused_before_work};
 use super::super::rights::{self, Answer, DeniedRights, Need, Tried};
+use super::super::{Run, queued};
 use super::Met;
 use super::findings::Findings;
+use super::patterns;
+use super::sample::Sample;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
-use crate::config::{FetchMode, IfExists, Verify};
+use crate::config::{FetchMode, IfExists, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
 use crate::report::Finding;
 use crate::resp::Value;
+use crate::units;
 
 /// What follows from the rights.
 pub(super) struct Permitted {
@@ -24,19 +28,21 @@ pub(super) struct Permitted {
     pub(super) may_type: bool,
     /// What they take of memory may be asked.
     pub(super) may_measure: bool,
+    /// Of source and target: what was refused only for the key that was named.
+    pub(super) other_keys: [Option<(String, ServerError)>; 2],
 }
 
 /// Tries what both users need.
 pub(super) async fn look(
     run: &Run,
-    met: &mut Met,
+    (met, first): (&mut Met, Route),
     clocks: &[Looks; 2],
     findings: &mut Findings,
 ) -> Result<Permitted> {
     let plan = &run.plan;
     let (source, target) = tokio::join!(
         rights::try_all(&mut met.source, rights::of_source(plan)),
-        rights::try_all(&mut met.target, rights::of_target(plan)),
+        queued::try_all_apart(&mut met.target, rights::of_target(plan)),
     );
     let (source, target) = (source?, target?);
     transactions(&mut met.source, &source, findings).await?;
@@ -53,11 +59,12 @@ pub(super) async fn look(
         findings.add(Finding::note("not-tried", text).on("target"));
     }
     if plan.delete_source {
-        let (_, denied) = rights::try_deletion(&mut connect(&run.source, 0).await?).await?;
+        let (_, denied) =
+            queued::try_deletion(&mut connect(&run.source, first.source).await?).await?;
         deletion(findings, &met.source, &denied);
     }
     if plan.if_exists == IfExists::Merge && !plan.dry_run && now_fine(&target) {
-        let denied = rights::try_merge(&run.target).await?;
+        let denied = queued::try_merge(&run.target, first.target).await?;
         findings.take("no-permission", rights::refuse_denied(&met.target, &denied))?;
     }
     let may = |right: &str| {
@@ -72,6 +79,7 @@ pub(super) async fn look(
         may_sample: may("scan"),
         may_type: may("type"),
         may_measure: may("memory|usage"),
+        other_keys: [for_its_key(&source), for_its_key(&target)],
     })
 }
 
@@ -118,9 +126,16 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
             rights.iter().map(|r| r.replace('|', " ").to_uppercase()).collect();
         (!rights.is_empty()).then(|| (names.join(", "), rights::grant(&rights)))
     };
-    if let Some((names, grant)) = lacking(Need::Proof) {
-        let text = format!("{names} is refused: the proof at the end may not be possible");
-        findings.add(Finding::warning("no-permission", text, grant).on(side));
+    if let Some((right, error)) = denied(Need::Proof).first() {
+        let text = format!(
+            "{} is refused ({error}): the proof at the end may not be possible",
+            right.to_uppercase()
+        );
+        let remedy = match error.cause {
+            Cause::CommandDenied => rights::grant(&[right]),
+            _ => "allow it there, or copy with --verify none".to_owned(),
+        };
+        findings.add(Finding::warning("no-permission", text, remedy).on(side));
     }
     if let Some((names, grant)) = lacking(Need::Recovery) {
         let text = format!(
@@ -149,17 +164,59 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
         let text = format!("{names} refused: sizes or types of keys are not known beforehand");
         findings.add(Finding::note("not-measured", text).with_remedy(grant).on(side));
     }
-    let other = tried.iter().find_map(|(trial, answer)| match answer {
-        Answer::OtherKeys(error) => Some((trial.name(), error)),
+}
+
+/// What is refused for the key that trials name: then the user may not touch every key.
+fn for_its_key(tried: &Tried) -> Option<(String, ServerError)> {
+    tried.iter().find_map(|(trial, answer)| match answer {
+        Answer::OtherKeys(error) => Some((trial.name(), error.clone())),
         _ => None,
-    });
-    if let Some((name, error)) = other {
-        let text = format!(
-            "the user may not touch every key ({name}: {error}); those it may not are named as failed"
-        );
+    })
+}
+
+/// Keys that a user may not touch: of those that were looked at, or, where others may be meant, by the user's
+/// patterns. `hopeless`: it was said already that some user may touch none.
+pub(super) async fn keys(
+    (run, routes): (&Run, &[Route]),
+    met: &mut Met,
+    sample: &Sample,
+    (other_keys, hopeless): ([Option<(String, ServerError)>; 2], bool),
+    findings: &mut Findings,
+) -> Result<()> {
+    let Some(first) = routes.first() else { return Ok(()) };
+    let names: Vec<Vec<u8>> = sample.keys.iter().map(|key| key.name.clone()).collect();
+    let (source, target) = (permitted_keys::of_source, permitted_keys::of_target);
+    let sides = [
+        (&mut met.source, (&run.source, first.source), source(&run.plan)),
+        (&mut met.target, (&run.target, first.target), target(&run.plan)),
+    ];
+    for ((at, way, trials), other) in sides.into_iter().zip(other_keys) {
+        let mut looked = Looked::default();
+        KeyTrials::new(way, trials).await?.look(&names, &mut looked).await?;
+        let (permitted, keys) = (units::count(looked.permitted as u64), looked.keys as u64);
+        let keys = units::count(keys);
+        let text = match (looked.refused, other) {
+            (Some(_), _) if hopeless && looked.permitted == 0 => continue,
+            (Some((name, error)), _) => format!(
+                "the user may touch {permitted} of the {keys} keys that were looked at ({name}: {error}); the \
+                 others fail, and are named"
+            ),
+            (None, Some((name, error))) => format!(
+                "the user may not touch every key ({name}: {error}); those that it may not fail, and are named"
+            ),
+            (None, None) if sample.whole => continue,
+            (None, None) => match patterns::of_user(at).await? {
+                None => continue,
+                Some(patterns) => format!(
+                    "the user may touch keys of some patterns only ({patterns}): all {keys} keys that were \
+                     looked at, but others fail, and are named"
+                ),
+            },
+        };
         let remedy = "grant the key pattern there: ACL SETUSER <user> ~<pattern>";
-        findings.add(Finding::warning("keys-denied", text, remedy).on(side));
+        findings.add(Finding::warning("keys-denied", text, remedy).on(at.server().side.word()));
     }
+    Ok(())
 }
 
 /// PEXPIRETIME, or PTTL and TIME.
@@ -195,7 +252,7 @@ fn expiries(
 
 /// What keeps a move from deleting: the user's rights, or the state of the source.
 fn deletion(findings: &mut Findings, at: &Connection, denied: &DeniedRights) {
-    let Err(refusal) = rights::refuse_undeletable(at, denied) else { return };
+    let Err(refusal) = queued::refuse_undeletable(at, denied) else { return };
     let may_not = denied.iter().all(|(_, error)| error.cause == Cause::CommandDenied);
     findings.refuse(if may_not { "no-permission" } else { "source-keeps-keys" }, &refusal);
 }

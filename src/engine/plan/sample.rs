@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use super::super::Run;
 use super::super::census::Holdings;
-use super::super::knowledge;
 use super::super::probe::refused_before_work;
 use crate::error::Result;
 use crate::net::{Connection, connect};
@@ -54,8 +53,8 @@ pub(super) struct Sampled {
     /// The bytes that would be moved for it.
     pub(super) payload: Option<u64>,
     pub(super) way: Option<PlannedWay>,
-    /// The target was asked whether it can read the value.
-    pub(super) asked: bool,
+    /// It is a module's value, and it is known whether the target has the module.
+    pub(super) known: bool,
     /// What reading its value took.
     pub(super) took: Option<Duration>,
     /// For how many keys it stands.
@@ -84,6 +83,8 @@ pub(super) struct Sample {
 pub(super) struct Sampling<'a> {
     pub(super) run: &'a Run,
     pub(super) crossing: Crossing,
+    /// Whether the target has every module of the source; `None`: the source tells of none.
+    pub(super) has_modules: Option<bool>,
     /// Strings would go by value.
     pub(super) by_value: bool,
     pub(super) may_type: bool,
@@ -139,7 +140,7 @@ impl Sampling<'_> {
                 memory: None,
                 payload: None,
                 way: None,
-                asked: false,
+                known: false,
                 took: None,
                 weight,
             })
@@ -191,7 +192,6 @@ impl Sampling<'_> {
             }
         }
         let at_once = if self.may_measure { VALUES_AT_ONCE } else { 1 };
-        let mut target = None;
         for (kind, places) in of_type {
             let by_value = self.by_value && kind == "string";
             for places in places.chunks(at_once) {
@@ -204,20 +204,19 @@ impl Sampling<'_> {
                 };
                 let took = began.elapsed().saturating_sub(self.round_trip);
                 let each = took / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
-                let mut doubtful = Vec::new();
                 for (at, value) in places.iter().zip(values) {
                     if let (Some(key), Some(value)) = (keys.get_mut(*at), value) {
                         key.payload = Some(value.len() as u64);
                         key.way =
                             Some(if by_value { PlannedWay::ByValue } else { self.way(&value) });
                         key.took = Some(each);
-                        if !by_value && let Some(doubt) = self.doubt(&value) {
-                            doubtful.push((*at, doubt));
+                        if !by_value && let Some(of_module) = self.of_module(&value) {
+                            key.known = self.has_modules.is_some();
+                            if self.has_modules == Some(false) {
+                                key.way = Some(PlannedWay::Refused(of_module));
+                            }
                         }
                     }
-                }
-                if !doubtful.is_empty() {
-                    self.ask(&mut target, doubtful, keys).await?;
                 }
             }
         }
@@ -252,40 +251,15 @@ impl Sampling<'_> {
         }
     }
 
-    /// The payload that would be sent, and why it could not be re-encoded, where only the target knows whether it can
-    /// read it; `None`: it is sound, or is not sent as it is.
-    fn doubt(&self, payload: &[u8]) -> Option<(Vec<u8>, String)> {
+    /// Why a payload is one that only its module can read, and that is sent as it is.
+    fn of_module(&self, payload: &[u8]) -> Option<String> {
         match self.crossing.make(payload) {
-            Ok(Made::Verbatim | Made::Footer(_)) if !self.run.plan.dry_run => {
-                let reason = self.crossing.encode(payload).err()?;
-                Some((self.crossing.whole(payload).ok()?.into_owned(), explain(&reason)))
+            Ok(Made::Verbatim | Made::Footer(_)) => {
+                let reason = explain(&self.crossing.encode(payload).err()?);
+                Some(reason).filter(|reason| reason.contains("module type"))
             }
             _ => None,
         }
-    }
-
-    /// Asks the target whether it can read payloads.
-    async fn ask(
-        &self,
-        target: &mut Option<Connection>,
-        doubtful: Vec<(usize, (Vec<u8>, String))>,
-        keys: &mut [Sampled],
-    ) -> Result<()> {
-        let target = match target {
-            Some(target) => target,
-            None => target.insert(connect(&self.run.target, 0).await?),
-        };
-        let (places, doubts): (Vec<usize>, Vec<_>) = doubtful.into_iter().unzip();
-        let (payloads, reasons): (Vec<_>, Vec<_>) = doubts.into_iter().unzip();
-        let refused = knowledge::refused_payloads(target, &payloads).await?;
-        for ((at, reason), refused) in places.into_iter().zip(reasons).zip(refused) {
-            let Some(key) = keys.get_mut(at) else { continue };
-            key.asked = true;
-            if refused {
-                key.way = Some(PlannedWay::Refused(reason));
-            }
-        }
-        Ok(())
     }
 
     /// What would become of a payload.
