@@ -1,9 +1,13 @@
 //! How the memory of a run is divided, and how wide the windows are: by `--memory` and round trips.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::command::ServerInfo;
 use crate::config::Limits;
+use crate::flow::Pace;
 use crate::source::scan::{CHUNK, FIRST_COUNT, LARGEST_COUNT};
 
 /// What a run needs beside the entries on their way: code, stacks, TLS, names of keys, counters.
@@ -100,7 +104,7 @@ fn road(memory: u64) -> usize {
 
 /// The longest name of a key that is held, in bytes: it is held several times on its way, and others beside it.
 pub(crate) fn longest_name(memory: u64) -> usize {
-    road(memory) / 4
+    road(memory) / 2
 }
 
 /// The shares of one run, in bytes where nothing else is said.
@@ -167,6 +171,12 @@ impl Budget {
             longest_name,
         }
     }
+}
+
+/// How fast a run may be that ends with `stop`, if there is anything to say about that.
+pub(super) fn pace(limits: Limits, stop: &CancellationToken) -> Option<Arc<Pace>> {
+    let Limits { bytes_per_second, keys_per_second, .. } = limits;
+    limits.paced().then(|| Arc::new(Pace::new(bytes_per_second, keys_per_second, stop.clone())))
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Limits, Plan, SourceCompression, Verify};
+use crate::config::{Plan, SourceCompression, Verify};
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, WAITING, key_queue};
 use crate::net::{Connector, Link};
@@ -66,6 +66,7 @@ use crate::source::names::Names;
 use crate::source::scan::{LARGEST_COUNT, Scan};
 use acquaint::{Meant, Met};
 pub(crate) use budget::Budget;
+use budget::pace;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
@@ -336,12 +337,6 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
         wish: cancel.clone(),
         checkpoint,
     }))
-}
-
-/// How fast a run may be that ends with `stop`, if there is anything to say about that.
-fn pace(limits: Limits, stop: &CancellationToken) -> Option<Arc<Pace>> {
-    let Limits { bytes_per_second, keys_per_second, .. } = limits;
-    limits.paced().then(|| Arc::new(Pace::new(bytes_per_second, keys_per_second, stop.clone())))
 }
 
 async fn run_probed(

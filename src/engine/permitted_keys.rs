@@ -11,10 +11,14 @@ use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Connector, connect};
 use crate::resp::Value;
 
-/// Pages of names that are looked at, of so many keys: of each database until one may be touched. The first page
-/// is enough for most.
-const PAGES: usize = 10;
-const COUNTS: [&[u8]; 2] = [b"100", b"1000"];
+/// Pages of names that are looked at: of each database until one may be touched. The first, of few keys, are enough
+/// for most.
+const PAGES: usize = 12;
+const COUNTS: [&[u8]; 4] = [b"4", b"20", b"100", b"1000"];
+/// A page of names that come to more, in bytes, is followed by none of more keys.
+const PAGE_BYTES: usize = 64 << 10;
+/// Keys of longer names are not tried: each is in many commands at once.
+const LONGEST_NAME: usize = 4 << 10;
 
 /// Names that are tried at once.
 const AT_ONCE: usize = 200;
@@ -145,14 +149,19 @@ pub(super) async fn refuse_untouchable(run: &Run, routes: &[Route]) -> Result<()
     let (mut at_source, mut at_target) = (Looked::default(), Looked::default());
     for route in routes {
         let mut names = connect(&run.source, route.source).await?;
+        names.hold_at_most(Some(LONGEST_NAME));
         let mut cursor = b"0".to_vec();
-        for page in 0..PAGES {
-            let count = COUNTS[page.min(COUNTS.len() - 1)];
+        let mut counts = COUNTS.iter();
+        let mut count: &[u8] = b"1";
+        for _ in 0..PAGES {
             let reply = names.call(&[b"SCAN", &cursor, b"COUNT", count]).await?;
             let Some([next, found]) = reply.elements() else { break };
             let found = found.elements().unwrap_or_default().iter().filter_map(Value::bytes);
             let meant = found.filter(|name| plan.filter.admits_name(name)).map(<[u8]>::to_vec);
             let meant: Vec<Vec<u8>> = meant.collect();
+            if meant.iter().map(Vec::len).sum::<usize>() < PAGE_BYTES {
+                count = counts.next().copied().unwrap_or(count);
+            }
             tokio::try_join!(
                 source.look(&meant, &mut at_source),
                 target.look(&meant, &mut at_target)

@@ -32,7 +32,7 @@ const SPARED_KEYS: u64 = 100_000;
 const SPARED_BYTES: u64 = 64 << 10;
 
 /// Longer strings of answers are not held by a probe, in bytes.
-const HELD: usize = 1 << 20;
+const HELD: usize = 4 << 20;
 
 /// What the probe found.
 pub(super) struct Probed {
@@ -349,18 +349,32 @@ pub(super) async fn select(
     connection: &mut Connection,
     databases: impl Iterator<Item = u32>,
 ) -> Result<()> {
-    // Every connection begins on database 0, and a server with one may know no SELECT.
-    let databases: Vec<u32> = databases.filter(|&database| database != 0).collect();
+    let databases = to_select(databases);
     for database in &databases {
         connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
     }
     let replies = connection.receive(databases.len()).await.map_err(refused_before_work)?;
     for (database, reply) in databases.into_iter().zip(replies) {
-        if let Value::Error(line) = reply {
+        if let Value::Error(line) = reply
+            && !needs_no_select(database, &line)
+        {
             return Err(connection.no_database(database, &line));
         }
     }
     Ok(())
+}
+
+/// Databases that are to be selected, to see whether they are there. Every connection begins on database 0, and a
+/// server, or a proxy, with no other may know no SELECT: alone, it is not asked for.
+pub(super) fn to_select(databases: impl Iterator<Item = u32>) -> Vec<u32> {
+    let databases: Vec<u32> = databases.collect();
+    if databases.iter().all(|&database| database == 0) { Vec::new() } else { databases }
+}
+
+/// Whether it is no matter that SELECT was refused: of database 0, but where the database is what is not permitted
+/// (Valkey 9.1).
+pub(super) fn needs_no_select(database: u32, line: &str) -> bool {
+    database == 0 && !line.contains("access database")
 }
 
 pub(super) fn expiry_clock(

@@ -132,9 +132,15 @@ pub(super) async fn queue(
     connection: &mut Connection,
     commands: &[Vec<&[u8]>],
 ) -> Result<(Vec<Answer>, DeniedRights)> {
+    // First one with nothing but the mistake: a server that does not refuse it would carry out all that follows.
+    let proof: [&[&[u8]]; 3] = [&[b"MULTI"], &[b"EXISTS"], &[b"EXEC"]];
+    let proof = connection.try_all(&proof).await.map_err(refused_before_work)?;
+    let mut denied = DeniedRights::new();
+    if !matches!(proof.last(), Some(Value::Error(_))) {
+        return Ok((Vec::new(), denied));
+    }
     let begin: [&[&[u8]]; 3] = [&[b"MULTI"], &[b"EXISTS"], &[b"MULTI"]];
     let replies = connection.try_all(&begin).await.map_err(refused_before_work)?;
-    let mut denied = DeniedRights::new();
     let [begun, mistake, nested] = replies.as_slice() else { return Ok((Vec::new(), denied)) };
     judge(&mut denied, "multi", &Answer::of(begun));
     if denied.is_empty() {

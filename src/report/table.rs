@@ -130,7 +130,7 @@ fn databases(text: &mut String, report: &Report) {
         ("skipped", |c| c.skipped),
         ("merged", |c| c.merged),
         ("filtered", |c| c.filtered),
-        ("expired", |c| c.expired),
+        ("gone", |c| c.expired),
         ("failed", |c| c.failed),
         ("deleted", |c| c.deleted_from_source),
         ("kept", |c| c.kept_on_source),

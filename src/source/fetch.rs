@@ -293,10 +293,13 @@ impl Fetch {
 
     /// The key at hand is longer than the source sends in one reply.
     async fn hand_on_too_long(&mut self) {
-        let key = name_of(self.row.awaited()).to_vec();
+        let wire = self.row.awaited().to_vec();
+        // A value that was passed on while it came, and broke off: it may be on the target all the same.
+        let doubtful = self.doubts.remove(&wire);
+        let key = name_of(&wire).to_vec();
         let taken = match &self.tools.pieces {
             Some(pieces) => {
-                let taken = pieces.send(&key, false, false).await;
+                let taken = pieces.send(&key, false, doubtful).await;
                 // A source that closes whatever it is asked for is none that only sends no long replies.
                 let copied = pieces.copied.load(Ordering::Relaxed);
                 if copied != std::mem::replace(&mut self.copied_in_pieces, copied) {

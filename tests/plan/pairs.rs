@@ -264,6 +264,7 @@ fn a_database_that_is_not_permitted() {
         let user = user_without(&target, rules);
         agree((&source, &target), (&source.url(), &user), &[]);
         agree((&source, &target), (&source.url(), &user), &["--db", "0:3"]);
+        agree((&source, &target), (&source.url(), &user), &["--db", "0"]);
     }
     let user = user_without(&target, &["resetdbs", "db=0"]);
     let run = Keyferry::copy(source.url(), user).expect(4);

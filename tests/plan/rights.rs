@@ -41,7 +41,10 @@ fn a_target_user_without_restore() {
 fn a_target_user_without_select() {
     let (source, target) = servers();
     let writer = user_without(&target, &["-select"]);
-    let run = is_blocked(Keyferry::plan(source.url(), writer), "no-permission of target");
+    // Every connection begins on database 0.
+    Keyferry::plan(source.url(), &writer).expect(0);
+    let plan = Keyferry::plan(source.url(), writer).args(["--db", "0:1"]);
+    let run = is_blocked(plan, "no-database of target");
     assert!(run.stdout.contains("+select"), "{}", run.frame());
 }
 

@@ -117,6 +117,21 @@ fn servers_that_take_few_clients() {
 }
 
 #[test]
+fn a_source_that_sends_no_long_replies() {
+    let (source, target) = servers();
+    let mut client = source.client(0);
+    let limit = "normal 1mb 0 0";
+    client.run(cmd("CONFIG").arg("SET").arg("client-output-buffer-limit").arg(limit));
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    let notes = run.findings("note");
+    assert!(notes.iter().any(|note| note == "reply-buffers of source"), "{}", run.frame());
+    assert!(run.stdout.contains("1.0 MiB"), "{}", run.frame());
+    client.run(cmd("SET").arg("long").arg(vec![b'x'; 3 << 20]));
+    let run = Keyferry::plan(source.url(), target.url()).expect(0);
+    assert_eq!(run.findings("warning"), ["reply-buffers of source"], "{}", run.frame());
+}
+
+#[test]
 fn what_tls_is_spoken_and_whether_it_is_verified() {
     let authority = Authority::new("target");
     let (source, _) = servers();

@@ -12,6 +12,7 @@ mod findings;
 mod judge;
 mod patterns;
 mod permitted;
+mod reply_buffers;
 mod sample;
 mod summary;
 
@@ -108,6 +109,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let permitted = permitted::look(run, (&mut met, first), &clocks, &mut findings).await?;
     let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
+    let longest_reply = reply_buffers::ask(&mut met.source).await?;
     let crossing = crossing(run, &mut met, ahead_ms).await?;
     // Last of the target, since it leaves this connection on another database.
     let writable =
@@ -125,6 +127,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         let sampling = Sampling {
             run,
             crossing,
+            one_by_one: longest_reply.is_some(),
             has_modules: judge::has_modules(&met.source_info, &met.target_info),
             by_value: permitted.by_value,
             may_type: permitted.may_type,
@@ -133,6 +136,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         };
         let sample = sampling.take(&reachable, &met.held).await?;
         judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
+        reply_buffers::judge(&mut findings, longest_reply, Some(&sample));
         let other_keys = (permitted.other_keys, hopeless);
         permitted::keys((run, &there), &mut met, &sample, other_keys, &mut findings).await?;
         summary::summarize(&mut found, &sample, run.plan.limits);

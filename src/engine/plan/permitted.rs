@@ -2,7 +2,7 @@
 
 use super::super::clocks::Looks;
 use super::super::permitted_keys::{self, KeyTrials, Looked};
-use super::super::probe::{may_ask_together, refused_before_work};
+use super::super::probe::{may_ask_together, needs_no_select, refused_before_work, to_select};
 use super::super::rights::{self, Answer, DeniedRights, Need, Tried};
 use super::super::{Run, queued};
 use super::Met;
@@ -288,7 +288,11 @@ pub(super) async fn databases(
     databases: impl Iterator<Item = u32>,
     findings: &mut Findings,
 ) -> Result<Vec<u32>> {
-    let databases: Vec<u32> = databases.collect();
+    let all: Vec<u32> = databases.collect();
+    let databases = to_select(all.iter().copied());
+    if databases.is_empty() {
+        return Ok(all);
+    }
     for database in &databases {
         connection.output().command(&[b"SELECT", database.to_string().as_bytes()]);
     }
@@ -296,6 +300,7 @@ pub(super) async fn databases(
     let (mut there, mut first) = (Vec::new(), None::<(Error, u64)>);
     for (database, reply) in databases.into_iter().zip(replies) {
         match (reply, &mut first) {
+            (Value::Error(line), _) if needs_no_select(database, &line) => there.push(database),
             (Value::Error(line), None) => {
                 first = Some((connection.no_database(database, &line), 0));
             }

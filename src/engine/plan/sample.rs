@@ -26,6 +26,10 @@ const PAGE: u64 = 20;
 const PAGES: usize = 10;
 /// Rounds of pages of one database: a table that is nearly empty has many empty pages.
 const ROUNDS: u64 = 40;
+/// A page of names that come to more, in bytes, is followed by none of more keys.
+const PAGE_BYTES: usize = 32 << 10;
+/// Keys of longer names are not looked at, in bytes.
+const LONGEST_NAME: usize = 64 << 10;
 /// Bytes of names that are held.
 const NAMES: usize = 4 << 20;
 /// Keys that are asked about at once.
@@ -85,6 +89,8 @@ pub(super) struct Sampling<'a> {
     pub(super) crossing: Crossing,
     /// Whether the target has every module of the source; `None`: the source tells of none.
     pub(super) has_modules: Option<bool>,
+    /// The source sends no long replies: values are read each for itself.
+    pub(super) one_by_one: bool,
     /// Strings would go by value.
     pub(super) by_value: bool,
     pub(super) may_type: bool,
@@ -122,10 +128,12 @@ impl Sampling<'_> {
     ) -> Result<()> {
         let mut connection = connect(&self.run.source, database).await?;
         let whole = keys <= wanted;
+        connection.hold_at_most(Some(LONGEST_NAME));
         let names = match whole {
             true => all_names(&mut connection, wanted).await?,
             false => some_names(&mut connection, wanted).await?,
         };
+        connection.hold_at_most(None);
         sample.whole &= whole;
         sample.looked_at += names.len() as u64;
         let weight = keys as f64 / names.len().max(1) as f64;
@@ -191,7 +199,7 @@ impl Sampling<'_> {
                 places.push(place);
             }
         }
-        let at_once = if self.may_measure { VALUES_AT_ONCE } else { 1 };
+        let at_once = if self.may_measure && !self.one_by_one { VALUES_AT_ONCE } else { 1 };
         for (kind, places) in of_type {
             let by_value = self.by_value && kind == "string";
             for places in places.chunks(at_once) {
@@ -309,9 +317,15 @@ const MOST_PAGES: usize = 10_000;
 async fn all_names(connection: &mut Connection, wanted: u64) -> Result<Vec<Vec<u8>>> {
     let mut names = Names::new(wanted);
     let mut cursor = b"0".to_vec();
+    let mut count = 10_u32;
     for _ in 0..MOST_PAGES {
-        let page = connection.call(&[b"SCAN", &cursor, b"COUNT", b"500"]).await;
+        let number = count.to_string();
+        let page = connection.call(&[b"SCAN", &cursor, b"COUNT", number.as_bytes()]).await;
+        let before = names.bytes;
         let Some(next) = names.add(&page.map_err(refused_before_work)?) else { break };
+        if names.bytes - before < PAGE_BYTES {
+            count = (count * 2).min(500);
+        }
         if next == b"0" || names.is_full() {
             break;
         }
