@@ -199,7 +199,14 @@ impl Link {
 /// What was tried again for as long as `--retry-budget` allows.
 pub fn given_up(cause: Error, patience: Duration) -> Error {
     let waited = units::duration(patience);
-    let advice = format!("given up after {waited} without progress (--retry-budget); run it again");
+    let mut advice =
+        format!("given up after {waited} without progress (--retry-budget); run it again");
+    if cause.kind() == Kind::Transport {
+        // A server that closes a connection for the length of its replies does not say so.
+        advice.push_str(
+            "; if it happens again at once, see CONFIG GET client-output-buffer-limit there, and maxclients",
+        );
+    }
     cause.advise(advice).lasting()
 }
 

@@ -32,7 +32,7 @@ pub fn summary(report: &Report) -> String {
     if report.keys.kept_on_source > 0 {
         let kept = report.keys.kept_on_source;
         let stay = if kept == 1 { "stays" } else { "stay" };
-        let why = "the target does not hold the same";
+        let why = "not the same on both sides, or not compared";
         let _ = writeln!(text, "{} {stay} on the source: {why}", units::keys(kept));
     }
     in_doubt(&mut text, report);

@@ -164,3 +164,24 @@ fn names_that_fit_no_small_reply_buffer_at_once() {
     });
     assert_equal(&source, &target, &[(0, 0)]);
 }
+
+/// What cannot be compared stays, with the reason, and nothing else does.
+#[test]
+fn a_value_that_cannot_be_compared_keeps_no_other_key() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    let mut client = source.client(0);
+    let fill = |client: &mut Client| {
+        fill_strings(client, "small", 300, 200);
+        client.run(cmd("SET").arg("long").arg(noise(1, 3_000_000)));
+    };
+    fill(&mut client);
+    set(&mut client, "client-output-buffer-limit", "normal 300kb 0 0");
+    let run = Keyferry::copy(source.url(), target.url()).arg("--delete-source").expect(1);
+    run.assert_counts(&[("copied", 301), ("deleted_from_source", 300), ("kept_on_source", 1)]);
+    assert!(run.stdout.contains("client-output-buffer-limit"), "{}", run.frame());
+    assert_eq!((client.dbsize(), target.client(0).dbsize()), (1, 301));
+    fill(&mut client);
+    let run = Keyferry::cleanup(source.url(), target.url()).arg("--force").expect(1);
+    run.assert_counts(&[("compared", 300), ("failed", 1), ("deleted_from_source", 300)]);
+    assert_eq!((client.dbsize(), target.client(0).dbsize()), (1, 301));
+}

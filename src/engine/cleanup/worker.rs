@@ -14,16 +14,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::deletion::{Accounts, Deletion};
 use crate::config::Route;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, name_of};
-use crate::net::{Connection, Link};
+use crate::net::{Connection, Link, given_up};
 use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
+use crate::source::cuts::WHERE_TO_LOOK;
 use crate::source::unlink::{Removed, delete_watched, unwatch, watch};
 use crate::source::window::{Seen, Window};
 use crate::verify::{Eyes, Finding, Judge};
 
 /// Keys in one transaction, attempt by attempt: a single one that is written to spoils it for all.
 const TOGETHER: [usize; 5] = [usize::MAX, 16, 1, 1, 1];
+/// So often a connection is cut while some keys are compared before fewer of them are.
+const CUTS: u32 = 3;
 /// How long after the first look a key is looked at again, at the earliest.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -89,6 +92,8 @@ pub(super) struct Worker {
     again: Vec<Vec<u8>>,
     again_bytes: usize,
     again_since: Instant,
+    /// Since when every key failed since a server closed the connection.
+    cut_since: Option<Instant>,
 }
 
 impl Worker {
@@ -101,6 +106,7 @@ impl Worker {
             again: Vec::new(),
             again_bytes: 0,
             again_since: Instant::now(),
+            cut_since: None,
         }
     }
 
@@ -270,12 +276,47 @@ impl Worker {
                 .filter(|&at| matches!(group.ends.get(at), Some(None)))
                 .collect();
             for places in open.chunks(together.min(open.len().max(1))) {
-                let began = Instant::now();
+                let (began, mut cuts) = (Instant::now(), 0);
                 while let Err(error) = self.attempt(group, places).await {
-                    self.recover(error, began).await?;
+                    cuts += u32::from(error.kind() == Kind::Transport);
+                    self.recover(error.clone(), began).await?;
+                    let sure = places.iter().all(|at| !group.unsure.contains(at));
+                    if cuts >= CUTS && sure {
+                        self.give_up_cut(group, places, error, began)?;
+                        break;
+                    }
+                }
+                if cuts < CUTS {
+                    self.cut_since = None;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A server closed the connection each time that these were compared: perhaps for the length of its replies. Of
+    /// several keys each is tried by itself; a single one stays, with the reason.
+    ///
+    /// # Errors
+    /// It does so whatever it is asked, for as long as `--retry-budget` allows.
+    fn give_up_cut(
+        &mut self,
+        group: &mut Group<'_>,
+        places: &[usize],
+        error: Error,
+        began: Instant,
+    ) -> Result<()> {
+        let [at] = places else { return Ok(()) };
+        let patience = self.tools.source.patience();
+        if self.cut_since.get_or_insert(began).elapsed() >= patience {
+            return Err(given_up(error, patience));
+        }
+        let side = error.side().map_or("a server", Side::word);
+        let text = format!(
+            "it could not be compared: the {side} closes the connection when it is asked for this value \
+             ({WHERE_TO_LOOK})"
+        );
+        group.end(*at, End::Failed(text));
         Ok(())
     }
 
