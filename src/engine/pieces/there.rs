@@ -3,12 +3,13 @@
 use tokio::sync::Semaphore;
 
 use super::super::existing::{judge, own_clock};
-use super::{Fate, Worker};
+use super::{BREAKS, Fate, Worker};
 use crate::config::IfExists;
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::wire_of;
 use crate::report::DifferenceKind;
 use crate::resp::Value;
+use crate::source::cuts::WHERE_TO_LOOK;
 use crate::source::window::Seen;
 use crate::verify::{Eyes, Finding};
 
@@ -65,7 +66,7 @@ impl Worker {
         let wire = wire_of(key);
         // One key at a time goes this way, all databases together.
         let whole = Semaphore::new(1);
-        let mut seen = Seen::default();
+        let (mut seen, mut cuts) = (Seen::default(), 0);
         loop {
             let (from, into) = (source.open().await?, target.open().await?);
             let mut eyes = Eyes {
@@ -79,10 +80,19 @@ impl Worker {
             };
             match eyes.look(&[&wire]).await {
                 Ok(mut findings) => return Ok(findings.pop().unwrap_or(Finding::Gone)),
-                Err(error) if error.side() == Some(Side::Source) => {
-                    source.recover(error).await?;
+                // Both values are read whole, which a server may never send.
+                Err(error) if error.kind() == Kind::Transport && cuts + 1 >= BREAKS => {
+                    let side = error.side().map_or("a server", Side::word);
+                    return Ok(Finding::Refused(format!(
+                        "the {side} closes the connection when it is asked for this value ({WHERE_TO_LOOK})"
+                    )));
                 }
-                Err(error) => target.recover(error).await?,
+                Err(error) => {
+                    cuts += u32::from(error.kind() == Kind::Transport);
+                    let of_source = error.side() == Some(Side::Source);
+                    let line = if of_source { &mut *source } else { &mut *target };
+                    line.recover(error).await?;
+                }
             }
         }
     }
