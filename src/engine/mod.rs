@@ -49,6 +49,7 @@ mod reckoning;
 mod rights;
 mod room;
 mod target_watch;
+mod unsupported;
 mod upheaval;
 
 use std::sync::Arc;

@@ -9,6 +9,7 @@ use super::checkpoint::GoingOn;
 use super::clocks::{Offset, clock_offset};
 use super::independent::{self, Sameness};
 use super::target_watch::Look;
+use super::unsupported::refuse_unsupported;
 use super::{Run, knowledge, permitted_keys, queued, rights, room};
 use crate::command::changes::Changes;
 use crate::command::keyspace::{ExpiryCommand, refused_restore};
@@ -262,37 +263,6 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
 
 pub(super) async fn info(connection: &mut Connection) -> Result<ServerInfo> {
     connection.info().await.map_err(refused_before_work)
-}
-
-/// Sentinels, and nodes of a cluster.
-///
-/// # Errors
-/// [`Kind::Refused`].
-pub(super) fn refuse_unsupported(connection: &Connection, info: &ServerInfo) -> Result<()> {
-    refuse_sentinel(connection, info)?;
-    if !info.cluster {
-        return Ok(());
-    }
-    let text = "the server is a cluster node; clusters are not supported yet";
-    let advice = "name a server that does not belong to a cluster (cluster-enabled no)";
-    Err(connection.place(Error::refused(text)).advise(advice))
-}
-
-/// A sentinel holds no keys.
-///
-/// # Errors
-/// [`Kind::Refused`].
-pub(super) fn refuse_sentinel(connection: &Connection, info: &ServerInfo) -> Result<()> {
-    if !info.sentinel {
-        return Ok(());
-    }
-    let text = "the server is a sentinel: it watches other servers and holds no keys";
-    let ask = "name the primary instead; the sentinel tells it: SENTINEL get-master-addr-by-name";
-    let advice = match info.watched.as_slice() {
-        [] => format!("{ask} <name>"),
-        watched => format!("{ask} ({})", watched.join(", ")),
-    };
-    Err(connection.place(Error::refused(text)).advise(advice))
 }
 
 /// Nothing is written yet: what a server refuses now is a refusal, or a missing authentication.

@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::part_file::{PartFile, shown};
-use super::{Ended, Stop, census, probe, tell_if_nothing, unless_aborted};
+use super::{Ended, Stop, census, tell_if_nothing, unless_aborted, unsupported};
 use crate::command::ServerInfo;
 use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
@@ -128,7 +128,7 @@ async fn save(
     let info = line.info().await?;
     source.server = info.server();
     tracing::info!("source is {}", source.server);
-    probe::refuse_sentinel(line.open().await?, &info)?;
+    unsupported::refuse_sentinel(line.open().await?, &info)?;
     if info.cluster {
         tracing::warn!("the source is a cluster node; only the keys that it holds are saved");
     }

@@ -26,7 +26,7 @@ use super::library::Library;
 use super::part_file::shown;
 use super::{
     Ended, Stop, census, clocks, existing, functions, knowledge, probe, tell_if_nothing,
-    unless_aborted,
+    unless_aborted, unsupported,
 };
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
@@ -256,7 +256,7 @@ impl Restore {
         connection: &mut Connection,
         info: &ServerInfo,
     ) -> Result<Self> {
-        probe::refuse_unsupported(connection, info)?;
+        unsupported::refuse_unsupported(connection, info)?;
         let present: BTreeSet<u32> = summary.sections.iter().map(|s| s.database).collect();
         let routes = plan.mapping.routes(present.into_iter())?;
         probe::refuse_shared(plan.if_exists, &routes)

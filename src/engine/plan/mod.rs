@@ -26,7 +26,7 @@ use super::independent::{self, Sameness};
 use super::probe;
 use super::{
     Ended, Run, Stop, activity, again, compression, functions, knowledge, permitted_keys, prepare,
-    unless_aborted,
+    unless_aborted, unsupported,
 };
 use crate::command::ServerInfo;
 use crate::config::mapping::Mapping;
@@ -172,7 +172,8 @@ async fn meet(
     let mut supported = true;
     for (connection, info) in [(&source, &of_source), (&target, &of_target)] {
         let code = if info.sentinel { "sentinel" } else { "cluster" };
-        supported &= findings.take(code, probe::refuse_unsupported(connection, info))?.is_some();
+        supported &=
+            findings.take(code, unsupported::refuse_unsupported(connection, info))?.is_some();
     }
     if !supported {
         return Ok(None);
