@@ -118,8 +118,10 @@ fn an_equal_value_that_expires_at_another_time_is_not_ours_after_a_broken_connec
                 let name = format!("key:{number}");
                 there.run(cmd("SET").arg(&name).arg(noise(number + 1, 20)).arg("EX").arg(900));
             }
+            // Its value goes only where the key is written.
+            let value: &[u8] = noise(51, 20).leak();
             let behaviour = Behaviour {
-                for_answer_to: Some((b"$6\r\nkey:50\r\n", Fault::CloseOnce)),
+                for_answer_to: Some((value, Fault::CloseOnce)),
                 ..Behaviour::default()
             };
             let proxy = FaultProxy::start(target.port, behaviour);
@@ -141,12 +143,14 @@ fn a_lost_answer_and_then_a_busy_target_leave_a_key_ours() {
         let times = AtomicU32::new(0);
         let busy = RewritingProxy::start(&target, move |command, _| {
             let writes = matches!(command[0].as_slice(), b"SET" | b"RESTORE");
-            let counts = writes && command[1] == b"the-key";
+            // What is only tried on the key holds no value.
+            let value = if command[0] == b"SET" { command.get(2) } else { command.get(3) };
+            let counts = writes && command[1] == b"the-key" && value.is_some_and(|v| !v.is_empty());
             let second = counts && times.fetch_add(1, Ordering::SeqCst) == 1;
             second.then(|| b"-BUSY Redis is busy running a script\r\n".to_vec())
         });
         let is_large = value.len() > 100;
-        let needle: &[u8] = if is_large { b"\r\n$2\r\nNX\r\n" } else { b"the-key" };
+        let needle: &[u8] = if is_large { b"\r\n$2\r\nNX\r\n" } else { b"value" };
         let behaviour = Behaviour {
             for_answer_to: Some((needle, Fault::CloseOnce)),
             // What is asked before a large value comes has such an end, too.
