@@ -55,8 +55,7 @@ impl Pairs {
         sides: usize,
         servers: &[&ServerInfo],
     ) -> Self {
-        let databases = databases.clamp(1, Limits::DATABASES_AT_ONCE);
-        let mut pairs = Self { each: limits.connections_for(databases), databases };
+        let mut pairs = Self::asked_for(limits, databases);
         let affordable = road(limits.memory) / LEAST_ROAD / sides;
         if pairs.reduce(|pairs| pairs.all() <= affordable) && limits.connections.is_some() {
             let Self { each, databases } = pairs;
@@ -66,14 +65,24 @@ impl Pairs {
             );
         }
         for free in servers.iter().filter_map(|info| info.room_for_clients()) {
-            let needed = |pairs: &Self| pairs.all() + pairs.databases + BESIDE;
-            if pairs.reduce(|pairs| needed(pairs) as u64 <= free) {
+            if pairs.reduce(|pairs| pairs.clients() <= free) {
                 tracing::info!(
                     "a server has room for {free} more clients (its maxclients): fewer connections are used"
                 );
             }
         }
         pairs
+    }
+
+    /// What `limits` ask for.
+    pub(crate) fn asked_for(limits: Limits, databases: usize) -> Self {
+        let databases = databases.clamp(1, Limits::DATABASES_AT_ONCE);
+        Self { each: limits.connections_for(databases), databases }
+    }
+
+    /// Clients of one server that they are, with the scan of each database and what is beside.
+    pub(crate) fn clients(&self) -> u64 {
+        (self.all() + self.databases + BESIDE) as u64
     }
 
     /// All of them.

@@ -87,6 +87,19 @@ async fn look_at(
     databases: &BTreeSet<u32>,
     others: &BTreeSet<u32>,
 ) -> Result<Holdings> {
+    // Names of any length may come, and none is of interest.
+    let before = connection.hold_at_most(Some(HELD));
+    let found = look_closely(connection, info, databases, others).await;
+    connection.hold_at_most(before);
+    found
+}
+
+async fn look_closely(
+    connection: &mut Connection,
+    info: &ServerInfo,
+    databases: &BTreeSet<u32>,
+    others: &BTreeSet<u32>,
+) -> Result<Holdings> {
     let all: BTreeSet<u32> = databases.union(others).copied().collect();
     let mut asked = first_looks(connection, &all).await.map_err(refused_before_work)?;
     if moves_nowhere(&asked, others) {
@@ -149,17 +162,6 @@ struct Asked {
 
 /// Asks every database in one round trip.
 async fn first_looks(connection: &mut Connection, databases: &BTreeSet<u32>) -> Result<Vec<Asked>> {
-    // Names of any length may come, and none is of interest.
-    let before = connection.hold_at_most(Some(HELD));
-    let asked = first_looks_cut(connection, databases).await;
-    connection.hold_at_most(before);
-    asked
-}
-
-async fn first_looks_cut(
-    connection: &mut Connection,
-    databases: &BTreeSet<u32>,
-) -> Result<Vec<Asked>> {
     let numbers: Vec<String> = databases.iter().map(u32::to_string).collect();
     let count = FIRST_COUNT.to_string();
     let mut commands: Vec<Vec<&[u8]>> = Vec::new();
@@ -185,13 +187,6 @@ async fn first_looks_cut(
 /// Scans until a key or the end is found; whatever the first look met, this meets again. `moved`: the
 /// connection may be on another database.
 async fn go_on(connection: &mut Connection, database: u32, moved: bool) -> Result<bool> {
-    let before = connection.hold_at_most(Some(HELD));
-    let holds = go_on_cut(connection, database, moved).await;
-    connection.hold_at_most(before);
-    holds
-}
-
-async fn go_on_cut(connection: &mut Connection, database: u32, moved: bool) -> Result<bool> {
     if database != 0 || moved {
         connection.demand(&[b"SELECT", database.to_string().as_bytes()]).await?;
     }

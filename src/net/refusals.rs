@@ -39,7 +39,7 @@ impl Connection {
         let refused = |text: String| self.place(Error::refused(text));
         match error.cause {
             cause if cause.passes() => self.refused(b"SELECT", &error),
-            Cause::CommandDenied if line.contains("database") => {
+            Cause::CommandDenied if line.contains("access database") => {
                 refused(format!("database {database} is not permitted: {error}"))
                     .advise(format!("grant it there: ACL SETUSER <user> db={database}"))
             }

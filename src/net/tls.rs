@@ -239,7 +239,10 @@ fn refused(alert: AlertDescription, server: &Server, asked: bool) -> Error {
         AlertDescription::CertificateRequired => "",
         AlertDescription::HandshakeFailure if asked => "",
         AlertDescription::HandshakeFailure => return no_common_ground(),
-        other => return failed(format!("it ended the TLS handshake: {other:?}")),
+        other => {
+            let alert = other.as_str().unwrap_or("an alert that is not known here");
+            return failed(format!("it ended the TLS handshake: {alert}"));
+        }
     };
     match ours {
         true => failed(format!("it does not accept our client certificate, which {why}"))

@@ -1,13 +1,14 @@
 //! Findings made of what servers tell of themselves. No I/O: facts in, findings out.
 
 use super::super::activity::Activity;
+use super::super::budget::Pairs;
 use super::super::clocks::Looks;
 use super::super::{Run, functions, room as memory};
 use super::findings::Findings;
 use super::sample::{Sample, UNKNOWN};
 use crate::command::ServerInfo;
 use crate::config::filter::TYPES;
-use crate::config::{Address, IfExists, Limits, Route};
+use crate::config::{Address, IfExists, Route};
 use crate::error::Side;
 use crate::net::Connection;
 use crate::report::{Finding, PlannedWay, Preflight};
@@ -214,9 +215,6 @@ pub(super) fn room(
     }
 }
 
-/// Connections beside those that keys pass through: what watches, counts and proves.
-const BESIDE: u64 = 4;
-
 /// Clients that the servers take, and those that a copy would be.
 pub(super) fn clients(
     findings: &mut Findings,
@@ -224,17 +222,15 @@ pub(super) fn clients(
     databases: usize,
     [source, target]: [&ServerInfo; 2],
 ) {
-    let at_once = databases.clamp(1, Limits::DATABASES_AT_ONCE);
-    let pairs = (run.plan.limits.connections_for(databases) * at_once) as u64;
+    let wanted = Pairs::asked_for(run.plan.limits, databases).clients();
     for (side, info) in [(Side::Source, source), (Side::Target, target)] {
-        let (Some(most), Some(clients)) = (info.most_clients, info.clients) else { continue };
-        let left = most.saturating_sub(clients.saturating_sub(1));
-        if left < pairs + BESIDE {
+        let Some(left) = info.room_for_clients() else { continue };
+        if left < wanted {
             let text = format!(
-                "its maxclients is {most}, which leaves {left} connections; a copy opens up to {}",
-                pairs + BESIDE
+                "its maxclients leaves {left} connections; a copy would open up to {wanted}, and makes do with \
+                 fewer"
             );
-            let remedy = "raise maxclients there, or copy with fewer --connections";
+            let remedy = "raise maxclients there if it is to be faster";
             findings.add(Finding::warning("few-connections", text, remedy).on(side.word()));
         }
     }

@@ -136,7 +136,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         };
         let sample = sampling.take(&reachable, &met.held).await?;
         judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
-        reply_buffers::judge(&mut findings, longest_reply, Some(&sample));
+        reply_buffers::judge(&mut findings, longest_reply, &sample);
         let other_keys = (permitted.other_keys, hopeless);
         permitted::keys((run, &there), &mut met, &sample, other_keys, &mut findings).await?;
         summary::summarize(&mut found, &sample, run.plan.limits);

@@ -40,11 +40,7 @@ fn limit(value: &str) -> Option<u64> {
 }
 
 /// Says what the limit means for the values that were looked at.
-pub(super) fn judge(
-    findings: &mut Findings,
-    limit: Option<(u64, &'static str)>,
-    sample: Option<&Sample>,
-) {
+pub(super) fn judge(findings: &mut Findings, limit: Option<(u64, &'static str)>, sample: &Sample) {
     let Some((bytes, setting)) = limit else { return };
     let text = format!(
         "it closes connections for which more than {} waits ({setting}): longer values go in parts, and no \
@@ -52,7 +48,7 @@ pub(super) fn judge(
         units::bytes(bytes)
     );
     let remedy = format!("lift {setting} for the time of the copy");
-    let longer = sample.is_some_and(|sample| sample.keys.iter().any(|key| key.bytes() > bytes));
+    let longer = sample.keys.iter().any(|key| key.bytes() > bytes);
     let finding = match longer {
         true => Finding::warning("reply-buffers", text, &remedy),
         false => Finding::note("reply-buffers", text).with_remedy(&remedy),
