@@ -19,7 +19,6 @@ use crate::error::Result;
 use crate::flow::{Load, Verdict, channel, key_queue};
 use crate::net::{Link, Process};
 use crate::report::{Ledger, Stats, Usage};
-use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::fetch::{Asking, Fetch, Tools};
 use crate::source::marks::Course;
@@ -110,10 +109,8 @@ pub(super) async fn read(source: &Peer, keys: u64) -> Result<Measured> {
 /// As the engine asks when no options are given and the target is empty.
 async fn asking(link: &Link, large: usize) -> Result<(Asking, Option<Arc<Still>>)> {
     let mut connection = link.connect().await?;
-    let command = match connection.call(&[b"PEXPIRETIME", b"keyferry:probe"]).await? {
-        Value::Integer(_) => ExpiryCommand::Absolute,
-        _ => ExpiryCommand::Remaining,
-    };
+    let told = connection.call(&[b"PEXPIRETIME", b"keyferry:probe"]).await?;
+    let command = ExpiryCommand::known_by(Some(&told));
     let info = connection.demand(&[b"INFO"]).await?;
     let info = ServerInfo::parse(&String::from_utf8_lossy(info.bytes().unwrap_or_default()));
     let expires = info.keyspace.get(&0).is_some_and(|keyspace| keyspace.expires > 0);

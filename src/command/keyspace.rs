@@ -2,7 +2,7 @@
 //!
 //! `RESTORE` of a key is `prefix + key + expiry + payload + suffix`; only the expiry is formatted.
 
-use crate::resp::Output;
+use crate::resp::{Output, Value};
 
 /// Asks a source for the expiry of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +20,12 @@ impl ExpiryCommand {
             Self::Absolute => "PEXPIRETIME",
             Self::Remaining => "PTTL",
         }
+    }
+
+    /// The one to use for a server that answered this to `PEXPIRETIME` of a key that nobody has. -2 is the
+    /// documented answer; whoever says anything else does not know the command, or not as it is meant.
+    pub fn known_by(told: Option<&Value>) -> Self {
+        if told == Some(&Value::Integer(-2)) { Self::Absolute } else { Self::Remaining }
     }
 
     fn prefix(self) -> &'static [u8] {

@@ -136,17 +136,24 @@ pub(super) async fn prove_keys(
     Ok(())
 }
 
+/// What could not be looked at is neither proven nor different: it is a kind of its own.
 fn tell_uncompared(run: &Run, routes: &[Route], apart: &Stats) {
-    for failure in apart.failures() {
-        // What could not be looked at is not proven.
-        let target_db = routes.iter().find(|route| route.source == failure.db);
-        run.stats.differences().tell(Difference {
-            db: failure.db,
-            target_db: target_db.map_or(failure.db, |route| route.target),
-            key: failure.key,
-            kind: DifferenceKind::Different,
-            what: format!("it could not be compared: {}", failure.error),
-        });
+    let (differences, failures) = (run.stats.differences(), apart.failures());
+    for route in routes {
+        let failed = apart.of_route(route.source, route.target).map_or(0, |of| of.counts().failed);
+        let mut unnamed = failed;
+        for failure in failures.iter().filter(|failure| failure.db == route.source) {
+            unnamed = unnamed.saturating_sub(1);
+            differences.tell(Difference {
+                db: route.source,
+                target_db: route.target,
+                key: failure.key.clone(),
+                kind: DifferenceKind::Uncompared,
+                what: format!("it could not be compared: {}", failure.error),
+            });
+        }
+        let place = (route.source, route.target);
+        differences.add(place, DifferenceKind::Uncompared, unnamed);
     }
 }
 

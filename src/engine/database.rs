@@ -114,6 +114,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         merge: hooks.merge.clone(),
         lossy: crossing.lossy,
         longest_bulk,
+        names: run.temporary.clone(),
         copied,
         pace: run.pace.clone(),
         place: job.in_pieces,

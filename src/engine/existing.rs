@@ -9,7 +9,6 @@ use crate::command::keyspace::ExpiryCommand;
 use crate::error::{Kind, Result};
 use crate::flow::{Batch, Entry, Held, Question};
 use crate::net::{Line, Link, probe_key};
-use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::target::crossing::Crossing;
 use crate::verify::{Judge, Sent};
@@ -83,11 +82,8 @@ pub(super) fn judge(source: ExpiryClock, target: ExpiryClock) -> Judge {
 pub(super) async fn own_clock(target: &mut Line) -> Result<ExpiryClock> {
     loop {
         let told = target.ask(&[b"PEXPIRETIME", probe_key()]).await?;
-        let command = match told {
-            Value::Integer(_) => ExpiryCommand::Absolute,
-            // Not known, or not permitted; what PTTL and TIME say is looked at with each key.
-            _ => ExpiryCommand::Remaining,
-        };
+        // If it is not known, or not permitted, what PTTL and TIME say is looked at with each key.
+        let command = ExpiryCommand::known_by(Some(&told));
         match may_ask_together(target.open().await?, command).await {
             Ok(together) => return Ok(ExpiryClock { command, ahead_ms: 0, together }),
             Err(error) => target.recover(error).await?,

@@ -106,6 +106,8 @@ struct Run {
     pace: Option<Arc<Pace>>,
     /// Where it is kept how far it has come, if that is wanted.
     checkpoint: Option<Arc<Checkpoint>>,
+    /// Under which values are built that go in pieces.
+    temporary: Arc<pieces::TemporaryNames>,
 }
 
 impl Run {
@@ -121,6 +123,7 @@ impl Run {
             stop,
             wish: self.wish.clone(),
             checkpoint: None,
+            temporary: self.temporary.clone(),
         })
     }
 
@@ -242,7 +245,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
     };
-    tell_if_nothing(&mut report, fail_if_empty);
+    report.tell_if_nothing(fail_if_empty);
     if let Some(checkpoint) = checkpoint {
         report.checkpoint = checkpoint.close(at_end);
     }
@@ -269,22 +272,8 @@ pub async fn verify(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> End
     report.error = error.as_ref().map(Error::to_string);
     let agrees = report.verified.agrees();
     report.outcome = outcome(&report, error.as_ref(), cancel.is_cancelled(), agrees);
-    tell_if_nothing(&mut report, fail_if_empty);
+    report.tell_if_nothing(fail_if_empty);
     Ended { report, error }
-}
-
-/// Says so where nothing was selected: nothing is proven then, and a run that was to fail has not done
-/// what it was for.
-fn tell_if_nothing(report: &mut Report, fail_if_empty: bool) {
-    if !report.selected_nothing() {
-        return;
-    }
-    tracing::warn!("nothing was selected: {}", report.why_nothing());
-    report.nothing_selected = true;
-    report.verified = Verified::none();
-    if fail_if_empty {
-        report.outcome = Outcome::Incomplete;
-    }
 }
 
 /// What work comes to, unless all is to stop at once: then it is dropped.
@@ -337,6 +326,7 @@ fn prepare(plan: Plan, stats: Arc<Stats>, cancel: &CancellationToken) -> Result<
         stop,
         wish: cancel.clone(),
         checkpoint,
+        temporary: Arc::default(),
     }))
 }
 
@@ -453,9 +443,8 @@ async fn begin(
         }
         false => None,
     };
-    if let Some(checkpoint) = &run.checkpoint {
-        checkpoint.begin(probed)?;
-    }
+    pieces::remove_temporary(run, probed).await?;
+    run.checkpoint.as_ref().map_or(Ok(()), |checkpoint| checkpoint.begin(run, probed))?;
     // Before the keys: an application may call one as soon as it finds its keys.
     if !run.checkpoint.as_ref().is_some_and(|checkpoint| checkpoint.has_functions()) {
         functions::carry(run, probed).await?;

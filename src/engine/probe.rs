@@ -396,10 +396,7 @@ pub(super) async fn readable(source: &mut Connection) -> Result<Readable> {
     for (command, reply) in commands.into_iter().zip(&replies).take(2) {
         refuse_if_pointless(source, command, reply)?;
     }
-    let expiry = match replies.get(2) {
-        Some(Value::Integer(_)) => ExpiryCommand::Absolute,
-        _ => ExpiryCommand::Remaining,
-    };
+    let expiry = ExpiryCommand::known_by(replies.get(2));
     let together = may_ask_together(source, expiry).await?;
     Ok(Readable { expiry, by_value: !replies.get(3).is_some_and(is_denied), together })
 }

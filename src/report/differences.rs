@@ -13,6 +13,8 @@ use crate::files::Output;
 
 /// Differences that a report and a summary name; all are counted.
 const NAMED: usize = 20;
+/// Kinds of differences.
+const KINDS: usize = DifferenceKind::Uncompared as usize + 1;
 /// How much of a key they show, in characters of its escaped form.
 const SHOWN: usize = 64;
 
@@ -30,6 +32,8 @@ pub enum DifferenceKind {
     Expiry,
     /// It could not be deleted from the source, or not be compared before.
     Kept,
+    /// A copy could not look at it on both sides: neither proven nor different.
+    Uncompared,
 }
 
 /// A key that differs.
@@ -50,9 +54,9 @@ pub struct Difference {
 /// All differences of a run.
 #[derive(Debug, Default)]
 pub struct Differences {
-    counts: [AtomicU64; 5],
+    counts: [AtomicU64; KINDS],
     /// By source and target database.
-    of_databases: Mutex<BTreeMap<(u32, u32), [u64; 5]>>,
+    of_databases: Mutex<BTreeMap<(u32, u32), [u64; KINDS]>>,
     named: Mutex<Vec<Difference>>,
     lines: Lines,
 }
@@ -68,9 +72,7 @@ impl Differences {
 
     /// One more.
     pub fn tell(&self, difference: Difference) {
-        self.counts[difference.kind as usize].fetch_add(1, Ordering::Relaxed);
-        let place = (difference.db, difference.target_db);
-        held(&self.of_databases).entry(place).or_default()[difference.kind as usize] += 1;
+        self.add((difference.db, difference.target_db), difference.kind, 1);
         self.lines.write_with(|| &difference);
         let mut named = held(&self.named);
         if named.len() < NAMED {
@@ -80,6 +82,12 @@ impl Differences {
             };
             named.push(Difference { key, ..difference });
         }
+    }
+
+    /// Counts some of a source and target database, without naming them.
+    pub fn add(&self, place: (u32, u32), kind: DifferenceKind, number: u64) {
+        self.counts[kind as usize].fetch_add(number, Ordering::Relaxed);
+        held(&self.of_databases).entry(place).or_default()[kind as usize] += number;
     }
 
     /// How many there are of a kind.

@@ -246,7 +246,7 @@ fn differences(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  db {place} \"{key}\": {what}");
     }
     let found = &report.verified;
-    let found = found.missing + found.extra + found.different + found.expiry;
+    let found = found.differing() + found.uncompared;
     let all = if report.moved { report.keys.kept_on_source } else { found };
     let more = all.saturating_sub(report.differences.len() as u64);
     if more > 0 && !report.differences.is_empty() {

@@ -13,6 +13,20 @@ impl Report {
         ended && self.keys.scanned == self.keys.filtered && self.verified.agrees()
     }
 
+    /// Says so where nothing was selected: nothing is proven then, and a run that was to fail has not done
+    /// what it was for.
+    pub fn tell_if_nothing(&mut self, fail_if_empty: bool) {
+        if !self.selected_nothing() {
+            return;
+        }
+        tracing::warn!("nothing was selected: {}", self.why_nothing());
+        self.nothing_selected = true;
+        self.verified = Verified::none();
+        if fail_if_empty {
+            self.outcome = Outcome::Incomplete;
+        }
+    }
+
     /// What was looked at where nothing was selected, and what to check.
     pub fn why_nothing(&self) -> String {
         let numbers: Vec<String> =
@@ -44,6 +58,14 @@ pub(super) fn verdict(text: &mut String, report: &Report) {
     match (found.mode, found.agrees()) {
         (Mode::None, _) | (Mode::OneWay, true) => {}
         (_, true) => agreement(text, report),
+        (mode, false) if found.differing() == 0 => {
+            let _ = writeln!(
+                text,
+                "NOT PROVEN ({}): {} could not be compared; no difference among the others",
+                mode.word(),
+                units::keys(found.uncompared)
+            );
+        }
         (_, false) => disagreement(text, found),
     }
     let gone: u64 = found.databases.iter().map(|database| database.gone_from_source).sum();
@@ -146,6 +168,9 @@ fn disagreement(text: &mut String, found: &Verified) {
              {different} different, {expiry} with another expiry"
         ),
     };
+    if found.uncompared > 0 {
+        let _ = writeln!(text, "  {} could not be compared", units::keys(found.uncompared));
+    }
     if let Some(cause) = &found.cause {
         let _ = writeln!(text, "  {cause}");
     }

@@ -60,6 +60,9 @@ pub struct Proven {
     pub different: u64,
     /// Keys whose expiries differ.
     pub expiry: u64,
+    /// Keys that could not be looked at on both sides.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uncompared: u64,
     /// Keys that were compared by value and expiry, where others were compared by name only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by_value: Option<u64>,
@@ -80,6 +83,7 @@ impl Proven {
             extra: 0,
             different: 0,
             expiry: 0,
+            uncompared: 0,
             by_value: None,
             gone_from_source: 0,
         }
@@ -93,6 +97,7 @@ impl Proven {
         self.extra = count(DifferenceKind::Extra);
         self.different = count(DifferenceKind::Different);
         self.expiry = count(DifferenceKind::Expiry);
+        self.uncompared = count(DifferenceKind::Uncompared);
         self
     }
 }
@@ -114,6 +119,9 @@ pub struct Verified {
     pub different: u64,
     /// Keys whose expiries differ.
     pub expiry: u64,
+    /// Keys that could not be looked at on both sides.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub uncompared: u64,
     /// Why keys are missing or too many, as far as the servers report it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -137,6 +145,7 @@ impl Verified {
             extra: sum(|database| database.extra),
             different: sum(|database| database.different),
             expiry: sum(|database| database.expiry),
+            uncompared: sum(|database| database.uncompared),
             cause: None,
             databases,
         }
@@ -147,8 +156,13 @@ impl Verified {
         self.extra + self.different + self.expiry == 0
     }
 
-    /// Whether both sides agree, as far as was looked.
+    /// How many keys differ.
+    pub fn differing(&self) -> u64 {
+        self.missing + self.extra + self.different + self.expiry
+    }
+
+    /// Whether both sides agree, and every key could be looked at that was to be.
     pub fn agrees(&self) -> bool {
-        self.missing + self.extra + self.different + self.expiry == 0
+        self.differing() + self.uncompared == 0
     }
 }

@@ -349,7 +349,7 @@ impl Settle {
                 let place = (origin.db, self.target_db);
                 self.late.as_ref().is_some_and(|late| late.hold(place, key))
             }
-            DifferenceKind::Extra | DifferenceKind::Kept => false,
+            DifferenceKind::Extra | DifferenceKind::Kept | DifferenceKind::Uncompared => false,
         }
     }
 

@@ -129,6 +129,26 @@ fn a_source_with_small_reply_buffers_by_fewer_connections() {
 }
 
 #[test]
+fn a_value_that_a_copy_cannot_compare_is_not_called_different() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    let mut client = source.client(0);
+    fill_strings(&mut client, "small", 2_000, 200);
+    push_list(&mut client, "list", 5_000_000);
+    set(&mut client, "client-output-buffer-limit", "normal 1mb 0 0");
+    let run = Keyferry::copy(source.url(), target.url()).args(["--verify", "full"]).expect(1);
+    run.assert_counts(&[("copied", 2_001), ("failed", 0)]);
+    let said = "NOT PROVEN (full): 1 key could not be compared";
+    assert!(run.stdout.contains(said), "{}", run.frame());
+    let report = run.report();
+    assert_eq!(report["verify"]["different"], 0);
+    assert_eq!(report["verify"]["uncompared"], 1);
+    assert_eq!(report["differences"][0]["kind"], "uncompared");
+    assert!(report["verify"]["cause"].is_null(), "{report}");
+    set(&mut client, "client-output-buffer-limit", "normal 0 0 0");
+    assert_equal(&source, &target, &[(0, 0)]);
+}
+
+#[test]
 fn a_value_that_fits_no_reply_buffer_is_named_with_the_limit() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
     let mut client = source.client(0);

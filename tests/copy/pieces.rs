@@ -508,6 +508,26 @@ fn what_a_killed_process_leaves_behind_goes_by_itself() {
 }
 
 #[test]
+fn what_a_killed_process_leaves_behind_goes_when_its_run_goes_on() {
+    let (source, target) = pair();
+    source.client(0).set(b"string", &noise(1, 12 * MB));
+    let proxy = slow(&source, 3_000_000);
+    let place = tempfile::TempDir::new().expect("a temporary directory");
+    let state = place.path().join("state").display().to_string();
+    let mut running = Keyferry::copy(proxy.url(), target.url()).args(["--state", &state]).start();
+    wait_until("a temporary key is there", || temporary(&target).len() == 1);
+    running.signal("KILL");
+    wait_until("it is gone", || running.is_over());
+    assert_eq!(temporary(&target).len(), 1);
+    let run = Keyferry::copy(proxy.url(), target.url())
+        .args(["--state", &state, "--verify", "full"])
+        .expect(0);
+    run.assert_counts(&[("copied", 1)]);
+    assert_eq!(temporary(&target), Vec::<String>::new());
+    assert_eq!(target.client(0).dbsize(), 1);
+}
+
+#[test]
 fn they_do_not_take_more_memory_than_was_allowed() {
     let (source, target) = pair();
     let mut client = source.client(0);

@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::part_file::{PartFile, shown};
-use super::{Ended, Stop, census, tell_if_nothing, unless_aborted, unsupported};
+use super::{Ended, Stop, census, unless_aborted, unsupported};
 use crate::command::ServerInfo;
 use crate::config::{FetchMode, Filter, Limits, Mapping, Server, Timeouts};
 use crate::error::{Error, Kind, Result};
@@ -103,7 +103,7 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
             .map(|of| Proven::new(of.source_db, of.target_db, Mode::ReadBack, false));
         report.verified = Verified::of(Mode::ReadBack, proven.collect());
     }
-    tell_if_nothing(&mut report, fail_if_empty);
+    report.tell_if_nothing(fail_if_empty);
     let error = result.err().filter(|_| report.outcome != Outcome::Interrupted);
     report.error = error.as_ref().map(Error::to_string);
     Ended { report, error }

@@ -8,12 +8,14 @@ mod keeping;
 mod lock;
 mod record;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Run;
 use super::census::Holdings;
 use super::part_file::{MODE, shown};
 use super::probe::Probed;
@@ -120,6 +122,13 @@ impl Checkpoint {
         of_target.next().is_some_and(|database| database.was_empty)
     }
 
+    /// What the temporary names of an earlier run begin with, and the target's databases that it wrote to.
+    pub(super) fn temporary(&self) -> Option<(String, BTreeSet<u32>)> {
+        let record = self.held();
+        let databases = record.databases.iter().map(|database| database.target).collect();
+        record.temporary.clone().map(|begin| (begin, databases))
+    }
+
     /// Keys that had expired on the source when the first run began.
     pub(super) fn expired_keys(&self) -> Option<u64> {
         self.held().expired_keys
@@ -212,9 +221,10 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Self::save`].
-    pub(super) fn begin(&self, probed: &Probed) -> Result<()> {
+    pub(super) fn begin(&self, run: &Run, probed: &Probed) -> Result<()> {
         {
             let mut record = self.held();
+            record.temporary = Some(run.temporary.beginning().to_owned());
             if record.databases.is_empty() {
                 record.expired_keys = probed.expired_keys;
             }

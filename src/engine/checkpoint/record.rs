@@ -36,6 +36,9 @@ pub(super) struct Record {
     /// The file that failed keys are written to.
     #[serde(default)]
     pub(super) letters: Option<PathBuf>,
+    /// What the temporary names of the last run begin with.
+    #[serde(default)]
+    pub(super) temporary: Option<String>,
     /// All was copied, and keys were being deleted from the source.
     #[serde(default)]
     pub(super) deleting: bool,

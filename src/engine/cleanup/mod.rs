@@ -16,9 +16,7 @@ use std::sync::Arc;
 use super::acquaint::Meant;
 use super::reckoning::ledgers;
 use super::target_watch::TargetWatch;
-use super::{
-    Ended, Run, Stop, again, independent, outcome, prepare, queued, tell_if_nothing, unless_aborted,
-};
+use super::{Ended, Run, Stop, again, independent, outcome, prepare, queued, unless_aborted};
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
 use crate::report::json::{Outcome, Peer, Report};
@@ -78,7 +76,7 @@ where
         Outcome::Complete | Outcome::Incomplete if dry_run && error.is_none() => Outcome::DryRun,
         outcome => outcome,
     };
-    tell_if_nothing(&mut report, fail_if_empty);
+    report.tell_if_nothing(fail_if_empty);
     Ended { report, error }
 }
 

@@ -25,8 +25,7 @@ use super::copy::join_or_stop;
 use super::library::Library;
 use super::part_file::shown;
 use super::{
-    Ended, Stop, census, clocks, existing, functions, knowledge, probe, tell_if_nothing,
-    unless_aborted, unsupported,
+    Ended, Stop, census, clocks, existing, functions, knowledge, probe, unless_aborted, unsupported,
 };
 use crate::command::ServerInfo;
 use crate::config::mapping::Route;
@@ -133,7 +132,7 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
         }
         Err(error) => Some(error).filter(|error| error.kind() != Kind::Cancelled),
     };
-    tell_if_nothing(&mut report, fail_if_empty);
+    report.tell_if_nothing(fail_if_empty);
     report.error = error.as_ref().map(Error::to_string);
     Ended { report, error }
 }

@@ -67,8 +67,7 @@ impl Worker {
             return Ok(Some(Fate::Gone));
         };
         let expiry = Some(expiry).filter(|&expiry| expiry > 0);
-        self.number += 1;
-        to.begin(format!("{}:{}", self.name, self.number).into_bytes());
+        to.begin(tools.names.next());
         let pace = tools.pace.as_deref();
         let mut copying = Copying { from, to, key, ahead_ms: tools.clock.ahead_ms, pace, paced: 0 };
         let expiries = FieldExpiries {

@@ -6,6 +6,7 @@
 
 mod key;
 mod stream;
+mod temporary;
 mod there;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use crate::source::pages::{LEAST_PAGE, PAGE_BYTES, Pages};
 use crate::target::building::Building;
 use crate::target::existing::APPEARED;
 use crate::units::{self, printable};
+pub(super) use temporary::{TemporaryNames, remove as remove_temporary};
 
 /// So often a key is begun anew because it was written meanwhile. With the growing delays between,
 /// that is a quarter of a minute of other peoples' patience beside the reading itself.
@@ -55,6 +57,8 @@ pub(super) struct Tools {
     pub(super) lossy: bool,
     /// The longest bulk string that the target takes, in bytes.
     pub(super) longest_bulk: u64,
+    /// The names under which values are built.
+    pub(super) names: Arc<TemporaryNames>,
     /// Counts the keys that are done.
     pub(super) copied: Arc<AtomicU64>,
     pub(super) pace: Option<Arc<Pace>>,
@@ -74,9 +78,6 @@ struct Worker {
     leftover: Option<Vec<u8>>,
     /// Temporary names that were removed while the server could still have commands for them.
     stale: Vec<Vec<u8>>,
-    /// No two temporary names of all runs are the same.
-    name: String,
-    number: u64,
     /// To both sides, for a look at keys that exist.
     lines: [Line; 2],
     /// Whether the source knows expiries of fields.
@@ -114,7 +115,6 @@ enum Fate {
 /// # Errors
 /// A connection broke for good: the run is stopped, and the keys that wait are not begun.
 pub(super) async fn copy(tools: Tools) -> Result<()> {
-    let name = format!("keyferry:tmp:{:016x}", fastrand::u64(..));
     let lines = [&tools.source, &tools.target].map(|link| Line::new(link.clone()));
     let mut worker = Worker {
         tools,
@@ -124,8 +124,6 @@ pub(super) async fn copy(tools: Tools) -> Result<()> {
         client: None,
         leftover: None,
         stale: Vec::new(),
-        name,
-        number: 0,
         field_expiries: None,
         keeps_field_expiries: None,
         scanned: false,
@@ -338,7 +336,7 @@ impl Worker {
             }
         }
         if let Err(error) = tidied {
-            let begin = &self.name;
+            let begin = self.tools.names.beginning();
             tracing::warn!(
                 "the temporary key {begin}:… may stay on the target for an hour: {error}"
             );
