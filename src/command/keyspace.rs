@@ -2,6 +2,7 @@
 //!
 //! `RESTORE` of a key is `prefix + key + expiry + payload + suffix`; only the expiry is formatted.
 
+use super::{Cause, ServerError};
 use crate::resp::{Output, Value};
 
 /// Asks a source for the expiry of keys.
@@ -23,9 +24,18 @@ impl ExpiryCommand {
     }
 
     /// The one to use for a server that answered this to `PEXPIRETIME` of a key that nobody has. -2 is the
-    /// documented answer; whoever says anything else does not know the command, or not as it is meant.
+    /// documented answer, and a key that the user may not touch is refused only where the command is known;
+    /// whoever says anything else does not know it, or not as it is meant.
     pub fn known_by(told: Option<&Value>) -> Self {
-        if told == Some(&Value::Integer(-2)) { Self::Absolute } else { Self::Remaining }
+        match told {
+            Some(Value::Integer(-2)) => Self::Absolute,
+            Some(Value::Error(line))
+                if ServerError::parse(line.as_bytes()).cause == Cause::KeyDenied =>
+            {
+                Self::Absolute
+            }
+            _ => Self::Remaining,
+        }
     }
 
     fn prefix(self) -> &'static [u8] {

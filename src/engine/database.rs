@@ -86,7 +86,8 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         hooks.merge = Some(sender);
         let ledger = ledger.clone();
         let links = [source.clone(), target.clone()];
-        tasks.spawn(merge::merge(links, keys, clock, crossing, ledger, run.stop.clone()));
+        let room = merge::Room::new(plan.limits.memory, job.in_pieces.clone());
+        tasks.spawn(merge::merge(links, keys, clock, crossing, room, ledger, run.stop.clone()));
     }
     if policy != IfExists::Replace {
         let (sender, questions) = mpsc::channel(existing::WAITING);

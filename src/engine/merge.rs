@@ -1,7 +1,9 @@
 //! `--if-exists merge`: a collection on the target gets the members it lacks, page by page, each in a
 //! transaction that proves that the key is still the one that was looked at (`target::members`).
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{Cause, ServerError};
@@ -12,11 +14,13 @@ use crate::report::{Count, Ledger};
 use crate::resp::Value;
 use crate::source::ExpiryClock;
 use crate::source::circles::{Circles, endless};
-use crate::source::elements::{Collection, fields, page};
+use crate::source::elements::{Collection, Page, fields, page};
 use crate::source::expiry::Moment;
+use crate::source::pages::{PAGE_BYTES, PageSize};
 use crate::source::reading::{Held, Manner, Reading, read};
 use crate::target::crossing::Crossing;
 use crate::target::members::{Added, add};
+use crate::units;
 
 /// The task that merges, with a connection of its own to each side.
 struct Merge {
@@ -28,8 +32,38 @@ struct Merge {
     fields_expire: bool,
     /// It was said that expiries are lost.
     lost: bool,
+    room: Room,
+    /// Members that are asked for at once, as learned from those that came.
+    size: PageSize,
+    /// What a key's members are held by that are longer than usual, as long as it takes.
+    permit: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
 }
+
+/// The memory for members.
+#[derive(Clone)]
+pub(super) struct Room {
+    /// The longest page of one merge alone, in bytes.
+    longest: usize,
+    /// Held by the one that needs more than [`USUAL`] of it.
+    place: Arc<Semaphore>,
+}
+
+impl Room {
+    /// Of `memory` bytes; `place` is what merges and keys in pieces take turns by.
+    pub(super) fn new(memory: u64, place: Arc<Semaphore>) -> Self {
+        Self { longest: usize::try_from(memory / PARTS).unwrap_or(usize::MAX), place }
+    }
+}
+
+/// The part of the memory that a page may be: it is held as it came, as it was read again, with its expiries, and
+/// on its way to the target.
+const PARTS: u64 = 6;
+
+/// What a page may come to in every merge at once, in bytes; it is asked for what comes to a quarter of that.
+const USUAL: usize = 4 * PAGE_BYTES;
+/// Members that are asked for at first.
+const FIRST_MEMBERS: usize = 16;
 
 /// So often a page, or a key that the target has lost, is begun again that changes under our hands.
 const TRIES: u32 = 20;
@@ -52,19 +86,30 @@ pub(super) async fn merge(
     mut keys: mpsc::Receiver<Vec<u8>>,
     clock: ExpiryClock,
     crossing: Crossing,
+    room: Room,
     ledger: Ledger,
     stop: CancellationToken,
 ) -> Result<()> {
     let (source, target) = (Line::new(source), Line::new(target));
-    let (fields_expire, lost) = (true, false);
-    let mut task =
-        Merge { source, target, clock, crossing, fields_expire, lost, stop: stop.clone() };
+    let mut task = Merge {
+        source,
+        target,
+        clock,
+        crossing,
+        fields_expire: true,
+        lost: false,
+        room,
+        size: PageSize::beginning_with(FIRST_MEMBERS, PAGE_BYTES),
+        permit: None,
+        stop: stop.clone(),
+    };
     let mut broken = Ok(());
     while let Some(key) = keys.recv().await {
         let fate = match &broken {
             Ok(()) => task.merge_or_recover(&key).await,
             Err(error) => Err(Error::clone(error)),
         };
+        task.permit = None;
         match fate {
             Ok(Ok(Fate::Merged)) => ledger.keep_own(Count::Merged, &key),
             Ok(Ok(Fate::Copied(bytes))) => {
@@ -104,6 +149,10 @@ impl Merge {
                 Some(Side::Source) => &mut self.source,
                 _ => &mut self.target,
             };
+            if error.kind() == Kind::Transport && error.side() == Some(Side::Source) {
+                // Perhaps for the length of its replies.
+                self.size.shrink();
+            }
             // It may be in the middle of a transaction.
             line.close();
             match error.kind() {
@@ -143,8 +192,8 @@ impl Merge {
         let (mut cursor, mut seen) = (b"0".to_vec(), false);
         let mut circles = Circles::default();
         loop {
+            let (next, mut members) = self.page(collection, key, &cursor).await?;
             let source = self.source.open().await?;
-            let (next, mut members) = page(source, collection, key, &cursor).await?;
             if collection == Collection::Hash && self.fields_expire && !members.is_empty() {
                 match fields(source, key, self.clock.ahead_ms, &members).await? {
                     Some(read) => members = read,
@@ -163,6 +212,36 @@ impl Merge {
                     return Ok(Some(if seen { Fate::Merged } else { Fate::Gone }));
                 }
                 _ => cursor = next,
+            }
+        }
+    }
+
+    /// Reads a page that there is memory for.
+    async fn page(
+        &mut self,
+        collection: Collection,
+        key: &[u8],
+        cursor: &[u8],
+    ) -> Result<(Vec<u8>, Vec<Member>)> {
+        loop {
+            let source = self.source.open().await?;
+            let longest = self.room.longest;
+            let most = if self.permit.is_some() { longest } else { USUAL.min(longest) };
+            match page(source, collection, key, cursor, &mut self.size, most).await? {
+                Page::Members(next, members) => return Ok((next, members)),
+                Page::TooLong(_) if self.size.shrink() => {}
+                Page::TooLong(_) if self.permit.is_none() && longest > USUAL => {
+                    self.permit = self.room.place.clone().acquire_owned().await.ok();
+                }
+                Page::TooLong(bytes) => {
+                    let text = format!(
+                        "members that come at once are of {}, and --memory has room for {}",
+                        units::bytes(bytes as u64),
+                        units::bytes(most as u64)
+                    );
+                    let error = self.source.open().await?.place(Error::new(Kind::Server, text));
+                    return Err(error.advise("allow more memory (--memory)"));
+                }
             }
         }
     }
@@ -205,7 +284,7 @@ impl Merge {
 
     /// Writes the source's value, expiry and all. `None`: the target holds a key, and nothing was written.
     async fn copy_whole(&mut self, key: &[u8]) -> Result<Option<Fate>> {
-        let longest = self.crossing.target.longest_bulk;
+        let longest = self.crossing.target.longest_bulk.min(self.room.longest as u64);
         let manner = Manner {
             clock: self.clock,
             moment: Moment::of(self.clock),
@@ -221,8 +300,7 @@ impl Merge {
                 return Err(Error::new(Kind::Server, why));
             }
             Some(Reading { held: Held::Long { .. }, .. }) => {
-                let text =
-                    "the target lost it, and its value is longer than the target takes at once";
+                let text = "the target lost it, and its value is longer than the target takes at once, or --memory has room for";
                 return Err(Error::new(Kind::Server, text));
             }
             Some(Reading { held: Held::Gone, .. }) | None => return Ok(Some(Fate::Gone)),

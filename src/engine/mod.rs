@@ -196,17 +196,21 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let (dry_run, moved) = (plan.dry_run, plan.delete_source);
     let fail_if_empty = plan.fail_if_empty;
     let mut compression = Compression::default();
-    let mut checkpoint = None;
+    let (mut checkpoint, mut temporary) = (None, None);
     let mut noise = Ok(());
     let work = async {
         let run = prepare(plan, stats.clone(), &cancel)?;
         checkpoint.clone_from(&run.checkpoint);
+        temporary = Some(run.temporary.clone());
         let stops = (&cancel, &abort);
         let peers = (&mut source, &mut target);
         Box::pin(run_probed(&run, stops, &mut compression, &mut noise, peers.0, peers.1)).await
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     compression.put_back(&abort).await;
+    if let Some(temporary) = temporary.filter(|_| abort.is_cancelled()) {
+        temporary.remove_at_once().await;
+    }
     let mut report = Report::new("copy", source, target, &stats);
     report.moved = moved && !dry_run;
     let mut error = compression.left_behind();

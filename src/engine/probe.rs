@@ -413,8 +413,15 @@ pub(super) async fn may_ask_together(
     let commands: [&[&[u8]]; 3] =
         [&[b"MULTI"], &[expiry.name().as_bytes(), probe_key()], &[b"EXEC"]];
     let replies = connection.call_all(&commands).await.map_err(refused_before_work)?;
-    Ok(matches!(replies.as_slice(),
-        [Value::Simple(_), Value::Simple(_), Value::Array(told)] if told.len() == 1))
+    Ok(match replies.as_slice() {
+        [Value::Simple(_), Value::Simple(_), Value::Array(told)] => told.len() == 1,
+        // The name is none of the user's; the transaction itself was begun and ended.
+        [Value::Simple(_), Value::Error(line), Value::Error(ended)] => {
+            let denied = ServerError::parse(line.as_bytes()).cause == Cause::KeyDenied;
+            denied && ended.starts_with("EXECABORT")
+        }
+        _ => false,
+    })
 }
 
 /// Whether a transaction may be ended.

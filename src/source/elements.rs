@@ -1,13 +1,13 @@
 //! The members of one set, hash or sorted set of the source, page by page, for `merge`.
 
+use tokio_util::sync::CancellationToken;
+
+use super::pages::PageSize;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Member;
 use crate::net::Connection;
-use crate::resp::Value;
-
-/// Members asked for at once. A small value comes whole, whatever is asked for.
-const COUNT: &[u8] = b"500";
+use crate::resp::{self, Value};
 
 /// How often fields are asked for again that changed while they were read.
 const TRIES: u32 = 5;
@@ -44,8 +44,18 @@ impl Collection {
     }
 }
 
-/// Reads the page from `cursor` on: the next cursor (`0` at the end), and members. Fields of hashes come
-/// without their expiries: see [`fields`].
+/// What came of a page.
+#[derive(Debug)]
+pub enum Page {
+    /// The next cursor (`0` at the end), and members. Fields of hashes come without their expiries: see
+    /// [`fields`].
+    Members(Vec<u8>, Vec<Member>),
+    /// It was read over: so many bytes are more than may be held.
+    TooLong(usize),
+}
+
+/// Reads the page from `cursor` on, of as many members as `size` says, which learns from it. Of a page that comes
+/// to more than `most` bytes nothing is kept.
 ///
 /// # Errors
 /// The connection broke, or the source refused the command.
@@ -54,29 +64,87 @@ pub async fn page(
     collection: Collection,
     key: &[u8],
     cursor: &[u8],
-) -> Result<(Vec<u8>, Vec<Member>)> {
+    size: &mut PageSize,
+    most: usize,
+) -> Result<Page> {
     let command = collection.scan_command();
-    let reply = connection.demand(&[command, key, cursor, b"COUNT", COUNT]).await?;
-    let parts = match reply {
-        Value::Array(parts) => <[Value; 2]>::try_from(parts).ok(),
-        _ => None,
-    };
-    let Some([Value::Bulk(next), Value::Array(told)]) = parts else {
+    let count = size.count().to_string();
+    connection.output().command(&[command, key, cursor, b"COUNT", count.as_bytes()]);
+    connection.expect_replies();
+    if !matches!(node(connection, command, most).await?, Node::Array(2)) {
+        return Err(unfit(connection, command));
+    }
+    let Node::Bytes(next) = node(connection, command, most).await? else {
         return Err(unfit(connection, command));
     };
-    let mut told = told.into_iter().map(|one| match one {
-        Value::Bulk(bytes) => bytes,
-        other => other.bytes().unwrap_or_default().to_vec(),
-    });
-    let mut members = Vec::with_capacity(told.len());
-    while let Some(name) = told.next() {
+    let Node::Array(length) = node(connection, command, most).await? else {
+        return Err(unfit(connection, command));
+    };
+    let (mut strings, mut bytes) = (Vec::new(), 0_usize);
+    for _ in 0..length {
+        match node(connection, command, most).await? {
+            Node::Bytes(string) => {
+                bytes = bytes.saturating_add(string.len());
+                strings.push(string);
+            }
+            Node::Long(length) => bytes = bytes.saturating_add(length),
+            Node::Array(_) => return Err(unfit(connection, command)),
+        }
+        if bytes > most {
+            strings = Vec::new();
+        }
+    }
+    if bytes > most {
+        return Ok(Page::TooLong(bytes));
+    }
+    let mut strings = strings.into_iter();
+    let mut members = Vec::new();
+    while let Some(name) = strings.next() {
         let value = match collection {
             Collection::Set => Vec::new(),
-            _ => told.next().ok_or_else(|| unfit(connection, command))?,
+            _ => strings.next().ok_or_else(|| unfit(connection, command))?,
         };
         members.push(Member { name, value, expiry: 0 });
     }
-    Ok((next, members))
+    size.learn(members.len(), bytes);
+    Ok(Page::Members(next, members))
+}
+
+/// One node of a page.
+enum Node {
+    Array(usize),
+    Bytes(Vec<u8>),
+    /// A string of so many bytes, which was read over.
+    Long(usize),
+}
+
+async fn node(connection: &mut Connection, command: &[u8], most: usize) -> Result<Node> {
+    let never = CancellationToken::new();
+    loop {
+        if let Some(head) = connection.next_node()? {
+            return match head.kind {
+                resp::Kind::Array => Ok(Node::Array(usize::try_from(head.number).unwrap_or(0))),
+                resp::Kind::Bulk | resp::Kind::Simple => {
+                    Ok(Node::Bytes(connection.body(head).to_vec()))
+                }
+                resp::Kind::Integer => Ok(Node::Bytes(head.number.to_string().into_bytes())),
+                resp::Kind::Error => {
+                    let error = ServerError::parse(connection.body(head));
+                    Err(connection.refused(command, &error))
+                }
+                resp::Kind::Null => Err(unfit(connection, command)),
+            };
+        }
+        if let Some(length) = connection.announced().filter(|&length| length > most) {
+            let mut pieces = connection.begin_pieces();
+            while connection.next_piece(&mut pieces, &never).await?.is_some() {}
+            return Ok(Node::Long(length));
+        }
+        if connection.decoded() > 0 {
+            drop(connection.take_slab());
+        }
+        connection.turn_within(&never).await?;
+    }
 }
 
 /// Reads these fields of a hash again, each value with its expiry of one moment (Redis 7.4, Valkey 9.0);

@@ -61,7 +61,7 @@ impl Pages {
 
     /// The size of a first page: one element, since it may be of hundreds of MB.
     pub fn page_size(&self) -> PageSize {
-        PageSize { count: 1, bytes: self.page_bytes }
+        PageSize::beginning_with(1, self.page_bytes)
     }
 
     /// Queues a command, whose reply is then read by the calls below.
@@ -231,6 +231,18 @@ pub const LEAST_PAGE: usize = 8 << 10;
 const MOST_ELEMENTS: usize = 1_000;
 
 impl PageSize {
+    /// So many elements at first; what a page should come to, in bytes.
+    pub fn beginning_with(count: usize, bytes: usize) -> Self {
+        Self { count, bytes }
+    }
+
+    /// A page was too large: a quarter of it next. False: it was of one element.
+    pub fn shrink(&mut self) -> bool {
+        let was = self.count;
+        self.count = (self.count / 4).max(1);
+        was > 1
+    }
+
     /// The elements to ask for.
     pub fn count(self) -> usize {
         self.count

@@ -107,3 +107,63 @@ fn of_a_verify_of_long_values() {
     run.assert_counts(&[("compared", 80)]);
     keeps_to(&run, 24 * MIB, "verify, values of 5 MB");
 }
+
+#[test]
+fn of_a_merge_of_long_members() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Valkey91));
+    let long = |number: u64| noise(number, 300_000);
+    let mut there = source.client(0);
+    for at in 0..200 {
+        there.run(cmd("HSET").arg("hash").arg(at).arg(long(at + 1)));
+        there.run(cmd("HSET").arg("names").arg(long(1_000 + at)).arg(at));
+        there.run(cmd("SADD").arg("set").arg(long(2_000 + at)));
+        there.run(cmd("ZADD").arg("sorted").arg(at).arg(long(3_000 + at)));
+    }
+    // Small ones first, so that many are asked for at once when the long ones come.
+    for at in 0..2_000 {
+        there.run(cmd("HSET").arg("both").arg(at).arg("small"));
+    }
+    for at in 0..100 {
+        there.run(cmd("HSET").arg("both").arg(format!("long:{at}")).arg(long(4_000 + at)));
+    }
+    let mut here = target.client(0);
+    for hash in ["hash", "names", "both"] {
+        here.run(cmd("HSET").arg(hash).arg("mine").arg("1"));
+    }
+    here.run(cmd("SADD").arg("set").arg("mine"));
+    here.run(cmd("ZADD").arg("sorted").arg("1").arg("mine"));
+    let run = Keyferry::copy(source.url(), target.url())
+        .args(["--if-exists", "merge", "--memory", "24MiB"])
+        .expect(0);
+    run.assert_counts(&[("merged", 5), ("failed", 0)]);
+    keeps_to(&run, 24 * MIB, "merge, members of 300 kB");
+    for (count, key, members) in [
+        ("HLEN", "hash", 201_u64),
+        ("HLEN", "names", 201),
+        ("HLEN", "both", 2_101),
+        ("SCARD", "set", 201),
+        ("ZCARD", "sorted", 201),
+    ] {
+        let held: u64 = here.call(cmd(count).arg(key));
+        assert_eq!(held, members, "{key}");
+    }
+}
+
+#[test]
+fn of_a_merge_of_members_that_fit_no_memory() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    let mut there = source.client(0);
+    there.run(cmd("SADD").arg("set").arg("one").arg(noise(1, 30 * MIB as usize)));
+    there.run(cmd("SADD").arg("other").arg(noise(2, 3_000)).arg("one"));
+    let mut here = target.client(0);
+    here.run(cmd("SADD").arg("set").arg("mine"));
+    here.run(cmd("SADD").arg("other").arg("mine"));
+    let run = Keyferry::copy(source.url(), target.url())
+        .args(["--if-exists", "merge", "--memory", "24MiB"])
+        .expect(1);
+    run.assert_counts(&[("merged", 1), ("failed", 1)]);
+    let failure = &run.report()["failures"][0];
+    assert_eq!(failure["key"], "set");
+    assert!(failure["error"].as_str().is_some_and(|why| why.contains("--memory")), "{failure}");
+    keeps_to(&run, 24 * MIB, "merge, a member of 30 MiB");
+}

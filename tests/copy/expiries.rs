@@ -135,3 +135,22 @@ fn expiries_of_keys_that_go_in_pieces_from_there_are_the_same_within_50_ms() {
     Keyferry::copy(far.url(), target.url()).expect(0);
     assert_equal(&source, &target, &[(0, 0)]);
 }
+
+#[test]
+fn a_user_of_some_keys_needs_no_clock() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    fill(&source, 200);
+    source.client(0).set(b"foreign", b"1");
+    let user = ["ACL", "SETUSER", "reader", "reset", "on", ">secret", "~key:*", "+@all", "-time"];
+    let mut command = cmd(user[0]);
+    command.arg(&user[1..]);
+    source.client(0).run(&command);
+    let url = format!("redis://reader:secret@127.0.0.1:{}", source.port);
+    let run = Keyferry::copy(url, target.url()).args(["--match", "key:*"]).expect(0);
+    run.assert_counts(&[("copied", 200), ("filtered", 1)]);
+    source.client(0).run(cmd("DEL").arg("foreign"));
+    assert_equal(&source, &target, &[(0, 0)]);
+    // One question for each key is enough where transactions are permitted.
+    assert!(source.calls("exec") > 0);
+    assert!(source.calls("pexpiretime") < 2 * 200, "{}", source.calls("pexpiretime"));
+}

@@ -494,6 +494,28 @@ fn an_interruption_leaves_nothing_behind() {
 }
 
 #[test]
+fn an_interruption_at_once_leaves_nothing_behind() {
+    let (source, target) = pair();
+    let mut client = source.client(0);
+    client.set(b"string", &noise(1, 12 * MB));
+    add(&mut client, "RPUSH", "list", 4_000, |at| noise(at, 3_000));
+    for pause in [0, 1, 2, 5, 20, 60] {
+        let proxy = slow(&source, 12_000_000);
+        let running = Keyferry::copy(proxy.url(), target.url()).start();
+        wait_until("a temporary key is there", || temporary(&target).len() == 1);
+        running.signal("INT");
+        std::thread::sleep(Duration::from_millis(pause));
+        running.signal("INT");
+        let run = running.finish();
+        run.assert_code(&[130]);
+        // What the server still had of a connection that was closed is carried out by then.
+        let left = temporary(&target);
+        assert!(left.is_empty(), "after {pause} ms: {left:?}{}", run.frame());
+        target.client(0).run(&cmd("FLUSHALL"));
+    }
+}
+
+#[test]
 fn what_a_killed_process_leaves_behind_goes_by_itself() {
     let (source, target) = pair();
     source.client(0).set(b"string", &noise(1, 12 * MB));
