@@ -7,6 +7,7 @@ use super::Run;
 use super::census::{self, Holdings};
 use super::clocks::clock_offset;
 use super::independent::{self, Sameness};
+use super::knowledge;
 use super::probe::{
     Readable, expiry_clock, meet, readable, refuse_if_pointless, refused_before_work, select,
 };
@@ -125,6 +126,7 @@ pub(super) async fn acquaint(
     );
     selected.0.and(selected.1)?;
     let tolerance = run.plan.comparing.ttl_tolerance.as_millis();
+    let keeps_none = knowledge::of_version(&target_info).latest_field_expiry().is_none();
     Ok(Met {
         routes,
         judge: Judge {
@@ -132,6 +134,8 @@ pub(super) async fn acquaint(
             target: by_target,
             tolerance_ms: i64::try_from(tolerance).unwrap_or(i64::MAX),
             source_ahead_ms,
+            // What is deleted from the source is to be on the target with all that it had.
+            fields_last: run.plan.lossy && !run.plan.delete_source && keeps_none,
         },
         source: source_holds,
         target: target_holds,

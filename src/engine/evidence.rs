@@ -140,7 +140,13 @@ impl<'a> Evidence<'a> {
             let command = command.to_uppercase();
             return Some(format!("{command} was called on the source during the copy"));
         }
+        let evicted = grown(self.source.before, &self.source.now, |info| info.evicted_keys);
         let ours = self.target_is_ours();
+        if evicted > 0 {
+            let evicted = units::keys(evicted);
+            let others = if ours { "" } else { ", or other clients wrote to the target" };
+            return Some(format!("the source evicted {evicted} during the copy{others}"));
+        }
         match (self.source_stood_still(), ours) {
             (true, false) => Some("other clients may have written to the target".to_owned()),
             (false, true) => Some("the source was written to during the copy".to_owned()),

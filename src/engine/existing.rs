@@ -75,7 +75,7 @@ pub(super) async fn answer(task: Existing) -> Result<()> {
 
 /// When what the target holds is ours. Fields that have just expired are told by this machine's clock.
 pub(super) fn judge(source: ExpiryClock, target: ExpiryClock) -> Judge {
-    Judge { source, target, tolerance_ms: OURS_WITHIN_MS, source_ahead_ms: 0 }
+    Judge { source, target, tolerance_ms: OURS_WITHIN_MS, source_ahead_ms: 0, fields_last: false }
 }
 
 /// How a target is asked when its own keys expire.

@@ -20,10 +20,13 @@ use crate::units::{self, printable};
 pub(super) struct Libraries {
     policy: IfExists,
     held: Vec<Library>,
+    /// The code of the target's own libraries, by name, as far as it tells it.
+    codes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the target knows functions; else this is what it said.
     refused: Option<String>,
     coming: Vec<(Library, Vec<u8>)>,
-    kept: u64,
+    /// Libraries of the target that stay although the source has others of their names.
+    kept: Vec<String>,
 }
 
 impl Libraries {
@@ -32,15 +35,18 @@ impl Libraries {
     /// # Errors
     /// The connection broke.
     pub(super) async fn new(target: &mut Connection, policy: IfExists) -> Result<Self> {
-        let (held, refused) = match target.call(&[b"FUNCTION", b"LIST"]).await? {
-            Value::Error(line) => (Vec::new(), Some(printable(line.as_bytes()))),
-            libraries @ Value::Array(_) => (library::listed(&libraries), None),
+        let list: [&[u8]; 3] = [b"FUNCTION", b"LIST", b"WITHCODE"];
+        let (held, codes, refused) = match target.call(&list).await? {
+            Value::Error(line) => (Vec::new(), Vec::new(), Some(printable(line.as_bytes()))),
+            libraries @ Value::Array(_) => {
+                (library::listed(&libraries), library::codes(&libraries), None)
+            }
             _ => {
                 let text = "a reply does not fit its request (FUNCTION LIST)";
                 return Err(target.place(Error::new(Kind::Protocol, text)));
             }
         };
-        Ok(Self { policy, held, refused, coming: Vec::new(), kept: 0 })
+        Ok(Self { policy, held, codes, refused, coming: Vec::new(), kept: Vec::new() })
     }
 
     /// Takes a library that is to be loaded, or leaves the target's own.
@@ -60,15 +66,19 @@ impl Libraries {
         }
         let exists = self.held.iter().any(|held| held.name == library.name);
         match self.policy {
-            IfExists::Refuse | IfExists::Fail if exists => {
+            // Libraries have no members that could be merged.
+            IfExists::Merge if exists && self.holds(&library.name, &code) => Ok(()),
+            IfExists::Refuse | IfExists::Fail | IfExists::Merge if exists => {
                 let name = printable(&library.name);
                 let text = format!("it holds a library of functions named {name}");
                 Err(target
                     .place(Error::refused(text))
                     .advise("say what happens to it: --if-exists replace or skip"))
             }
-            IfExists::Skip | IfExists::Merge if exists => {
-                self.kept += 1;
+            IfExists::Skip if exists => {
+                if !self.holds(&library.name, &code) {
+                    self.kept.push(printable(&library.name));
+                }
                 Ok(())
             }
             _ => {
@@ -76,6 +86,11 @@ impl Libraries {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the target's library of this name has this very code.
+    fn holds(&self, name: &[u8], code: &[u8]) -> bool {
+        self.codes.iter().any(|(held, its)| held == name && its == code)
     }
 
     /// Refuses functions whose names are taken by a library that stays: a server has each name once.
@@ -132,12 +147,20 @@ impl Libraries {
             self.refuse_unloadable(target).await?;
             self.load_all(target).await?;
         }
-        tracing::info!(
-            "functions: {} copied, {} left as on the target",
-            number(self.coming.len() as u64),
-            self.kept
-        );
+        self.tell_of_kept();
+        tracing::info!("functions: {} copied", number(self.coming.len() as u64));
         Ok(())
+    }
+
+    /// Says which of the source's libraries are not copied.
+    fn tell_of_kept(&self) {
+        if !self.kept.is_empty() {
+            let names = self.kept.join(", ");
+            tracing::warn!(
+                "functions: {} NOT copied, since the target holds others of their names: {names}",
+                number(self.kept.len() as u64)
+            );
+        }
     }
 
     async fn load_all(&self, target: &mut Connection) -> Result<()> {
@@ -255,7 +278,10 @@ pub(super) async fn refuse_conflicts(run: &Run, probed: &Probed) -> Result<()> {
     let mut source = run.source_link(0, probed).connect().await?;
     let mut target = run.target_link(0, probed).connect().await?;
     match taken(&mut source, &mut target, run.plan.if_exists).await? {
-        Some(libraries) => libraries.refuse_conflicts(&target),
+        Some(libraries) => {
+            libraries.tell_of_kept();
+            libraries.refuse_conflicts(&target)
+        }
         None => Ok(()),
     }
 }

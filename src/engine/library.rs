@@ -30,14 +30,29 @@ impl Library {
     }
 }
 
+/// A value of a list of names and values.
+fn field(of: &Value, name: &[u8]) -> Option<Value> {
+    let pairs = of.elements()?;
+    let at = pairs.iter().position(|word| word.bytes() == Some(name))?;
+    pairs.get(at + 1).cloned()
+}
+
+/// A string's bytes.
+fn text(value: Value) -> Option<Vec<u8>> {
+    value.bytes().map(<[u8]>::to_vec)
+}
+
+/// The name and the code of each library, as `FUNCTION LIST WITHCODE` answers.
+pub(super) fn codes(libraries: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let code = |library: &Value| {
+        let name = field(library, b"library_name").and_then(text)?;
+        Some((name, field(library, b"library_code").and_then(text)?))
+    };
+    libraries.elements().unwrap_or_default().iter().filter_map(code).collect()
+}
+
 /// What `FUNCTION LIST` answers: for each library a list of names and values.
 pub(super) fn listed(libraries: &Value) -> Vec<Library> {
-    let field = |of: &Value, name: &[u8]| -> Option<Value> {
-        let pairs = of.elements()?;
-        let at = pairs.iter().position(|word| word.bytes() == Some(name))?;
-        pairs.get(at + 1).cloned()
-    };
-    let text = |value: Value| value.bytes().map(<[u8]>::to_vec);
     let library = |library: &Value| {
         let functions = field(library, b"functions").unwrap_or(Value::Null);
         let names = functions.elements().unwrap_or_default().iter();

@@ -20,7 +20,7 @@ use crate::config::{IfExists, Route};
 use crate::error::{Error, Result};
 use crate::flow::{key_queue, name_of};
 use crate::net::Link;
-use crate::report::{Mode, Proven, Verified};
+use crate::report::{DatabaseStats, Mode, Proven, Verified};
 use crate::source::names::Listed;
 use crate::units::{self, printable};
 use crate::verify::{Lacking, Late, lacking};
@@ -98,9 +98,21 @@ impl Proof<'_> {
     /// Whether keys that are missing are copied late: they are the writers' of the source, and the
     /// target keeps what it is given.
     fn copies_late(&self, route: Route) -> bool {
-        let failed = |database: Arc<crate::report::DatabaseStats>| database.counts().failed > 0;
-        let any_failed = self.run.stats.of_route(route.source, route.target).is_some_and(failed);
-        !any_failed && self.evidence.loss().is_none() && !self.run.stop.is_cancelled()
+        // Those that failed are missing, too, and are not tried again.
+        let unknown = |of: &Arc<DatabaseStats>| of.counts().failed > 0 && !of.knows_own();
+        let unknown =
+            self.run.stats.of_route(route.source, route.target).as_ref().is_some_and(unknown);
+        !unknown && self.evidence.loss().is_none() && !self.run.stop.is_cancelled()
+    }
+
+    /// Those of the missing keys that are to be copied late: where some failed, none that may be one of them.
+    fn late_of(&self, route: Route, mut keys: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        if let Some(of) = self.run.stats.of_route(route.source, route.target)
+            && of.counts().failed > 0
+        {
+            keys.retain(|wire| !of.is_own(name_of(wire)));
+        }
+        keys
     }
 
     /// By names, or by the numbers of keys where these prove it.
@@ -137,7 +149,11 @@ impl Proof<'_> {
             if missing.count == 0 || round > LATE_ROUNDS || !self.copies_late(route) {
                 return Ok(missing);
             }
-            self.copy_late(route, missing.keys.clone()).await?;
+            let late = self.late_of(route, missing.keys.clone());
+            if late.is_empty() {
+                return Ok(missing);
+            }
+            self.copy_late(route, late).await?;
             if missing.is_whole() {
                 return self.look(&from, &into, Some(&missing.keys)).await;
             }
@@ -180,7 +196,7 @@ impl Proof<'_> {
         compare::prove(run, met, routes, own, collects.then_some(&late)).await?;
         for ((source, target), keys) in late.take() {
             let route = Route { source, target };
-            self.copy_late(route, keys.clone()).await?;
+            self.copy_late(route, self.late_of(route, keys.clone())).await?;
             compare::prove_keys(run, met, route, keys).await?;
         }
         Ok(routes.iter().map(|&route| self.by_value(route)).collect())

@@ -24,6 +24,9 @@ pub struct ClockRule {
     /// The time by the one's clock once both had been read, in Unix milliseconds: fields that had
     /// expired by then are not there.
     pub now_ms: i64,
+    /// The other's server knows no expiries of fields, and it was agreed that they are lost: a field that has not
+    /// expired is the same without one.
+    pub fields_last: bool,
 }
 
 /// What a value is, in a form that two of them can be compared by. It holds 40 bytes for each field
@@ -51,16 +54,36 @@ impl Meaning {
     /// # Errors
     /// As [`super::decode`].
     pub fn of(payload: &[u8]) -> Result<Self> {
+        Self::read(payload, None)
+    }
+
+    /// Likewise, as far as it is to be compared by this rule.
+    ///
+    /// # Errors
+    /// As [`super::decode`].
+    pub fn by(payload: &[u8], rule: &ClockRule) -> Result<Self> {
+        Self::read(payload, rule.fields_last.then_some(rule.now_ms))
+    }
+
+    /// `last_at`: fields that have not expired then have no expiries.
+    fn read(payload: &[u8], last_at: Option<i64>) -> Result<Self> {
         footer::check(payload)?;
         let (mut digester, mut timed) = (Digester::new(), Vec::new());
         let kind = visit(payload, &mut |part| {
             match part {
                 Part::Field { name, value, expires: Some(expires) } => {
+                    let expires = i64::try_from(expires).unwrap_or(i64::MAX);
+                    if let Some(now_ms) = last_at {
+                        if expires > now_ms {
+                            digester.add(&Part::Field { name, value, expires: None });
+                        }
+                        return Ok(());
+                    }
                     let of = hash(|hasher| {
                         put(hasher, name);
                         put(hasher, value);
                     });
-                    timed.push((of, i64::try_from(expires).unwrap_or(i64::MAX)));
+                    timed.push((of, expires));
                 }
                 Part::State(state) => {
                     timed.extend(state.groups.iter().flat_map(deliveries));
@@ -136,7 +159,7 @@ impl Meaning {
 /// # Errors
 /// One of them cannot be read.
 pub fn same_value(one: &[u8], other: &[u8], rule: &ClockRule) -> Result<bool> {
-    Ok(Meaning::of(one)?.agrees(&Meaning::of(other)?, rule))
+    Ok(Meaning::by(one, rule)?.agrees(&Meaning::by(other, rule)?, rule))
 }
 
 /// Whether a type byte and body, written with this RDB version, are a hash all of whose fields had expired
@@ -208,7 +231,8 @@ mod tests {
     fn expiries_of_fields_are_compared_by_the_clocks() {
         let one = hash_of(&[("a", "1", Some(NOW + 900)), ("b", "2", None)]);
         let other = |at| hash_of(&[("b", "2", None), ("a", "1", Some(NOW + at))]);
-        let rule = |ahead_ms| ClockRule { ahead_ms, tolerance_ms: 50, now_ms: NOW };
+        let rule =
+            |ahead_ms| ClockRule { ahead_ms, tolerance_ms: 50, now_ms: NOW, fields_last: false };
         for (ahead, at, same) in [
             (0, 900, true),
             (0, 950, true),
@@ -228,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_field_that_has_expired_is_not_there() {
-        let rule = ClockRule { ahead_ms: 100, tolerance_ms: 50, now_ms: NOW };
+        let rule = ClockRule { ahead_ms: 100, tolerance_ms: 50, now_ms: NOW, fields_last: false };
         let same = |one: &[_], other: &[_]| {
             let (one, other) = (hash_of(one), hash_of(other));
             same_value(&one, &other, &rule).unwrap()
@@ -266,7 +290,8 @@ mod tests {
             let target = Knowledge::of_version(Family::Redis, 12);
             encode(&value, &target, Policy::default()).unwrap().payload
         };
-        let rule = |ahead_ms| ClockRule { ahead_ms, tolerance_ms: 50, now_ms: NOW };
+        let rule =
+            |ahead_ms| ClockRule { ahead_ms, tolerance_ms: 50, now_ms: NOW, fields_last: false };
         let same = |ahead, by| same_value(&stream(0), &stream(ahead), &rule(by)).unwrap();
         assert!(same(0, 0) && same(7_000, 7_000) && same(7_001, 7_000));
         assert!(!same(1, 0) && !same(7_000, 0) && !same(0, 7_000));

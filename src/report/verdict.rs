@@ -135,13 +135,13 @@ fn compared(database: &Proven, report: &Report) -> String {
                  were compared by name only",
                 units::keys(copied)
             ),
-            (None, true) => {
+            (None, true) if database.gone_from_source == 0 => {
                 "both sides hold the same keys by name; values were not compared".into()
             }
             (None, false) if report.source.endpoint.starts_with("file:") => {
                 "every name of the file is on the target; values were not compared".into()
             }
-            (None, false) => {
+            (None, _) => {
                 "every name of the source is on the target; values were not compared".into()
             }
         },

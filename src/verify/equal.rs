@@ -19,6 +19,8 @@ pub struct Judge {
     pub tolerance_ms: i64,
     /// How far the source's clock is ahead of this machine's, in milliseconds.
     pub source_ahead_ms: i64,
+    /// The target knows no expiries of fields, and it was agreed that they are lost.
+    pub fields_last: bool,
 }
 
 impl Judge {
@@ -30,6 +32,7 @@ impl Judge {
             ahead_ms: self.source.ahead_ms,
             tolerance_ms: self.tolerance_ms,
             now_ms: here.saturating_add(self.source_ahead_ms),
+            fields_last: self.fields_last,
         }
     }
 
@@ -70,7 +73,7 @@ pub(super) fn likeness(one: &[u8], other: &[u8], rule: &ClockRule) -> Likeness {
     {
         return Likeness::Same;
     }
-    match (Meaning::of(one), Meaning::of(other)) {
+    match (Meaning::by(one, rule), Meaning::by(other, rule)) {
         (Ok(one), Ok(other)) if one.agrees(&other, rule) => Likeness::Same,
         (Ok(_), Ok(_)) => Likeness::Different,
         (Err(error), _) | (_, Err(error)) => Likeness::Unknown(error.to_string()),
@@ -143,7 +146,13 @@ mod tests {
     #[test]
     fn never_is_no_moment() {
         let clock = ExpiryClock { command: ExpiryCommand::Absolute, ahead_ms: 0, together: true };
-        let judge = Judge { source: clock, target: clock, tolerance_ms: 50, source_ahead_ms: 0 };
+        let judge = Judge {
+            source: clock,
+            target: clock,
+            tolerance_ms: 50,
+            source_ahead_ms: 0,
+            fields_last: false,
+        };
         assert!(judge.same_expiry(0, 0) && judge.same_expiry(1_000, 1_050));
         assert!(!judge.same_expiry(0, 1) && !judge.same_expiry(1, 0));
         assert!(!judge.same_expiry(1_000, 1_051) && !judge.same_expiry(1_051, 1_000));

@@ -13,7 +13,7 @@ use crate::command::{ServerError, keyspace};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Form;
 use crate::net::Connection;
-use crate::payload::{Meaning, type_name};
+use crate::payload::{ClockRule, Meaning, type_name};
 use crate::report::DifferenceKind;
 use crate::resp::Value;
 use crate::source::expiry::Moment;
@@ -167,8 +167,9 @@ impl Eyes<'_> {
         // Its encoding may differ: one side after the other, and no other task meanwhile.
         let _alone = self.whole.acquire().await;
         let [of_source, of_target] = self.manners(Form::Dump, usize::MAX);
-        let read = canonical(self.source, of_source, key, self.stop).await?;
-        let held = canonical(self.target, of_target, key, self.stop).await?;
+        let rule = self.judge.rule();
+        let read = canonical(self.source, of_source, key, &rule, self.stop).await?;
+        let held = canonical(self.target, of_target, key, &rule, self.stop).await?;
         Ok(match (read, held) {
             (Ok((source, read)), Ok((target, held))) => {
                 let same = match read.agrees(&held, &self.judge.rule()) {
@@ -235,6 +236,7 @@ async fn canonical(
     connection: &mut Connection,
     manner: Manner,
     key: &[u8],
+    rule: &ClockRule,
     stop: &CancellationToken,
 ) -> Result<std::result::Result<(i64, Meaning), String>> {
     let Some(Reading { expiry, held }) = read(connection, manner, &[key], stop).await?.pop() else {
@@ -242,7 +244,7 @@ async fn canonical(
     };
     Ok(match held {
         Held::Whole(payload) => {
-            Meaning::of(&payload).map(|meaning| (expiry, meaning)).map_err(|e| e.to_string())
+            Meaning::by(&payload, rule).map(|meaning| (expiry, meaning)).map_err(|e| e.to_string())
         }
         Held::Refused(why) => Err(why),
         Held::Gone | Held::Long { .. } => Err("it has gone meanwhile".to_owned()),

@@ -83,12 +83,32 @@ fn what_the_target_holds_is_treated_as_asked() {
             run.assert_says(&["named two", "--if-exists"]);
             assert_eq!((answers(&target, "one"), answers(&target, "two")), (None, Some(22)));
         }
-        copy(&target, &["--with-functions", "--if-exists", "skip"]).assert_code(&[0]);
+        let run = copy(&target, &["--with-functions", "--if-exists", "skip"]);
+        run.assert_code(&[0]);
+        run.assert_says(&["1 library NOT copied", "two"]);
         assert_eq!((answers(&target, "one"), answers(&target, "two")), (Some(1), Some(22)));
         copy(&target, &["--with-functions", "--if-exists", "replace"]).assert_code(&[0]);
         let all = ["one", "two", "three"].map(|name| answers(&target, name));
         assert_eq!(all, [Some(1), Some(2), Some(33)]);
     });
+}
+
+#[test]
+fn a_merge_takes_only_the_same_libraries() {
+    let (source, _place) = saved(Kind::Redis70);
+    let target = Server::start(Kind::Redis82);
+    let merge = || {
+        let options = ["--with-functions", "--if-exists", "merge", "--db", "0"];
+        Keyferry::copy(source.url(), target.url()).args(options)
+    };
+    load(&target, "two", 2);
+    let run = merge().expect(0);
+    assert!(!run.stderr.contains("NOT copied"), "{}", run.frame());
+    assert_eq!((answers(&target, "one"), answers(&target, "two")), (Some(1), Some(2)));
+    load(&target, "two", 22);
+    let run = merge().expect(4);
+    run.assert_says(&["named two", "--if-exists"]);
+    assert_eq!((answers(&target, "one"), answers(&target, "two")), (Some(1), Some(22)));
 }
 
 /// What the target holds: libraries with their functions.

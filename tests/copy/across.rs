@@ -42,6 +42,10 @@ fn crosses_to_all(from: Kind) {
             only_expiring_fields_fail(&source, &target, &copy().expect(1));
             let run = copy().args(["--lossy", "--if-exists", "replace"]).expect(0);
             assert_losses_are_named(&run);
+            // What was to be lost is no difference.
+            let full = ["--lossy", "--if-exists", "replace", "--verify", "full"];
+            let run = copy().args(full).expect(0);
+            assert!(run.stdout.contains("Verified (full)"), "{}", run.frame());
         } else {
             copy().expect(0);
         }

@@ -100,6 +100,7 @@ fn keys_that_are_renamed_during_the_copy_are_found_by_name() {
     // The target holds what the source has lost, and that is said.
     assert_eq!(run.report()["dbs"][0]["verify"]["gone_from_source"], 100, "{}", run.frame());
     assert!(run.stdout.contains("100 keys of the target"), "{}", run.frame());
+    assert!(!run.stdout.contains("the same keys"), "{}", run.frame());
 }
 
 #[test]
@@ -173,6 +174,47 @@ fn keys_that_writers_make_behind_the_scan_are_copied_and_not_missed() {
         Keyferry::verify(source.url(), target.url()).expect(0);
         assert_eq!(names(&mut source.client(0)), names(&mut target.client(0)));
     }
+}
+
+#[test]
+fn keys_that_writers_make_are_copied_beside_keys_that_fail() {
+    for verify in ["count", "full"] {
+        let (source, target) = servers();
+        for number in 0..40 {
+            target.client(0).set(format!("key:{number}").as_bytes(), b"its own");
+        }
+        let place = tempfile::TempDir::new().expect("a temporary directory");
+        let failures = place.path().join("failures").display().to_string();
+        let options = ["--verify", verify, "--if-exists", "fail", "--failures", &failures];
+        let running = under_way(&source, &target, &options);
+        fill_strings(&mut source.client(0), "made", 100, 20);
+        let run = running.finish();
+        run.assert_code(&[1]);
+        run.assert_counts(&[("failed", 40), ("copied", KEYS as u64 + 60)]);
+        assert_eq!(verified(&run).1, 0, "{verify}{}", run.frame());
+        let named = std::fs::read_to_string(&failures).expect("a list");
+        assert_eq!(named.lines().count(), 40);
+        assert_eq!(names(&mut source.client(0)), names(&mut target.client(0)));
+    }
+}
+
+#[test]
+fn a_source_that_evicts_during_the_copy_is_the_cause() {
+    let (source, target) = servers();
+    let running = under_way(&source, &target, &[]);
+    let mut client = source.client(0);
+    client.run(cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg("allkeys-random"));
+    let held: String = client.call(cmd("INFO").arg("memory"));
+    let used: u64 = held
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:")?.trim().parse().ok())
+        .expect("the memory in use");
+    client.run(cmd("CONFIG").arg("SET").arg("maxmemory").arg(used - 50_000));
+    target.client(0).set(b"foreign", b"value");
+    let run = running.finish();
+    run.assert_code(&[1]);
+    let said = run.stdout.replace('\n', " ");
+    assert!(said.contains("the source evicted"), "{}", run.frame());
 }
 
 #[test]

@@ -301,7 +301,7 @@ impl Worker {
                 self.leftover = None;
             }
             self.client = connection.call(&[b"CLIENT", b"ID"]).await?.integer();
-            tools.names.are_used_by(&tools.target, self.client);
+            tools.names.are_used_by(&tools.source, &tools.target, self.client);
             let stop = tools.stop.clone();
             self.target = Some(Building::new(connection, tools.longest_bulk, stop));
         }

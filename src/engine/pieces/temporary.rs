@@ -25,8 +25,9 @@ const SOON: Duration = Duration::from_millis(50);
 pub(in super::super) struct TemporaryNames {
     begin: String,
     next: AtomicU64,
-    /// By the target's database, the way there, and the number of the client that builds, where it is told.
-    built_by: Mutex<BTreeMap<u32, (Link, Option<i64>)>>,
+    /// By the databases of a route, the way to the target, and the number of the client that builds, where it is
+    /// told.
+    built_by: Mutex<BTreeMap<(u32, u32), (Link, Option<i64>)>>,
 }
 
 impl Default for TemporaryNames {
@@ -42,10 +43,11 @@ impl TemporaryNames {
         &self.begin
     }
 
-    /// From now on this client builds values.
-    pub(super) fn are_used_by(&self, link: &Link, client: Option<i64>) {
+    /// From now on this client builds values that come from a database of the source.
+    pub(super) fn are_used_by(&self, source: &Link, link: &Link, client: Option<i64>) {
         let mut built_by = self.built_by.lock().unwrap_or_else(PoisonError::into_inner);
-        built_by.insert(link.database(), (link.clone(), client));
+        let route = (source.database(), link.database());
+        built_by.insert(route, (link.clone(), client));
     }
 
     /// After everything was dropped where it was: removes what was being built, within a second.
