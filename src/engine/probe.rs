@@ -186,6 +186,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     let (source_time, target_time) = (at_clocks.0?, at_clocks.1?);
     let timed = [&source_time, &target_time].map(|look| look.offset.is_some());
     rights::refuse_missing(&run.plan, [&mut at_source, &mut at_target], timed).await?;
+    let source_ahead_ms = source_time.offset.as_ref().map_or(0, |offset| offset.ahead_ms);
     let clock = expiry_clock(&at_source, &can_read, source_time.offset, target_time.offset)?;
     permitted_keys::refuse_untouchable(run, &routes).await?;
     if !run.plan.dry_run {
@@ -226,6 +227,7 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
         source: knowledge::family(&source_info),
         lossy: run.plan.lossy,
         ahead_ms: clock.ahead_ms,
+        source_ahead_ms,
     };
     let keys: u64 = source_info.keyspace.values().map(|held| held.keys).sum();
     let dataset = source_info.memory.dataset;

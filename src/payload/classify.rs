@@ -104,13 +104,21 @@ fn expires(of: Type) -> bool {
 }
 
 fn lost_expiries(body: &[u8], footer: Footer, policy: Policy) -> Result<Losses, Reason> {
-    let mut field_expiries = 0;
+    let (mut field_expiries, mut fields, mut expired) = (0, 0_u64, 0);
     visit_body(body, footer.version, &mut |part| {
-        if let Part::Field { expires: Some(_), .. } = part {
-            field_expiries += 1;
+        if let Part::Field { expires, .. } = part {
+            fields += 1;
+            match expires {
+                Some(at) if at <= policy.now_ms => expired += 1,
+                Some(_) => field_expiries += 1,
+                None => {}
+            }
         }
         Ok(())
     })?;
+    if fields > 0 && expired == fields {
+        return Err(Refusal::Expired.into());
+    }
     if field_expiries > 0 && !policy.lossy {
         return Err(Refusal::FieldExpiries(field_expiries).into());
     }

@@ -21,6 +21,8 @@ pub struct Crossing {
     pub lossy: bool,
     /// How far its clock is ahead of the source's, in milliseconds; 0 where they agree.
     pub ahead_ms: i64,
+    /// How far the source's clock is ahead of this machine's, in milliseconds; 0 where that is not known.
+    pub source_ahead_ms: i64,
 }
 
 /// What a payload became.
@@ -63,7 +65,10 @@ impl Crossing {
     /// # Errors
     /// The target has no room for it, or it cannot be read.
     pub fn make(&self, payload: &[u8]) -> Result<Made, Reason> {
-        let policy = Policy { lossy: self.lossy, now_ms: 0, ahead_ms: self.ahead_ms };
+        // The time matters to fields that expire alone.
+        let expires = payload.first().is_some_and(|&byte| !payload::means_the_same_to_all(byte));
+        let now_ms = if expires { self.now_ms() } else { 0 };
+        let policy = Policy { lossy: self.lossy, now_ms, ahead_ms: self.ahead_ms };
         Ok(match classify(payload, &self.target, policy) {
             Way::Verbatim => Made::Verbatim,
             Way::PatchFooter { version } => Made::Footer(footer::patch(payload, version)?),
@@ -73,13 +78,21 @@ impl Crossing {
         })
     }
 
+    /// The time by the source's clock: which fields of a hash have expired by now.
+    fn now_ms(&self) -> u64 {
+        let here = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let here = u64::try_from(here.as_millis()).unwrap_or(u64::MAX);
+        here.saturating_add_signed(self.source_ahead_ms)
+    }
+
     /// Decodes a payload and encodes its value for the target, whether that seems to be needed or not.
     ///
     /// # Errors
     /// As [`Self::make`].
     pub fn encode(&self, payload: &[u8]) -> Result<Made, Reason> {
         // Expired fields matter only where a value is re-encoded.
-        let policy = Policy { lossy: self.lossy, now_ms: unix_ms(), ahead_ms: self.ahead_ms };
+        let now_ms = self.now_ms();
+        let policy = Policy { lossy: self.lossy, now_ms, ahead_ms: self.ahead_ms };
         match reencode(payload, &self.target, policy) {
             // Smaller than the limit in its own form, larger in the target's.
             Err(Reason::Target(Refusal::TooLong(_))) => Ok(Made::Elements),
@@ -92,9 +105,11 @@ impl Crossing {
     /// # Errors
     /// Why the target would not take it, for people.
     pub fn foresee(&self, payload: &[u8]) -> Result<Losses, String> {
-        match self.make(payload).map_err(|reason| explain(&reason))? {
-            Made::Reencoded(made) => Ok(made.lost),
-            Made::Verbatim | Made::Footer(_) | Made::Elements => Ok(Losses::default()),
+        match self.make(payload) {
+            Ok(Made::Reencoded(made)) => Ok(made.lost),
+            Ok(Made::Verbatim | Made::Footer(_) | Made::Elements)
+            | Err(Reason::Target(Refusal::Expired)) => Ok(Losses::default()),
+            Err(reason) => Err(explain(&reason)),
         }
     }
 
@@ -196,10 +211,4 @@ pub fn explain(reason: &Reason) -> String {
         }
         _ => reason.to_string(),
     }
-}
-
-/// The time by this machine's clock: which fields of a hash have expired by now.
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -118,6 +118,26 @@ fn times_inside_of_values_move_as_keys_do() {
     }
 }
 
+/// The fields of one hash have all expired by the source's clock, those of the other would have by this machine's
+/// alone, had they been given a time that is past.
+#[test]
+fn whether_fields_have_expired_is_told_by_the_source_s_clock() {
+    let source = Server::start(Kind::Redis82);
+    let mut client = source.client(0);
+    for (key, after) in [("gone", HOUR / 2), ("there", 3 * HOUR)] {
+        client.run(cmd("HSET").arg(key).arg("field").arg("value"));
+        let at = now_ms() + after;
+        client.run(cmd("HPEXPIREAT").arg(key).arg(at).arg("FIELDS").arg(1).arg("field"));
+    }
+    for (options, copied, failed) in [(&["--lossy"][..], 1, 0), (&[], 0, 1)] {
+        let target = Server::start(Kind::Redis62);
+        let proxy = ahead(&source, HOUR);
+        let run = Keyferry::copy(proxy.url(), target.url()).args(options).run();
+        run.assert_counts(&[("copied", copied), ("expired", 1), ("failed", failed)]);
+        assert_eq!(target.client(0).exists(b"there"), copied == 1, "{}", run.frame());
+    }
+}
+
 #[test]
 fn clocks_that_are_days_apart_are_not_believed() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));

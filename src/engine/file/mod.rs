@@ -272,8 +272,14 @@ impl Restore {
             false => knowledge::ask(connection, info).await?,
         };
         let source = crate::payload::Family::of_version(summary.version);
-        // A file has no clock: its times stay what they are.
-        let crossing = Crossing { target: taken, source, lossy: plan.lossy, ahead_ms: 0 };
+        // A file has no clock: its times stay what they are, and have passed if they have on the target.
+        let crossing = Crossing {
+            target: taken,
+            source,
+            lossy: plan.lossy,
+            ahead_ms: 0,
+            source_ahead_ms: ahead_ms,
+        };
         let pace = plan.limits.paced().then(|| {
             let limits = plan.limits;
             Arc::new(Pace::new(limits.bytes_per_second, limits.keys_per_second, stop.clone()))

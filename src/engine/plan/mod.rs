@@ -110,7 +110,8 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
     let longest_reply = reply_buffers::ask(&mut met.source).await?;
-    let crossing = crossing(run, &mut met, ahead_ms).await?;
+    let source_ahead_ms = clocks[0].offset.as_ref().map_or(0, |offset| offset.ahead_ms);
+    let crossing = crossing(run, &mut met, [ahead_ms, source_ahead_ms]).await?;
     // Last of the target, since it leaves this connection on another database.
     let writable =
         permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings)
@@ -294,12 +295,13 @@ async fn extras(run: &Run, met: &mut Met, findings: &mut Findings) -> Result<()>
     Ok(())
 }
 
-async fn crossing(run: &Run, met: &mut Met, ahead_ms: i64) -> Result<Crossing> {
+async fn crossing(run: &Run, met: &mut Met, clocks: [i64; 2]) -> Result<Crossing> {
+    let [ahead_ms, source_ahead_ms] = clocks;
     let target = match knowledge::without_a_write(&mut met.target, &met.target_info).await {
         // That it takes no writes now is a finding of its own.
         Err(error) if error.is_not_yet() => knowledge::of_version(&met.target_info),
         asked => asked?,
     };
     let source = knowledge::family(&met.source_info);
-    Ok(Crossing { target, source, lossy: run.plan.lossy, ahead_ms })
+    Ok(Crossing { target, source, lossy: run.plan.lossy, ahead_ms, source_ahead_ms })
 }

@@ -123,17 +123,17 @@ fn hash(
             _ => containers::redis_hash(fields),
         });
     }
-    let expiring = fields.iter().filter(|field| field.expires.is_some()).count() as u64;
-    if !policy.lossy {
-        return Err(Refusal::FieldExpiries(expiring));
-    }
     // A field that has expired already must not come back without an expiry.
     let mut left = fields.to_vec();
     left.retain(|field| field.expires.is_none_or(|at| at > policy.now_ms));
     if left.is_empty() {
         return Err(Refusal::Expired);
     }
-    lost.field_expiries = left.iter().filter(|field| field.expires.is_some()).count() as u64;
+    let expiring = left.iter().filter(|field| field.expires.is_some()).count() as u64;
+    if expiring > 0 && !policy.lossy {
+        return Err(Refusal::FieldExpiries(expiring));
+    }
+    lost.field_expiries = expiring;
     left.iter_mut().for_each(|field| field.expires = None);
     containers::hash(&left, target)
 }
