@@ -94,6 +94,25 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// A name that fits: `run` in the place of each star, and of each class or `?` the beginning of it that
+    /// fits. `None`: none is known.
+    pub fn name_with(&self, run: &[u8]) -> Option<Vec<u8>> {
+        let mut name = Vec::new();
+        for part in &self.parts {
+            match part {
+                Part::Star => name.extend_from_slice(run),
+                Part::Literal(byte) => name.push(*byte),
+                Part::Any | Part::Class { .. } => {
+                    let from_run = run.iter().copied().find(|&byte| part.fits(byte));
+                    name.push(from_run.or_else(|| (0..=u8::MAX).find(|&byte| part.fits(byte)))?);
+                }
+            }
+        }
+        Some(name)
+    }
+}
+
 impl Part {
     fn fits(&self, byte: u8) -> bool {
         match self {
@@ -174,6 +193,18 @@ mod tests {
             assert!(!fits(pattern, key), "{pattern} {key}");
         }
         assert!(Pattern::new(b"\xff?").matches(b"\xff\x00"));
+    }
+
+    #[test]
+    fn a_pattern_has_names_that_fit() {
+        for text in ["app:*", "a?c[x-z]*", "[^a]", "*", "x"] {
+            let pattern = Pattern::new(text.as_bytes());
+            for run in [&b""[..], b"q", b"a~~~"] {
+                let name = pattern.name_with(run).expect("a name");
+                assert!(pattern.matches(&name), "{text} {name:?}");
+            }
+        }
+        assert_eq!(Pattern::new(b"[]").name_with(b"a"), None);
     }
 
     #[test]

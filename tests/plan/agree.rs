@@ -139,7 +139,7 @@ fn users_of_key_patterns_are_told_of_the_other_keys() {
     let (source, target) = servers();
     source.client(0).set(b"other", b"");
     // Whatever the names of keyferry's own probes are.
-    for pattern in ["~k*", "~ke?ferry*", "~[a-z]*"] {
+    for pattern in ["~k*", "~ke?ferry*", "~[a-m]*"] {
         let reader = user_without(&source, &["resetkeys", pattern, "~key*"]);
         let run = Keyferry::plan(reader, target.url()).expect(0);
         assert!(

@@ -3,6 +3,7 @@
 use redis::cmd;
 
 use super::{is_blocked, servers};
+use crate::support::client::fill_strings;
 use crate::support::keyferry::{Keyferry, SECRET};
 use crate::support::server::{Kind, Server};
 
@@ -112,6 +113,79 @@ fn what_only_makes_it_slower_is_no_blocker() {
     }
     assert_eq!(run.report()["estimate"]["memory"], serde_json::Value::Null);
     assert_eq!(run.report()["types"][0]["way"], "verbatim", "{}", run.frame());
+}
+
+/// Of what is not permitted, and only of that: the key of the trial may be outside the user's patterns.
+#[test]
+fn transactions_that_are_permitted_are_not_said_to_be_refused() {
+    let (source, target) = servers();
+    let note = "two-questions of source".to_owned();
+    for rules in [&["resetkeys", "~key:*"][..], &[]] {
+        let reader = user_without(&source, rules);
+        let run = Keyferry::plan(reader, target.url()).expect(0);
+        assert!(!run.findings("note").contains(&note), "{rules:?}{}", run.frame());
+    }
+    for (denied, granted) in [
+        (&["-multi"][..], "+multi"),
+        (&["-exec"], "+exec"),
+        (&["resetkeys", "~key:*", "-multi"], "+multi"),
+        (&["-multi", "-exec"], "+multi +exec"),
+    ] {
+        let reader = user_without(&source, denied);
+        let run = Keyferry::plan(reader, target.url()).expect(0);
+        assert!(run.findings("note").contains(&note), "{denied:?}{}", run.frame());
+        let advice = format!("ACL SETUSER <user> {granted}\n");
+        assert!(run.stdout.contains(&advice), "{denied:?}{}", run.frame());
+    }
+}
+
+/// Whether the user may ask for its patterns or not.
+#[test]
+fn keys_that_are_not_meant_are_no_cause_for_a_warning() {
+    let (source, target) = servers();
+    fill_strings(&mut source.client(0), "app", 20_000, 2);
+    let warned = "keys-denied of source".to_owned();
+    for more in ["+acl", "-acl"] {
+        for (pattern, meant, clear) in [
+            ("~app:*", "app:*", true),
+            ("~app:*", "app:1*", true),
+            ("~a*", "app:?*", true),
+            ("~app:[0-9]*", "app:[0-9]*", true),
+            ("~app:[0-9]*", "app:*", false),
+            ("~app:*", "a*", false),
+            ("~app:*[0-9]", "app:*", false),
+        ] {
+            let reader = user_without(&source, &["resetkeys", pattern, more]);
+            let run = Keyferry::plan(reader, target.url()).args(["--match", meant]).expect(0);
+            let warnings = run.findings("warning");
+            assert_eq!(!warnings.contains(&warned), clear, "{pattern} {meant}{}", run.frame());
+        }
+    }
+    // All that there are.
+    source.client(0).run(cmd("FLUSHALL").arg("SYNC"));
+    fill_strings(&mut source.client(0), "app", 20, 2);
+    let reader = user_without(&source, &["resetkeys", "~app:*"]);
+    let run = Keyferry::plan(&reader, target.url()).expect(0);
+    assert!(run.stdout.contains("Nothing stands in the way"), "{}", run.frame());
+    Keyferry::copy(reader, target.url()).expect(0);
+}
+
+/// What the proof needs of it, as it is.
+#[test]
+fn a_target_user_that_may_not_look_for_names() {
+    let (source, target) = servers();
+    let writer = user_without(&target, &["-exists"]);
+    let plan = |options: &[&str]| Keyferry::plan(source.url(), &writer).args(options).expect(0);
+    let some = ["--match", "key:1*"];
+    let run = plan(&some);
+    assert!(run.stdout.contains("so that the copy ends with exit code 1"), "{}", run.frame());
+    let run = Keyferry::copy(source.url(), &writer).args(some).expect(1);
+    run.assert_says(&["EXISTS", "+exists"]);
+    target.client(0).run(cmd("FLUSHALL").arg("SYNC"));
+    // Numbers prove it, as long as nobody else writes.
+    let run = plan(&[]);
+    assert!(run.stdout.contains("where anybody else writes"), "{}", run.frame());
+    Keyferry::copy(source.url(), &writer).expect(0);
 }
 
 #[test]

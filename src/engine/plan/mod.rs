@@ -29,7 +29,7 @@ use super::{
     unless_aborted, unsupported,
 };
 use crate::command::ServerInfo;
-use crate::config::mapping::Mapping;
+use crate::config::mapping::{Mapping, shared_targets};
 use crate::config::{Plan, Route, SourceCompression};
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, connect};
@@ -106,7 +106,9 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let (from, into) = tokio::join!(clock_offset(&mut met.source), clock_offset(&mut met.target));
     let clocks = [from?, into?];
     let first = routes.first().copied().unwrap_or(Route { source: 0, target: 0 });
-    let permitted = permitted::look(run, (&mut met, first), &clocks, &mut findings).await?;
+    let counted = is_counted(run, &routes, &holds);
+    let permitted =
+        permitted::look(run, (&mut met, first), &clocks, counted, &mut findings).await?;
     let ahead_ms = judge::clocks(&mut findings, &clocks)?;
     extras(run, &mut met, &mut findings).await?;
     let longest_reply = reply_buffers::ask(&mut met.source).await?;
@@ -279,6 +281,13 @@ fn databases(routes: &[Route], source: &Holdings, target: &Holdings) -> Vec<Plan
         }
     });
     databases.collect()
+}
+
+/// Whether the numbers of keys may prove a copy, if nobody else writes: else their names are looked for.
+fn is_counted(run: &Run, routes: &[Route], holds: &Holdings) -> bool {
+    let plan = &run.plan;
+    let own = routes.iter().all(|route| !holds.contains_key(&route.target));
+    plan.filter.is_all() && plan.letters.is_none() && own && shared_targets(routes).is_empty()
 }
 
 /// What only some copies need.

@@ -12,8 +12,8 @@ use super::sample::Sample;
 use crate::command::keyspace::ExpiryCommand;
 use crate::command::{Cause, ServerError};
 use crate::config::{FetchMode, IfExists, Route, Verify};
-use crate::error::{Error, Kind, Result};
-use crate::net::{Connection, connect};
+use crate::error::{Error, Kind, Result, Side};
+use crate::net::{Connection, Connector, connect};
 use crate::report::Finding;
 use crate::resp::Value;
 use crate::units;
@@ -32,11 +32,12 @@ pub(super) struct Permitted {
     pub(super) other_keys: [Option<(String, ServerError)>; 2],
 }
 
-/// Tries what both users need.
+/// Tries what both users need. `counted`: the numbers of keys may prove the copy.
 pub(super) async fn look(
     run: &Run,
     (met, first): (&mut Met, Route),
     clocks: &[Looks; 2],
+    counted: bool,
     findings: &mut Findings,
 ) -> Result<Permitted> {
     let plan = &run.plan;
@@ -45,14 +46,14 @@ pub(super) async fn look(
         queued::try_all_apart(&mut met.target, rights::of_target(plan)),
     );
     let (source, target) = (source?, target?);
-    transactions(&mut met.source, &source, findings).await?;
+    transactions(&mut met.source, &run.source, &source, findings).await?;
     if plan.verify == Verify::Full && !plan.dry_run {
-        transactions(&mut met.target, &target, findings).await?;
+        transactions(&mut met.target, &run.target, &target, findings).await?;
     }
     let timed = clocks.each_ref().map(|look| look.offset.is_some());
     let [source_time, target_time] = timed;
-    side(findings, &met.source, &source, source_time);
-    side(findings, &met.target, &target, target_time);
+    side(findings, &met.source, &source, source_time, counted);
+    side(findings, &met.target, &target, target_time, counted);
     now(findings, &met.target, &target);
     if plan.dry_run {
         let text = "with --dry-run the target's right to write was not tried";
@@ -84,18 +85,47 @@ pub(super) async fn look(
 }
 
 /// Whether a value and its expiry may be asked for in one transaction.
-async fn transactions(at: &mut Connection, tried: &Tried, findings: &mut Findings) -> Result<()> {
+async fn transactions(
+    at: &mut Connection,
+    way: &Connector,
+    tried: &Tried,
+    findings: &mut Findings,
+) -> Result<()> {
     let absolute = tried.iter().any(|(t, a)| t.right == "pexpiretime" && *a == Answer::May);
     let command = if absolute { ExpiryCommand::Absolute } else { ExpiryCommand::Remaining };
-    if !may_ask_together(at, command).await? {
-        let text = "MULTI or EXEC is refused: the expiry of each key is asked for before and behind its \
-                    value, which takes one command more for each key";
-        let remedy = rights::grant(&["multi", "exec"]);
-        findings.add(
-            Finding::note("two-questions", text).with_remedy(remedy).on(at.server().side.word()),
-        );
+    if may_ask_together(at, command).await? {
+        return Ok(());
     }
+    // It may fail for the key of the trial alone. What may not be ended is not begun on this connection.
+    let denied = of_transactions(&mut connect(way, 0).await?).await?;
+    let rights: Vec<&str> = denied.iter().map(|(right, _)| *right).collect();
+    if rights.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = rights.iter().map(|right| right.to_uppercase()).collect();
+    let text = format!(
+        "{} refused: the expiry of each key is asked for before and behind its value, which takes one command \
+         more for each key",
+        names.join(" and ")
+    );
+    let side = at.server().side.word();
+    findings.add(Finding::note("two-questions", text).with_remedy(rights::grant(&rights)).on(side));
     Ok(())
+}
+
+/// What is denied of transactions. The connection is not to be used any further.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn of_transactions(at: &mut Connection) -> Result<DeniedRights> {
+    let (_, mut denied) = queued::queue(at, &[]).await?;
+    if denied.iter().all(|(right, _)| *right != "exec") {
+        let ended = rights::try_commands(at, &[vec![b"EXEC"]]).await?;
+        if let Some(Answer::Denied(error)) = ended.first().map(Answer::of) {
+            denied.push(("exec", error));
+        }
+    }
+    Ok(denied)
 }
 
 /// Whether the target takes writes: else its state is told, once.
@@ -108,7 +138,7 @@ fn is_denied(answer: &Answer) -> bool {
 }
 
 /// What one user lacks.
-fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool) {
+fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool, counted: bool) {
     let side = at.server().side.word();
     for (code, refusal) in rights::missing(at, tried, has_time) {
         findings.refuse(code, &refusal);
@@ -127,10 +157,19 @@ fn side(findings: &mut Findings, at: &Connection, tried: &Tried, has_time: bool)
         (!rights.is_empty()).then(|| (names.join(", "), rights::grant(&rights)))
     };
     if let Some((right, error)) = denied(Need::Proof).first() {
-        let text = format!(
-            "{} is refused ({error}): the proof at the end may not be possible",
-            right.to_uppercase()
-        );
+        let then = match (at.server().side, counted) {
+            (Side::Target, false) => {
+                "names are looked for there at the end, so that the copy ends with exit code 1, nothing proven"
+            }
+            (_, true) => {
+                "where anybody else writes, or a key expires, during the copy, it ends with exit code 1, \
+                 nothing proven"
+            }
+            (Side::Source, false) => {
+                "where the target lacks a name at the end, the copy ends with exit code 1, nothing proven"
+            }
+        };
+        let text = format!("{} is refused ({error}): {then}", right.to_uppercase());
         let remedy = match error.cause {
             Cause::CommandDenied => rights::grant(&[right]),
             _ => "allow it there, or copy with --verify none".to_owned(),
@@ -192,7 +231,11 @@ pub(super) async fn keys(
     ];
     for ((at, way, trials), other) in sides.into_iter().zip(other_keys) {
         let mut looked = Looked::default();
-        KeyTrials::new(way, trials).await?.look(&names, &mut looked).await?;
+        let mut trials = KeyTrials::new(way, trials).await?;
+        trials.look(&names, &mut looked).await?;
+        if looked.refused.is_none() && may_touch_all_meant(run, &mut trials, sample).await? {
+            continue;
+        }
         let (permitted, keys) = (units::count(looked.permitted as u64), looked.keys as u64);
         let keys = units::count(keys);
         let text = match (looked.refused, other) {
@@ -204,7 +247,6 @@ pub(super) async fn keys(
             (None, Some((name, error))) => format!(
                 "the user may not touch every key ({name}: {error}); those that it may not fail, and are named"
             ),
-            (None, None) if sample.whole => continue,
             (None, None) => match patterns::of_user(at).await? {
                 None => continue,
                 Some(patterns) => format!(
@@ -218,6 +260,36 @@ pub(super) async fn keys(
     }
     Ok(())
 }
+
+/// Whether a user who may touch all keys that were looked at may touch the others that are meant, too: there are
+/// none, or `--match` means only names that its patterns fit. The server tells by names that are as unlike each
+/// other as `--match` lets them be; nothing is done to keys of such names.
+async fn may_touch_all_meant(
+    run: &Run,
+    trials: &mut KeyTrials<'_>,
+    sample: &Sample,
+) -> Result<bool> {
+    let meant = &run.plan.filter.include;
+    if sample.whole || meant.is_empty() {
+        return Ok(sample.whole);
+    }
+    let tail = [b'~'; UNLIKELY];
+    let mut runs = vec![Vec::new()];
+    runs.extend((0..=u8::MAX).map(|byte| [&[byte], &tail[..]].concat()));
+    let mut names = Vec::new();
+    for pattern in meant {
+        for run in &runs {
+            let Some(name) = pattern.name_with(run) else { return Ok(false) };
+            names.push(name);
+        }
+    }
+    let mut looked = Looked::default();
+    trials.look(&names, &mut looked).await?;
+    Ok(looked.refused.is_none())
+}
+
+/// So many bytes that no pattern has by chance.
+const UNLIKELY: usize = 100;
 
 /// PEXPIRETIME, or PTTL and TIME.
 fn expiries(
