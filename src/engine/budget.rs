@@ -116,6 +116,11 @@ pub(crate) fn longest_name(memory: u64) -> usize {
     road(memory) / 2
 }
 
+/// What `--memory` has to be for names of so many bytes.
+pub(crate) fn memory_for_name(length: usize) -> u64 {
+    (RESERVED + 6 * length) as u64
+}
+
 /// The shares of one run, in bytes where nothing else is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Budget {
@@ -198,6 +203,14 @@ mod tests {
         assert_eq!((budget.source_window, budget.source_keys), (NEAR_WINDOW, Budget::NEAR_KEYS));
         assert_eq!((budget.channel, budget.lane), (2 << 20, 1 << 20));
         assert_eq!(budget.large, 512 << 10);
+    }
+
+    #[test]
+    fn the_memory_that_a_name_asks_for_has_room_for_it() {
+        for length in [2 << 20, 5_000_001, 512 << 20] {
+            let memory = memory_for_name(length);
+            assert!(longest_name(memory) >= length && longest_name(memory - 6) < length);
+        }
     }
 
     #[test]

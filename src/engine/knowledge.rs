@@ -94,9 +94,17 @@ pub(super) async fn without_a_write(
     info: &ServerInfo,
 ) -> Result<Knowledge> {
     let told = of_version(info);
-    let limit = target.call(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]).await;
-    let limit = longest_bulk(&limit.map_err(refused_before_work)?);
+    let limit = configured_bulk(target).await?;
     Ok(Knowledge { longest_bulk: limit.unwrap_or(told.longest_bulk), ..told })
+}
+
+/// The longest bulk string that it is configured to take; `None` where it does not tell.
+///
+/// # Errors
+/// The connection broke.
+pub(super) async fn configured_bulk(target: &mut Connection) -> Result<Option<u64>> {
+    let limit = target.call(&[b"CONFIG", b"GET", b"proto-max-bulk-len"]).await;
+    Ok(longest_bulk(&limit.map_err(refused_before_work)?))
 }
 
 /// The longest bulk string that a server takes; `None` where it does not tell.

@@ -48,6 +48,26 @@ pub(crate) const REDIS_HASH_LISTPACK_EX: u8 = 25;
 /// Redis 8.6: a stream that knows what its producers sent.
 pub(crate) const REDIS_STREAM_4: u8 = 26;
 
+/// The type byte that a server whose RDB version this is gives to a large value of a type, as TYPE names it: one
+/// whose elements have no times of their own. `None`: a module's.
+pub fn large_type(name: &str, version: u16) -> Option<u8> {
+    let of_valkey = version >= FIRST_OF_VALKEY;
+    Some(match (name, version) {
+        ("string", _) => STRING,
+        ("list", ..10) => LIST_QUICKLIST,
+        ("list", _) => LIST_QUICKLIST_2,
+        ("set", _) => SET,
+        ("zset", _) => ZSET_2,
+        ("hash", _) => HASH,
+        ("stream", ..10) => STREAM,
+        ("stream", 10) => STREAM_2,
+        ("stream", ..13) => STREAM_3,
+        ("stream", _) if of_valkey => STREAM_3,
+        ("stream", _) => REDIS_STREAM_4,
+        _ => return None,
+    })
+}
+
 /// Whether a type byte is the same to Redis and to Valkey.
 pub fn means_the_same_to_all(byte: u8) -> bool {
     byte < FIRST_OF_ONE_FAMILY

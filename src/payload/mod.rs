@@ -41,7 +41,7 @@ pub use decode::{MOST_DECODED_BYTES, decode, decode_body};
 pub use digest::{digest, digest_payload, same_meaning};
 pub use encode::{Encoded, Losses, Refusal, encode};
 pub use footer::{FOOTER_BYTES, Footer};
-pub use kind::{Family, Kind, holds_times, means_the_same_to_all, type_name};
+pub use kind::{Family, Kind, holds_times, large_type, means_the_same_to_all, type_name};
 pub use knowledge::{DEFAULT_LONGEST_BULK, Knowledge, Numbers};
 pub use lzf::LONGEST_STRING;
 pub use meaning::{ClockRule, Meaning, all_fields_expired, same_value};

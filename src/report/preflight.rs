@@ -69,7 +69,7 @@ pub enum PlannedWay {
     Elements,
     /// Not at all: why.
     Refused(String),
-    /// Its value was not looked at.
+    /// Its value was not looked at, or it is not known what the target is.
     Unknown,
 }
 
@@ -96,7 +96,10 @@ impl PlannedWay {
             Self::Reencoded(true) => "encoded anew, a stream's bookkeeping is lost".into(),
             Self::Elements => "element by element: longer than the target takes at once".into(),
             Self::Refused(why) => format!("NOT AT ALL: {why}"),
-            Self::Unknown => "not looked at: the value is large, or may not be read".into(),
+            Self::Unknown => {
+                "not known: the value is large, or may not be read, or the target does not say what it is"
+                    .into()
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ pub mod marks;
 mod mix;
 pub mod names;
 pub mod opened;
-mod page_of_names;
+pub mod page_of_names;
 pub mod pages;
 pub mod reading;
 pub mod replica;

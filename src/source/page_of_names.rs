@@ -18,22 +18,22 @@ const MOST_RESERVED: usize = 16 << 10;
 
 /// What a page came to.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub struct Page {
     /// Where SCAN goes on; `0`: nowhere.
-    pub(super) next: Vec<u8>,
+    pub next: Vec<u8>,
     /// The keys that it names; several only where a name between them was too long.
-    pub(super) keys: Vec<Keys>,
+    pub keys: Vec<Keys>,
     /// Names that are too long: their beginnings and lengths, in bytes.
-    pub(super) too_long: Vec<(Vec<u8>, usize)>,
+    pub too_long: Vec<(Vec<u8>, usize)>,
     /// What all names came to, in bytes.
-    pub(super) bytes: usize,
+    pub bytes: usize,
 }
 
 /// Reads the answer to SCAN, `[cursor, [key, key, …]]`; names of more than `longest` bytes are passed over.
 ///
 /// # Errors
 /// The connection broke or is silent; the source refused SCAN, or answered something else.
-pub(super) async fn read(
+pub async fn read(
     connection: &mut Connection,
     longest: usize,
     stop: &CancellationToken,

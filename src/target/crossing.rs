@@ -173,7 +173,7 @@ impl Crossing {
     }
 
     /// Whether a value of this type can pass while it comes, its footer put right at the end.
-    pub(super) fn passes(&self, byte: u8) -> bool {
+    pub fn passes(&self, byte: u8) -> bool {
         let same = self.source.is_some() && self.source == self.target.family;
         let moves = self.ahead_ms != 0 && payload::holds_times(byte);
         self.target.knows(byte) && (same || payload::means_the_same_to_all(byte)) && !moves

@@ -75,6 +75,19 @@ fn a_target_that_would_refuse_the_rest() {
     Keyferry::plan(source.url(), target.url()).args(part).expect(0);
 }
 
+/// What a server takes beside its keys is more than these.
+#[test]
+fn few_keys_that_fit_into_little() {
+    for (from, into) in [(Kind::Redis70, Kind::Redis70), (Kind::Valkey81, Kind::Redis82)] {
+        let source = Server::start(from);
+        fill_strings(&mut source.client(0), "key", 1_000, 200);
+        let target = Setup::new(into).option("--maxmemory", "2mb").start();
+        let run = Keyferry::plan(source.url(), target.url()).expect(0);
+        assert!(run.findings("warning").is_empty(), "{}", run.frame());
+        Keyferry::copy(source.url(), target.url()).expect(0);
+    }
+}
+
 #[test]
 fn a_target_that_would_throw_keys_away() {
     let (source, target) = a_small_target("allkeys-lru");

@@ -3,7 +3,9 @@
 mod agree;
 mod blockers;
 mod copy_refuses;
+mod foresight;
 mod good;
+mod long_values;
 mod pairs;
 mod readme;
 mod rights;

@@ -115,6 +115,27 @@ fn what_only_makes_it_slower_is_no_blocker() {
     assert_eq!(run.report()["types"][0]["way"], "verbatim", "{}", run.frame());
 }
 
+/// It is not known then what the target is, and nothing is said that would follow from it.
+#[test]
+fn a_target_user_without_info() {
+    let source = Server::start(Kind::Redis82);
+    let mut client = source.client(0);
+    client.run(cmd("XADD").arg("stream").arg("*").arg("f").arg("v"));
+    client.run(cmd("HSET").arg("hash").arg("f").arg("v"));
+    client.run(cmd("HEXPIRE").arg("hash").arg(1000).arg("FIELDS").arg(1).arg("f"));
+    client.run(cmd("VADD").arg("vectors").arg(&["VALUES", "2", "1", "2", "element"]));
+    client.set(b"string", b"value");
+    for kind in [Kind::Valkey91, Kind::Redis82] {
+        let target = Server::start(kind);
+        let writer = user_without(&target, &["-info"]);
+        let run = is_blocked(Keyferry::plan(source.url(), writer), "no-permission of target");
+        let modules = ["module-values of source".to_owned()];
+        assert!([&[][..], &modules].contains(&&*run.findings("warning")), "{}", run.frame());
+        assert!(!run.stdout.contains("NOT AT ALL"), "{}", run.frame());
+        assert!(!run.stdout.contains("modules-missing"), "{}", run.frame());
+    }
+}
+
 /// Of what is not permitted, and only of that: the key of the trial may be outside the user's patterns.
 #[test]
 fn transactions_that_are_permitted_are_not_said_to_be_refused() {

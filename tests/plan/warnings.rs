@@ -82,7 +82,10 @@ fn values_of_modules_that_the_target_lacks() {
 fn values_longer_than_the_target_takes_at_once() {
     let (source, _) = servers();
     let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();
-    source.client(0).set(b"long", &crate::support::dataset::noise(1, 2_000_000));
+    let long = crate::support::dataset::noise(1, 600_000);
+    for _ in 0..3 {
+        source.client(0).run(cmd("RPUSH").arg("long").arg(&long));
+    }
     let run = Keyferry::plan(source.url(), target.url()).expect(0);
     assert_eq!(run.findings("warning"), ["long-values of target"], "{}", run.frame());
 }

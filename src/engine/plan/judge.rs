@@ -1,7 +1,7 @@
 //! Findings made of what servers tell of themselves. No I/O: facts in, findings out.
 
 use super::super::activity::Activity;
-use super::super::budget::Pairs;
+use super::super::budget::{Pairs, longest_name, memory_for_name};
 use super::super::clocks::Looks;
 use super::super::{Run, functions, room as memory};
 use super::findings::Findings;
@@ -46,8 +46,17 @@ fn is_local(host: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether the target has every module of the source; `None`: the source tells of none.
+/// Whether it is known what a server is: one that may not be asked by INFO is not, and nothing follows from
+/// what it did not tell.
+pub(super) fn is_known(info: &ServerInfo) -> bool {
+    !info.version.is_empty()
+}
+
+/// Whether the target has every module of the source; `None`: the source tells of none, or the target nothing.
 pub(super) fn has_modules(source: &ServerInfo, target: &ServerInfo) -> Option<bool> {
+    if !is_known(target) {
+        return None;
+    }
     let has = source.modules.iter().all(|name| target.modules.contains(name));
     (!source.modules.is_empty()).then_some(has)
 }
@@ -81,7 +90,7 @@ pub(super) fn servers(
         .filter(|name| !target.modules.contains(name))
         .map(String::as_str)
         .collect();
-    if !missing.is_empty() {
+    if !missing.is_empty() && is_known(target) {
         let names = missing.join(", ");
         let text = format!("it has modules that the target has not: {names}");
         let remedy = "if keys of theirs are to be copied, load them on the target";
@@ -119,7 +128,7 @@ fn skew(ahead_ms: i64) -> Finding {
 }
 
 /// What a sample of keys showed.
-pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longest_bulk: u64) {
+pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample) {
     let mut told: Vec<&str> = Vec::new();
     for key in &sample.keys {
         let Some(PlannedWay::Refused(why)) = &key.way else { continue };
@@ -146,17 +155,20 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longes
             "load the module on the target, in no older version, or leave them out by --type";
         findings.add(Finding::warning("module-values", text, remedy).on(Side::Source.word()));
     }
-    let long = |key: &&super::sample::Sampled| key.bytes() > longest_bulk;
-    let count = sample.keys.iter().filter(long).count();
-    if count > 0 {
-        let text = format!(
-            "{count} of the sampled values are longer than it takes at once ({}); they go element by \
-             element, which needs more rights",
-            units::bytes(longest_bulk)
-        );
-        let remedy =
-            "see the rights for long values in the README, or raise proto-max-bulk-len there";
-        findings.add(Finding::warning("long-values", text, remedy).on(Side::Target.word()));
+    long_names(findings, run, sample);
+    let nothing = sample.whole && sample.keys.is_empty() && run.plan.letters.is_none();
+    if nothing && run.plan.fail_if_empty {
+        let text = match sample.looked_at {
+            0 => "it holds no keys that are meant".to_owned(),
+            keys => format!(
+                "none of its {} keys is meant by --match, --exclude and --type",
+                units::count(keys)
+            ),
+        };
+        let text = format!("{text}: with --fail-if-empty the exit code is 1");
+        let remedy = "check the URL, its database number and --db, --match, --exclude and --type";
+        findings.add(Finding::blocker("nothing-selected", text, remedy).on(Side::Source.word()));
+        return;
     }
     if sample.looked_at > 0 && sample.keys.is_empty() && !run.plan.filter.is_all() {
         let text = format!(
@@ -168,17 +180,52 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample, longes
     }
 }
 
-/// Memory: what the keys take, and what the target has left.
+/// Names that a copy has no room for.
+fn long_names(findings: &mut Findings, run: &Run, sample: &Sample) {
+    let most = longest_name(run.plan.limits.memory);
+    let too_long = sample.long_names.iter().filter(|length| **length > most);
+    let (count, longest) = (too_long.clone().count(), too_long.max());
+    let Some(longest) = longest else { return };
+    let text = format!(
+        "names of {count} of the keys that were looked at are longer than --memory has room for ({}): these \
+         keys fail, and are named",
+        units::bytes(most as u64)
+    );
+    let needed = memory_for_name(*longest).div_ceil(1 << 20);
+    let remedy = format!("say --memory {needed}MiB, at least");
+    findings.add(Finding::warning("long-names", text, remedy).on(Side::Source.word()));
+}
+
+/// What the keys take of memory: where not all were looked at, a sample may have missed the few that take most, and
+/// what the source tells has missed nothing.
+pub(super) fn need(
+    run: &Run,
+    routes: &[Route],
+    found: &Preflight,
+    source: &ServerInfo,
+) -> Option<u64> {
+    match (found.estimate.memory, found.whole) {
+        (Some(all), true) => Some(all),
+        (sampled, _) => sampled.max(memory::need(&run.plan, routes, source)),
+    }
+}
+
+/// Memory: what the keys `need`, and what the target has left.
 pub(super) fn room(
     findings: &mut Findings,
     run: &Run,
     routes: &[Route],
-    found: &Preflight,
+    need: Option<u64>,
     [source, target]: [&ServerInfo; 2],
 ) {
-    // A sample may have missed the few keys that take most; what the source tells has missed nothing.
-    let sampled = found.estimate.memory;
-    let Some(need) = sampled.max(memory::need(&run.plan, routes, source)) else { return };
+    // As a copy does, which has not looked at the keys.
+    if let Some(refusal) = memory::certainly_too_small(&run.plan, routes, source, target)
+        && !run.plan.dry_run
+    {
+        findings.refuse("target-memory", &refusal.at(Side::Target, ""));
+        return;
+    }
+    let Some(need) = need else { return };
     let side = Side::Target.word();
     if memory::too_small(need, target) {
         let replaces = run.plan.if_exists == IfExists::Replace;

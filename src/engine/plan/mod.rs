@@ -10,11 +10,14 @@
 
 mod findings;
 mod judge;
+mod long_values;
+mod names;
 mod patterns;
 mod permitted;
 mod reply_buffers;
 mod sample;
 mod summary;
+mod there;
 
 use std::sync::Arc;
 
@@ -37,6 +40,7 @@ use crate::report::json::{Outcome, Peer, Report};
 use crate::report::{Finding, PlannedDatabase, Preflight, Severity, Stats};
 use crate::target::crossing::Crossing;
 use findings::{Findings, is_refusal};
+use long_values::Bounds;
 use sample::Sampling;
 
 /// Looks at both servers as a copy would meet them, and writes nothing.
@@ -114,6 +118,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
     let longest_reply = reply_buffers::ask(&mut met.source).await?;
     let source_ahead_ms = clocks[0].offset.as_ref().map_or(0, |offset| offset.ahead_ms);
     let crossing = crossing(run, &mut met, [ahead_ms, source_ahead_ms]).await?;
+    let longest_bulk = knowledge::configured_bulk(&mut met.target).await?;
     // Last of the target, since it leaves this connection on another database.
     let writable =
         permitted::databases(&mut met.target, routes.iter().map(|r| r.target), &mut findings)
@@ -130,6 +135,7 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
         let sampling = Sampling {
             run,
             crossing,
+            knows_target: judge::is_known(&met.target_info),
             one_by_one: longest_reply.is_some(),
             has_modules: judge::has_modules(&met.source_info, &met.target_info),
             by_value: permitted.by_value,
@@ -138,14 +144,21 @@ async fn look_ahead(run: &Run, source: &mut Peer, target: &mut Peer) -> Result<P
             round_trip: clocks.first().map(|look| look.round_trip).unwrap_or_default(),
         };
         let sample = sampling.take(&reachable, &met.held).await?;
-        judge::sample(&mut findings, run, &sample, crossing.target.longest_bulk);
+        judge::sample(&mut findings, run, &sample);
         reply_buffers::judge(&mut findings, longest_reply, &sample);
+        let longest_reply = longest_reply.map(|(bytes, _)| bytes);
+        let bounds = Bounds { longest_bulk, longest_reply, crossing, source: &met.source_info };
+        long_values::look(run, &there, &bounds, &sample, &mut findings).await?;
+        there::look(run, &there, &holds, &sample, &mut findings).await?;
         let other_keys = (permitted.other_keys, hopeless);
         permitted::keys((run, &there), &mut met, &sample, other_keys, &mut findings).await?;
         summary::summarize(&mut found, &sample, run.plan.limits);
     }
     let infos = [&met.source_info, &met.target_info];
-    judge::room(&mut findings, run, &routes, &found, infos);
+    let need = judge::need(run, &routes, &found, &met.source_info);
+    // One number, wherever it is told.
+    found.estimate.memory = found.estimate.memory.and(need);
+    judge::room(&mut findings, run, &routes, need, infos);
     judge::clients(&mut findings, run, routes.len(), infos);
     if let Ok(activity) = activity::look_again(&mut met.source, &met.source_info, met.looked).await
     {

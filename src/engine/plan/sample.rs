@@ -1,12 +1,13 @@
 //! Some keys of the source: their types, sizes, and how their values would get across. Reads only, and
 //! never much at once.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::super::Run;
 use super::super::census::Holdings;
 use super::super::probe::refused_before_work;
+use super::names::Names;
 use crate::error::Result;
 use crate::net::{Connection, connect};
 use crate::report::PlannedWay;
@@ -20,18 +21,6 @@ const KEYS: u64 = 2_000;
 const DATABASES: usize = 32;
 /// Keys of a database that are looked at in any case.
 const LEAST_KEYS: u64 = 20;
-/// COUNT of a page at a random place of the cursor's space.
-const PAGE: u64 = 20;
-/// Pages that are asked for at once.
-const PAGES: usize = 10;
-/// Rounds of pages of one database: a table that is nearly empty has many empty pages.
-const ROUNDS: u64 = 40;
-/// A page of names that come to more, in bytes, is followed by none of more keys.
-const PAGE_BYTES: usize = 32 << 10;
-/// Keys of longer names are not looked at, in bytes.
-const LONGEST_NAME: usize = 64 << 10;
-/// Bytes of names that are held.
-const NAMES: usize = 4 << 20;
 /// Keys that are asked about at once.
 const CHUNK: usize = 100;
 /// Values that are read of each type.
@@ -56,6 +45,8 @@ pub(super) struct Sampled {
     pub(super) memory: Option<u64>,
     /// The bytes that would be moved for it.
     pub(super) payload: Option<u64>,
+    /// How long the value is, where that was told and it was not read.
+    pub(super) length: Option<u64>,
     pub(super) way: Option<PlannedWay>,
     /// It is a module's value, and it is known whether the target has the module.
     pub(super) known: bool,
@@ -68,7 +59,13 @@ pub(super) struct Sampled {
 impl Sampled {
     /// Its size, as far as that is known.
     pub(super) fn bytes(&self) -> u64 {
-        self.memory.or(self.payload).unwrap_or(0)
+        self.memory.or(self.length).or(self.payload).unwrap_or(0)
+    }
+
+    /// How much of it goes at once, about: values may be kept in more than they are sent in. `None`: nobody
+    /// told.
+    pub(super) fn sent_at_once(&self) -> Option<u64> {
+        self.payload.or(self.length).or(self.memory)
     }
 }
 
@@ -81,12 +78,16 @@ pub(super) struct Sample {
     pub(super) looked_at: u64,
     /// Whether these are all keys of the databases that are meant.
     pub(super) whole: bool,
+    /// Lengths of names that are too long to be looked at, in bytes.
+    pub(super) long_names: Vec<usize>,
 }
 
 /// How keys are looked at.
 pub(super) struct Sampling<'a> {
     pub(super) run: &'a Run,
     pub(super) crossing: Crossing,
+    /// Whether it is known what the target is: else nothing is said of types.
+    pub(super) knows_target: bool,
     /// Whether the target has every module of the source; `None`: the source tells of none.
     pub(super) has_modules: Option<bool>,
     /// The source sends no long replies: values are read each for itself.
@@ -128,13 +129,12 @@ impl Sampling<'_> {
     ) -> Result<()> {
         let mut connection = connect(&self.run.source, database).await?;
         let whole = keys <= wanted;
-        connection.hold_at_most(Some(LONGEST_NAME));
-        let names = match whole {
-            true => all_names(&mut connection, wanted).await?,
-            false => some_names(&mut connection, wanted).await?,
+        let Names { names, longer, complete, .. } = match whole {
+            true => Names::all(&mut connection, wanted, &self.run.stop).await?,
+            false => Names::some(&mut connection, wanted, &self.run.stop).await?,
         };
-        connection.hold_at_most(None);
-        sample.whole &= whole;
+        sample.whole &= complete && longer.is_empty();
+        sample.long_names.extend(longer.into_iter().map(|(_, length)| length));
         sample.looked_at += names.len() as u64;
         let weight = keys as f64 / names.len().max(1) as f64;
         let filter = &self.run.plan.filter;
@@ -147,6 +147,7 @@ impl Sampling<'_> {
                 kind: UNKNOWN.into(),
                 memory: None,
                 payload: None,
+                length: None,
                 way: None,
                 known: false,
                 took: None,
@@ -154,6 +155,7 @@ impl Sampling<'_> {
             })
             .collect();
         let mut meant = self.measured(&mut connection, meant).await?;
+        lengths(&mut connection, &mut meant).await?;
         self.values(&mut connection, &mut meant).await?;
         sample.keys.extend(meant);
         Ok(())
@@ -194,7 +196,7 @@ impl Sampling<'_> {
         let mut of_type: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (place, key) in keys.iter().enumerate() {
             let places = of_type.entry(key.kind.clone()).or_default();
-            let small = key.memory.is_none_or(|bytes| bytes <= LARGEST_VALUE);
+            let small = key.memory.or(key.length).is_none_or(|bytes| bytes <= LARGEST_VALUE);
             if small && places.len() < most {
                 places.push(place);
             }
@@ -206,12 +208,17 @@ impl Sampling<'_> {
                 let names: Vec<&[u8]> =
                     places.iter().filter_map(|at| keys.get(*at)).map(|key| &*key.name).collect();
                 let began = Instant::now();
-                let values = match self.may_measure {
-                    true => read(connection, &names, by_value).await?,
-                    false => self.read_unknown(connection, &names, keys, places).await?,
+                let (values, announced) = match self.may_measure {
+                    true => (read(connection, &names, by_value).await?, None),
+                    false => {
+                        self.read_unknown(connection, (&names, by_value), keys, places).await?
+                    }
                 };
                 let took = began.elapsed().saturating_sub(self.round_trip);
                 let each = took / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+                if let Some(key) = places.first().and_then(|at| keys.get_mut(*at)) {
+                    key.length = key.length.or(announced);
+                }
                 for (at, value) in places.iter().zip(values) {
                     if let (Some(key), Some(value)) = (keys.get_mut(*at), value) {
                         key.payload = Some(value.len() as u64);
@@ -231,29 +238,35 @@ impl Sampling<'_> {
         Ok(())
     }
 
-    /// One value whose size nobody told: a long one is not taken, its connection is given up.
+    /// One value whose size nobody told: a long one is not taken, its connection is given up, and its length
+    /// is all that is known of it.
     async fn read_unknown(
         &self,
         connection: &mut Connection,
-        names: &[&[u8]],
+        (names, by_value): (&[&[u8]], bool),
         keys: &[Sampled],
         places: &[usize],
-    ) -> Result<Vec<Option<Vec<u8>>>> {
+    ) -> Result<(Vec<Option<Vec<u8>>>, Option<u64>)> {
         let (Some(name), Some(key)) = (names.first(), places.first().and_then(|at| keys.get(*at)))
         else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), None));
         };
-        connection.output().command(&[b"DUMP", name]);
+        let command: &[u8] = if by_value { b"MGET" } else { b"DUMP" };
+        connection.output().command(&[command, name]);
         connection.expect_replies();
         loop {
             if let Some(reply) = connection.next_reply()? {
-                let value = Value::of(&reply);
+                let value = match Value::of(&reply) {
+                    Value::Array(values) => values.into_iter().next().unwrap_or(Value::Null),
+                    value => value,
+                };
                 connection.take_slab();
-                return Ok(vec![bulk(value)]);
+                return Ok((vec![bulk(value)], None));
             }
-            if connection.announced().is_some_and(|bytes| bytes as u64 > LARGEST_VALUE) {
+            let announced = connection.announced().map(|bytes| bytes as u64);
+            if let Some(bytes) = announced.filter(|bytes| *bytes > LARGEST_VALUE) {
                 *connection = connect(&self.run.source, key.database).await?;
-                return Ok(vec![None]);
+                return Ok((vec![None], Some(bytes)));
             }
             connection.turn_within(&self.run.stop).await?;
         }
@@ -272,6 +285,9 @@ impl Sampling<'_> {
 
     /// What would become of a payload.
     fn way(&self, payload: &[u8]) -> PlannedWay {
+        if !self.knows_target {
+            return PlannedWay::Unknown;
+        }
         match self.crossing.make(payload) {
             Ok(Made::Verbatim) => PlannedWay::Verbatim,
             Ok(Made::Footer(_)) => PlannedWay::Footer,
@@ -310,82 +326,23 @@ async fn read(
     Ok(values.into_iter().map(bulk).collect())
 }
 
-/// Pages of a small database, at most: those of a SCAN that never ends are enough for a sample, too.
-const MOST_PAGES: usize = 10_000;
-
-/// All names of a small database, or the first `wanted` of one that has grown.
-async fn all_names(connection: &mut Connection, wanted: u64) -> Result<Vec<Vec<u8>>> {
-    let mut names = Names::new(wanted);
-    let mut cursor = b"0".to_vec();
-    let mut count = 10_u32;
-    for _ in 0..MOST_PAGES {
-        let number = count.to_string();
-        let page = connection.call(&[b"SCAN", &cursor, b"COUNT", number.as_bytes()]).await;
-        let before = names.bytes;
-        let Some(next) = names.add(&page.map_err(refused_before_work)?) else { break };
-        if names.bytes - before < PAGE_BYTES {
-            count = (count * 2).min(500);
+/// Asks how long those strings are that may be long; where that is refused it stays unknown.
+async fn lengths(connection: &mut Connection, keys: &mut [Sampled]) -> Result<()> {
+    let may_be_long = |key: &&mut Sampled| {
+        let string = key.kind == "string" || key.kind == UNKNOWN;
+        string && key.memory.is_none_or(|bytes| bytes > LARGEST_VALUE)
+    };
+    let mut keys: Vec<&mut Sampled> = keys.iter_mut().filter(may_be_long).collect();
+    for chunk in keys.chunks_mut(CHUNK) {
+        for key in chunk.iter() {
+            connection.output().command(&[b"STRLEN", &key.name]);
         }
-        if next == b"0" || names.is_full() {
-            break;
-        }
-        cursor = next;
-    }
-    Ok(names.into_vec())
-}
-
-/// Names from pages at random places. A cursor that SCAN did not give is as good as any other for a
-/// page; only that all keys come is not promised then.
-async fn some_names(connection: &mut Connection, wanted: u64) -> Result<Vec<Vec<u8>>> {
-    let mut names = Names::new(wanted);
-    let count = PAGE.to_string();
-    for _ in 0..ROUNDS {
-        for _ in 0..PAGES {
-            let cursor = fastrand::u32(..).to_string();
-            connection.output().command(&[b"SCAN", cursor.as_bytes(), b"COUNT", count.as_bytes()]);
-        }
-        for page in connection.receive(PAGES).await.map_err(refused_before_work)? {
-            names.add(&page);
-        }
-        if names.is_full() {
-            break;
-        }
-    }
-    Ok(names.into_vec())
-}
-
-/// Names, each once, within bounds.
-struct Names {
-    names: Vec<Vec<u8>>,
-    seen: HashSet<Vec<u8>>,
-    bytes: usize,
-    wanted: usize,
-}
-
-impl Names {
-    fn new(wanted: u64) -> Self {
-        let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-        Self { names: Vec::new(), seen: HashSet::new(), bytes: 0, wanted }
-    }
-
-    fn is_full(&self) -> bool {
-        self.names.len() >= self.wanted || self.bytes >= NAMES
-    }
-
-    /// Takes the names of a page; returns its cursor.
-    fn add(&mut self, page: &Value) -> Option<Vec<u8>> {
-        let [cursor, names] = page.elements()? else { return None };
-        for name in names.elements()? {
-            let Some(name) = name.bytes() else { continue };
-            if !self.is_full() && self.seen.insert(name.to_vec()) {
-                self.bytes += name.len();
-                self.names.push(name.to_vec());
+        let replies = connection.receive(chunk.len()).await.map_err(refused_before_work)?;
+        for (key, reply) in chunk.iter_mut().zip(replies) {
+            if let Value::Integer(length) = reply {
+                key.length = u64::try_from(length).ok();
             }
         }
-        cursor.bytes().map(<[u8]>::to_vec)
     }
-
-    fn into_vec(self) -> Vec<Vec<u8>> {
-        self.names
-    }
+    Ok(())
 }

@@ -122,6 +122,7 @@ mod tests {
             took: read.is_some().then_some(Duration::from_millis(1)),
             payload: read.as_ref().map(|(bytes, _)| *bytes),
             way: read.map(|(_, way)| way),
+            length: None,
             known: false,
             weight: 10.0,
         }
