@@ -23,7 +23,7 @@ use crate::engine::{Ended, Stop};
 use crate::error::{Error, Kind, Result, Side};
 use crate::report::json::Outcome;
 use crate::report::progress::{Progress, Style};
-use crate::report::{DeadLetters, Differences, Stats, table};
+use crate::report::{DeadLetters, Differences, Stats, cut_off, table, way_on};
 use crate::units::{bytes, parse_bytes, parse_duration};
 
 /// Which keys are meant.
@@ -302,8 +302,8 @@ async fn run<P, R: Future<Output = Ended>>(
     if stop.abort.is_cancelled() {
         // What was in flight is dropped: there are no counts that add up, and the lists are not whole.
         let _ = stats.dead_letters().flush();
-        let error = Error::new(Kind::Cancelled, "stopped at once; keys in flight may have arrived");
-        let error = match table::way_on(&ended.report) {
+        let error = Error::new(Kind::Cancelled, cut_off(&ended.report));
+        let error = match way_on(&ended.report) {
             Some(way_on) => error.advise(way_on),
             None => error,
         };
@@ -311,7 +311,7 @@ async fn run<P, R: Future<Output = Ended>>(
     }
     // A run that never began, or only looked, has no list to take the place of an old one.
     let began = ended.error.is_none() || ended.report.keys.scanned > 0;
-    let wanted = began && ended.report.outcome != Outcome::DryRun;
+    let wanted = began && !ended.report.dry_run;
     let failures = stats.dead_letters().finish(wanted).map_err(|error| ("failures", error));
     let listed = stats.differences().finish(wanted).map_err(|error| ("differences", error));
     let listed = failures.and(listed);
@@ -342,7 +342,7 @@ async fn run<P, R: Future<Output = Ended>>(
     Ok(match (&ended.error, untold) {
         (Some(error), untold) => {
             let interrupted = ended.report.outcome == Outcome::Interrupted;
-            let way_on = table::way_on(&ended.report).filter(|_| interrupted && !began);
+            let way_on = way_on(&ended.report).filter(|_| interrupted && !began);
             let code = match way_on {
                 Some(way_on) => exit::fail(&error.clone().advise(way_on), as_json),
                 None => exit::fail(error, as_json),

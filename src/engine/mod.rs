@@ -194,6 +194,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     let mut source = Peer { endpoint: plan.source.endpoint.to_string(), ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let (dry_run, moved) = (plan.dry_run, plan.delete_source);
+    let (if_exists, of_letters) = (plan.if_exists.word(), plan.letters.is_some());
     let fail_if_empty = plan.fail_if_empty;
     let mut compression = Compression::default();
     let (mut checkpoint, mut temporary) = (None, None);
@@ -213,6 +214,7 @@ pub async fn run(plan: Plan, stats: Arc<Stats>, stop: impl Into<Stop>) -> Ended 
     }
     let mut report = Report::new("copy", source, target, &stats);
     report.moved = moved && !dry_run;
+    (report.dry_run, report.if_exists, report.may_keep_state) = (dry_run, if_exists, !of_letters);
     let mut error = compression.left_behind();
     if let Some(Err(unwritable)) =
         checkpoint.as_ref().filter(|_| error.is_none()).map(|kept| kept.keep_compression(false))

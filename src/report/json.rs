@@ -69,6 +69,12 @@ pub struct Report {
     pub losses: Vec<Loss>,
     /// What the verification found.
     pub verified: Verified,
+    /// Nothing was to be written.
+    pub dry_run: bool,
+    /// What a copy was to do with keys that the target holds, by the word of its option; empty without one.
+    pub if_exists: &'static str,
+    /// It could have kept how far it came.
+    pub may_keep_state: bool,
     /// It was a move: what was verified are the keys that were deleted from the source.
     pub moved: bool,
     /// Keys that were deleted from the source and may be lost on the target: all of them.
@@ -109,6 +115,9 @@ impl Report {
             failures: stats.failures(),
             losses: stats.losses(),
             verified: Verified::none(),
+            dry_run: false,
+            if_exists: "",
+            may_keep_state: false,
             moved: false,
             in_doubt: stats.in_doubt(),
             nothing_selected: false,
@@ -145,6 +154,7 @@ impl Report {
             "schema": 1,
             "command": self.command,
             "outcome": self.outcome,
+            "dry_run": self.dry_run,
             "source": self.source,
             "target": self.target,
             "seconds": (self.seconds * 1000.0).round() / 1000.0,

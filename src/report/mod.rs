@@ -21,6 +21,7 @@ mod stats;
 pub mod table;
 mod verdict;
 mod verified;
+mod way_on;
 
 pub use counts::{Count, Counts, DELETED_FROM_SOURCE, FAILED, KEPT_ON_SOURCE, Kept};
 pub use dead_letters::{DeadLetter, DeadLetters};
@@ -34,3 +35,4 @@ pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, Ty
 pub use process::Usage;
 pub use stats::{DatabaseStats, Failure, InDoubt, Loss, Stats};
 pub use verified::{Mode, Proven, Verified};
+pub use way_on::{cut_off, way_on};

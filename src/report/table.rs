@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::json::{Outcome, Report};
 use super::verdict::verdict;
+use super::way_on::way_on;
 use super::{Counts, Difference, Failure, preview};
 use crate::units;
 
@@ -47,26 +48,6 @@ pub fn summary(report: &Report) -> String {
     text
 }
 
-/// What to type after a run that can be gone on with, or that was interrupted.
-pub fn way_on(report: &Report) -> Option<String> {
-    if let Some(checkpoint) = &report.checkpoint {
-        return Some(format!("The same command goes on from here: {checkpoint}"));
-    }
-    let text = match report.command {
-        _ if report.outcome != Outcome::Interrupted => return None,
-        "copy" if report.source.endpoint.starts_with("file:") => {
-            "To go on, add --if-exists replace (or skip) to the same command"
-        }
-        "copy" => {
-            "To go on, add --if-exists replace (or skip) to the same command; with --state FILE a run goes \
-             on where it was stopped"
-        }
-        CLEANUP => "The same command deletes the rest",
-        _ => "The same command begins again",
-    };
-    Some(text.to_owned())
-}
-
 fn headline(report: &Report) -> String {
     if let Some(found) = &report.preflight {
         return format!("Plan of a copy: {}", preview::verdict(found));
@@ -74,6 +55,9 @@ fn headline(report: &Report) -> String {
     let keys = &report.keys;
     let compares = report.command == VERIFY;
     let backup = report.command == "backup";
+    if report.dry_run && report.outcome != Outcome::Refused {
+        return dry_headline(report);
+    }
     let (verb, worked) = match () {
         () if compares => ("compared", keys.compared),
         () if backup => ("saved", keys.copied),
@@ -102,16 +86,25 @@ fn headline(report: &Report) -> String {
         Outcome::Incomplete => format!("INCOMPLETE: {verb} {moved}"),
         Outcome::Interrupted => format!("INTERRUPTED: {verb} {moved}"),
         Outcome::Refused => "REFUSED: nothing was written".to_owned(),
-        Outcome::DryRun if report.command == CLEANUP => {
+        Outcome::DryRun => "Dry run: nothing was written".to_owned(),
+    }
+}
+
+/// What a dry run would have done, as far as it came.
+fn dry_headline(report: &Report) -> String {
+    let keys = &report.keys;
+    let would = match report.command {
+        CLEANUP => {
             let equal = units::keys(keys.compared.saturating_sub(keys.kept_on_source));
-            format!("Dry run: would delete {equal}; nothing was deleted")
+            format!("would delete {equal}; nothing was deleted")
         }
-        Outcome::DryRun if backup => {
-            format!("Dry run: would save about {}; nothing was written", units::keys(keys.copied))
-        }
-        Outcome::DryRun => {
-            format!("Dry run: would copy {}; nothing was written", units::keys(keys.copied))
-        }
+        "backup" => format!("would save about {}; nothing was written", units::keys(keys.copied)),
+        _ => format!("would copy {}; nothing was written", units::keys(keys.copied)),
+    };
+    match report.outcome {
+        Outcome::Interrupted => format!("INTERRUPTED: {would}"),
+        Outcome::Incomplete => format!("INCOMPLETE: {would}"),
+        _ => format!("Dry run: {would}"),
     }
 }
 

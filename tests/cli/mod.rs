@@ -13,3 +13,4 @@ mod signals;
 mod sockets;
 mod usage;
 mod verify;
+mod way_on;

@@ -86,6 +86,7 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
         target.server = summary.describe();
     }
     let mut report = Report::new("backup", source, target, &stats);
+    report.dry_run = dry_run;
     report.outcome = match &result {
         Err(error) if error.kind() == Kind::Refused => Outcome::Refused,
         Err(_) if drain.is_cancelled() => Outcome::Interrupted,

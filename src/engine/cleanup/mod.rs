@@ -63,6 +63,7 @@ where
     };
     let result = Box::pin(unless_aborted(work, &cancel, &abort)).await;
     let mut report = Report::new("cleanup", source, target, &stats);
+    report.dry_run = dry_run;
     let error = result.err();
     if error.is_none() || report.keys.scanned > 0 {
         let proven = stats.databases().into_iter().map(|of| {

@@ -109,9 +109,11 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
     let mut source = Peer { endpoint, ..Peer::default() };
     let mut target = Peer { endpoint: plan.target.endpoint.to_string(), ..Peer::default() };
     let (dry_run, fail_if_empty) = (plan.dry_run, plan.fail_if_empty);
+    let if_exists = plan.if_exists.word();
     let work = run(plan, stats.clone(), &drain, &mut source, &mut target);
     let result = unless_aborted(work, &drain, &abort).await;
     let mut report = Report::new("copy", source, target, &stats);
+    (report.dry_run, report.if_exists) = (dry_run, if_exists);
     let clean = report.keys.failed == 0 && report.keys.settled() == report.keys.scanned;
     report.outcome = match &result {
         // A damaged file: nothing was written.
