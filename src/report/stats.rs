@@ -84,6 +84,13 @@ impl DatabaseStats {
         self.counters[Count::Scanned as usize].fetch_sub(failed, Ordering::AcqRel);
     }
 
+    /// Takes copied keys out of the counts: what they were written to is not there any more.
+    pub fn forget_copied(&self) {
+        let copied = self.counters[Count::Copied as usize].swap(0, Ordering::AcqRel);
+        self.counters[Count::Scanned as usize].fetch_sub(copied, Ordering::AcqRel);
+        self.bytes.store(0, Ordering::Relaxed);
+    }
+
     /// Counts payload bytes that the target acknowledged.
     pub fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 mod damaged;
 mod dumped;
 mod foreign;
+mod full_disk;
 mod functions;
 mod refused;
 mod replicated;

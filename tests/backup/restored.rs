@@ -86,8 +86,9 @@ fn what_the_target_holds_is_treated_as_asked() {
     let run = copy(&["--if-exists", "skip", "--dry-run"]).expect(0);
     run.assert_counts(&[("copied", total - 2), ("skipped", 2)]);
     assert_eq!(target.client(0).dbsize(), 2);
-    let run = copy(&["--if-exists", "fail"]).expect(1);
+    let run = copy(&["--if-exists", "fail", "--failures", "list"]).expect(1);
     run.assert_counts(&[("copied", total - 2), ("failed", 2)]);
+    assert_eq!(run.report()["dead_letters_complete"], true, "{}", run.frame());
     copy(&["--if-exists", "skip"]).expect(0).assert_counts(&[("skipped", total)]);
     assert_eq!(target.client(0).get(b"string:huge").as_deref(), Some(&b"other"[..]));
     copy(&["--if-exists", "replace"]).expect(0).assert_counts(&[("copied", total)]);

@@ -120,8 +120,18 @@ impl Keyferry {
 
     /// As `nohup` starts it, and others do for other signals.
     pub(crate) fn ignoring(self, signal: &str) -> Self {
+        self.behind(&format!("trap '' {signal}"))
+    }
+
+    /// No file that it writes may hold more blocks: as on a disk that is full, the next write fails.
+    pub(crate) fn with_files_of_at_most(self, blocks: u32) -> Self {
+        self.behind(&format!("trap '' XFSZ; ulimit -f {blocks}"))
+    }
+
+    /// Started by a shell that does this first.
+    fn behind(self, prelude: &str) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("trap '' {signal}; exec \"$@\""), "sh"]);
+        command.args(["-c", &format!("{prelude}; exec \"$@\""), "sh"]);
         command.arg(self.command.get_program()).args(self.command.get_args());
         command
             .env_clear()

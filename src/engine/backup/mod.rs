@@ -85,7 +85,14 @@ pub async fn backup(plan: BackupPlan, stats: Arc<Stats>, stop: impl Into<Stop>) 
     if let Ok(Some(summary)) = &result {
         target.server = summary.describe();
     }
+    if result.is_err() {
+        // A backup is whole or not there: what was in the file is saved nowhere.
+        stats.databases().iter().for_each(|database| database.forget_copied());
+    }
+    let whole = matches!(result, Ok(Some(_)));
+    stats.dead_letters().are_complete(whole);
     let mut report = Report::new("backup", source, target, &stats);
+    report.dead_letters_complete = stats.dead_letters().is_complete();
     report.dry_run = dry_run;
     report.outcome = match &result {
         Err(error) if error.kind() == Kind::Refused => Outcome::Refused,

@@ -89,20 +89,32 @@ pub(super) fn dumped(
     let begun = part.file().try_clone().and_then(|file| begin(file, title));
     let writer = begun.map_err(|error| part.broken(&error))?;
     let mut book = Book { part, writer, written: BTreeMap::new() };
-    loop {
-        match chapters.blocking_recv() {
-            Some(Chapter::Functions(records)) => book.raw(&records)?,
-            Some(Chapter::Database { number, about, mut loads, ledger }) => {
-                let mut database = Database { number, about, begun: false, ledger };
-                while let Some(load) = handle.block_on(loads.next()) {
-                    match load {
-                        Load::Batch(batch) => book.batch(&mut database, &batch)?,
-                        Load::Large(large) => book.large(&mut database, large, handle)?,
-                    }
-                }
-            }
-            Some(Chapter::End) => return book.finish().map(Some),
-            None => return Ok(None),
+    match book.tell(&mut chapters, handle) {
+        Ok(true) => book.finish().map(Some),
+        Ok(false) => Ok(None),
+        Err(error) => {
+            give_up(chapters, handle, &error);
+            Err(error)
+        }
+    }
+}
+
+/// The file cannot be written: the keys that are on their way to it have failed.
+fn give_up(mut chapters: mpsc::Receiver<Chapter>, handle: &Handle, why: &Error) {
+    chapters.close();
+    while let Some(chapter) = chapters.blocking_recv() {
+        if let Chapter::Database { mut loads, ledger, .. } = chapter {
+            give_up_loads(&mut loads, &ledger, handle, why);
+        }
+    }
+}
+
+/// Whoever waits for the verdict on a large value counts it.
+fn give_up_loads(loads: &mut channel::Receiver, ledger: &Ledger, handle: &Handle, why: &Error) {
+    loads.close();
+    while let Some(load) = handle.block_on(loads.next()) {
+        if let Load::Batch(batch) = load {
+            batch.entries.iter().for_each(|entry| ledger.fail(batch.name(entry), why.message()));
         }
     }
 }
@@ -140,19 +152,61 @@ impl Book {
         self.writer.raw(bytes).map_err(|error| self.part.broken(&error))
     }
 
+    /// Writes what it is told; answers whether its end was told.
+    fn tell(&mut self, chapters: &mut mpsc::Receiver<Chapter>, handle: &Handle) -> Result<bool> {
+        loop {
+            match chapters.blocking_recv() {
+                Some(Chapter::Functions(records)) => self.raw(&records)?,
+                Some(Chapter::Database { number, about, mut loads, ledger }) => {
+                    let mut database = Database { number, about, begun: false, ledger };
+                    if let Err(error) = self.database(&mut database, &mut loads, handle) {
+                        give_up_loads(&mut loads, &database.ledger, handle, &error);
+                        return Err(error);
+                    }
+                }
+                Some(Chapter::End) => return Ok(true),
+                None => return Ok(false),
+            }
+        }
+    }
+
+    fn database(
+        &mut self,
+        database: &mut Database,
+        loads: &mut channel::Receiver,
+        handle: &Handle,
+    ) -> Result<()> {
+        while let Some(load) = handle.block_on(loads.next()) {
+            match load {
+                Load::Batch(batch) => self.batch(database, &batch)?,
+                Load::Large(large) => self.large(database, large, handle)?,
+            }
+        }
+        Ok(())
+    }
+
     fn batch(&mut self, database: &mut Database, batch: &Batch) -> Result<()> {
         let (mut keys, mut bytes) = (0, 0);
+        let mut broken = Ok(());
         for entry in &batch.entries {
-            match self.entry(database, batch, entry)? {
-                None => {
+            let written = match &broken {
+                Ok(()) => self.entry(database, batch, entry),
+                Err(error) => Err(Error::clone(error)),
+            };
+            match written {
+                Ok(None) => {
                     keys += 1;
                     bytes += u64::from(entry.bytes);
                 }
-                Some(why) => database.ledger.fail(batch.name(entry), &why),
+                Ok(Some(why)) => database.ledger.fail(batch.name(entry), &why),
+                Err(error) => {
+                    database.ledger.fail(batch.name(entry), error.message());
+                    broken = Err(error);
+                }
             }
         }
         self.count(database, keys, bytes);
-        Ok(())
+        broken
     }
 
     fn count(&mut self, database: &Database, keys: u64, bytes: u64) {

@@ -127,6 +127,10 @@ pub async fn copy_file(plan: FilePlan, stats: Arc<Stats>, stop: impl Into<Stop>)
         Ok(verified) if clean && verified.agrees() => Outcome::Complete,
         Ok(_) => Outcome::Incomplete,
     };
+    let ended = !dry_run && !drain.is_cancelled();
+    let complete = ended && result.as_ref().is_ok_and(Verified::agrees);
+    stats.dead_letters().are_complete(complete);
+    report.dead_letters_complete = stats.dead_letters().is_complete();
     let error = match result {
         Ok(verified) => {
             report.verified = verified;
