@@ -3,6 +3,7 @@
 use redis::cmd;
 
 use super::rights::user_without;
+use crate::support::client::fill_strings;
 use crate::support::dataset::noise;
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::server::{Kind, Server, Setup};
@@ -142,6 +143,18 @@ fn lengths_are_known_as_far_as_they_may_be_asked_for() {
     }
     let into = user_without(&target, &["-eval"]);
     Keyferry::copy(source.url(), into).expect(1);
+}
+
+/// Also where it is needed by some values, and perhaps by others, whose lengths nobody tells.
+#[test]
+fn a_right_is_told_once() {
+    let (source, target) = long_values();
+    fill_strings(&mut source.client(0), "short", 10, 20);
+    let reader = user_without(&source, &["-memory|usage", "-strlen", "-watch"]);
+    let run = Keyferry::plan(reader, target.url()).expect(0);
+    for right in ["+watch", "+strlen"] {
+        assert_eq!(run.stdout.matches(right).count(), 1, "{right}{}", run.frame());
+    }
 }
 
 /// What the source never sends whole goes in parts, and what is large and would have to be encoded anew does.

@@ -79,31 +79,30 @@ impl Bounds<'_> {
         }
     }
 
-    /// In words, behind "so many of the sampled values".
-    fn says(&self, why: Why, largest_held: u64) -> String {
+    /// In words; `one`: of one value.
+    fn says(&self, why: Why, largest_held: u64, one: bool) -> String {
         let limit = units::bytes(self.crossing.target.longest_bulk);
+        let (are, go, have) = if one { ("is", "goes", "has") } else { ("are", "go", "have") };
         match why {
-            Why::Target => {
-                format!(
-                    "are longer than the target takes at once ({limit}) and go element by element"
-                )
-            }
+            Why::Target => format!(
+                "{are} longer than the target takes at once ({limit}) and {go} element by element"
+            ),
             Why::Perhaps => format!(
-                "are longer than {}; what the target takes at once may not be asked (CONFIG GET), and longer \
+                "{are} longer than {}; what the target takes at once may not be asked (CONFIG GET), and longer \
                  values go element by element",
                 units::bytes(LEAST_LIMIT)
             ),
-            Why::Reply => "are longer than a reply of the source may be and go in parts".to_owned(),
+            Why::Reply => {
+                format!("{are} longer than a reply of the source may be and {go} in parts")
+            }
             Why::Encoding => format!(
-                "have more than {}, are kept by the source as the target does not know it, and go element by \
-                 element",
+                "{have} more than {}, {are} kept by the source as the target does not know it, and {go} \
+                 element by element",
                 units::bytes(largest_held)
             ),
-            Why::Unknown => {
-                format!(
-                    "are of an unknown length; what is longer than {limit} goes element by element"
-                )
-            }
+            Why::Unknown => format!(
+                "{are} of an unknown length; what is longer than {limit} goes element by element"
+            ),
         }
     }
 }
@@ -123,6 +122,7 @@ pub(super) async fn look(
         return Ok(());
     };
     let largest_held = bounds.largest_held(run, routes);
+    let mut told = [Told::default(), Told::default()];
     for why in Why::ALL {
         let of_why = |key: &&Sampled| bounds.why(key, largest_held) == Some(why);
         let keys: Vec<&Sampled> = sample.keys.iter().filter(of_why).collect();
@@ -139,7 +139,7 @@ pub(super) async fn look(
         let what = format!(
             "{} of the sampled values {}",
             units::count(keys.len() as u64),
-            bounds.says(why, largest_held)
+            bounds.says(why, largest_held, keys.len() == 1)
         );
         if why == Why::Target {
             at_once(findings, &what, &kinds);
@@ -154,7 +154,9 @@ pub(super) async fn look(
                 false => try_target(run, *first, of_target(run, &kinds, why)).await?,
             },
         ];
-        for (side, tried) in [Side::Source, Side::Target].into_iter().zip(denied) {
+        let sides = [Side::Source, Side::Target].into_iter().zip(denied).zip(&mut told);
+        for ((side, mut tried), told) in sides {
+            tried.drop_told(told);
             tell(findings, side, &what, &tried);
         }
     }
@@ -181,6 +183,25 @@ struct Tried {
     of_transactions: DeniedRights,
     /// The temporary name is outside the user's patterns.
     other_keys: bool,
+}
+
+/// What was told of one side already, for other values.
+#[derive(Default)]
+struct Told {
+    rights: Vec<&'static str>,
+    other_keys: bool,
+}
+
+impl Tried {
+    /// Leaves out what was told, and remembers the rest.
+    fn drop_told(&mut self, told: &mut Told) {
+        self.denied.retain(|(trial, _)| !told.rights.contains(&trial.right));
+        self.of_transactions.retain(|(right, _)| !told.rights.contains(right));
+        self.other_keys &= !told.other_keys;
+        told.rights.extend(self.denied.iter().map(|(trial, _)| trial.right));
+        told.rights.extend(self.of_transactions.iter().map(|(right, _)| *right));
+        told.other_keys |= self.other_keys;
+    }
 }
 
 fn tell(findings: &mut Findings, side: Side, what: &str, tried: &Tried) {
