@@ -58,8 +58,7 @@ pub fn duration(value: Duration) -> String {
 /// # Errors
 /// A message for the command line when the text is no such size.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
-    let wrong =
-        || format!("'{text}' is no size; write for example 50MiB, 50MB, 512k or a number of bytes");
+    let wrong = || "write for example 50MiB, 50MB, 512k or a number of bytes".to_owned();
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -100,20 +99,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let value: f64 = number.parse().map_err(|_| wrong_duration(text))?;
+    let value: f64 = number.parse().map_err(|_| wrong_duration())?;
     let seconds = match unit.trim() {
         "us" => value / 1_000_000.0,
         "ms" => value / 1000.0,
         "" | "s" => value,
         "m" | "min" => value * 60.0,
         "h" => value * 3600.0,
-        _ => return Err(wrong_duration(text)),
+        _ => return Err(wrong_duration()),
     };
-    Duration::try_from_secs_f64(seconds).map_err(|_| wrong_duration(text))
+    Duration::try_from_secs_f64(seconds).map_err(|_| wrong_duration())
 }
 
-fn wrong_duration(text: &str) -> String {
-    format!("'{text}' is no duration; write for example 500ms, 5s or 2m")
+fn wrong_duration() -> String {
+    "write for example 500ms, 5s or 2m".to_owned()
 }
 
 /// How much of a key a message shows, in bytes.

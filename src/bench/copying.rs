@@ -102,7 +102,7 @@ impl Copying {
                     let server = side.by_tls.as_ref().ok_or_else(|| failed("no TLS port"))?;
                     if let Some(authority) = &server.tls.authorities {
                         options.push(format!("--{}-cacert", server.side.word()));
-                        options.push(authority.to_string_lossy().into_owned());
+                        options.push(authority.path.to_string_lossy().into_owned());
                     }
                     server.endpoint.to_string()
                 }

@@ -107,9 +107,8 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
             return Err(Error::config(format!("two contestants are named '{name}'")));
         }
     }
-    if let Some(nobody) = wishes.only.iter().chain(&wishes.skip).find(|name| !names.contains(name))
-    {
-        return Err(Error::config(format!("no contestant is named '{nobody}'"))
+    if wishes.only.iter().chain(&wishes.skip).any(|name| !names.contains(name)) {
+        return Err(Error::config("--only or --skip names nobody who takes part")
             .advise(format!("there are {}", names.join(", "))));
     }
     all.retain(|contestant| {

@@ -1,5 +1,6 @@
 //! The servers of a benchmark: started for it and gone with it, or named by their URLs.
 
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -7,8 +8,9 @@ use std::time::Duration;
 
 use super::certificates::Certificates;
 use crate::command::ServerInfo;
-use crate::config::{Address, Endpoint, Server, Timeouts, TlsOptions};
+use crate::config::{Address, Endpoint, Pem, Server, Timeouts, TlsOptions};
 use crate::error::{Error, Kind, Result, Side};
+use crate::files::read_option_file;
 use crate::net::{Connection, Connector, connect};
 use crate::resp::Value;
 
@@ -111,11 +113,21 @@ impl Peer {
     }
 
     fn spawn(program: &Path, side: Side, certificates: Option<&Certificates>) -> Result<Self> {
-        let failed = |error: std::io::Error| not_started(program, &error.to_string());
+        let failed = |error: std::io::Error| match error.kind() {
+            // What is no program may be anything that was typed in its place.
+            ErrorKind::NotFound => {
+                not_started(Path::new("the server's program"), &error.to_string())
+            }
+            _ => not_started(program, &error.to_string()),
+        };
         let (port, tls_port) = (free_port().map_err(failed)?, free_port().map_err(failed)?);
         let name = format!("keyferry-bench-{}-{port}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         std::fs::create_dir(&directory).map_err(failed)?;
+        let authority = match certificates.map(Certificates::authority) {
+            Some(path) => Some(Pem { text: read_option_file(&path).map_err(failed)?, path }),
+            None => None,
+        };
         let mut command = Command::new(program);
         command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -135,10 +147,9 @@ impl Peer {
             failed(error)
         })?;
         let at = |endpoint, tls| Server { side, endpoint, tls };
-        let by_tls = certificates.map(|certificates| {
-            let authorities = Some(certificates.authority());
+        let by_tls = authority.map(|authority| {
             let endpoint = Endpoint { tls: true, ..loopback(tls_port) };
-            at(endpoint, TlsOptions { authorities, ..TlsOptions::default() })
+            at(endpoint, TlsOptions { authorities: Some(authority), ..TlsOptions::default() })
         });
         let server = at(loopback(port), TlsOptions::default());
         Ok(Self { server, by_tls, process: Some(ThrowAway { child, directory }) })

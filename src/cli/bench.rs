@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::copy::CopyOptions;
 use super::side::SideOptions;
 use super::signals::Signals;
-use super::{exit, logging, print};
+use super::{exit, logging, numbers, print};
 use crate::bench::{self, Amount, DataSet, Options, Servers, Variant, Wishes};
 use crate::error::{Error, Result, Side};
 use crate::units::parse_duration;
@@ -51,17 +51,17 @@ struct Wanted {
     #[arg(long, value_name = "SET", help_heading = "Data")]
     data: Vec<DataSet>,
     /// How many keys, not counting large and giant values [default: 3,000,000 of less than 1 kB, else 1,000,000]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Data")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one, help_heading = "Data")]
     keys: Option<u64>,
     /// How many bytes, where --keys does not say it, and of large and giant values
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Data")]
     bytes: Option<u64>,
     /// The same as --data strings-BYTES
-    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(0..=1 << 20), help_heading = "Data")]
+    #[arg(long, value_name = "BYTES", value_parser = numbers::up_to::<u32, { 1 << 20 }>, help_heading = "Data")]
     size: Option<u32>,
 
     /// How often each contestant runs; the median counts
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100), help_heading = "Contestants")]
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = numbers::from_one_to::<u16, 100>, help_heading = "Contestants")]
     rounds: u16,
     /// Only these contestants; may be given several times
     #[arg(long, value_name = "NAME", help_heading = "Contestants")]
@@ -233,7 +233,7 @@ fn parse_named(text: &str) -> std::result::Result<(String, String), String> {
         Some((name, content)) if !name.trim().is_empty() && !content.trim().is_empty() => {
             Ok((name.trim().to_owned(), content.to_owned()))
         }
-        _ => Err(format!("'{text}' names nothing; write NAME='…'")),
+        _ => Err("write NAME='…'".to_owned()),
     }
 }
 
@@ -249,7 +249,7 @@ fn parse_size(text: &str) -> std::result::Result<u64, String> {
         ("B", 1),
         ("", 1),
     ];
-    let wrong = || format!("'{text}' is no size; write for example 500MB or 1GiB");
+    let wrong = || "write for example 500MB or 1GiB".to_owned();
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

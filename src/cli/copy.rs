@@ -131,7 +131,7 @@ impl CopyOptions {
     pub(super) fn files(&self) -> Vec<Named> {
         let mut files = side::files_of(&self.source_options, &self.target_options);
         files.extend(
-            self.retry_failures.as_deref().map(|path| Named::read("--retry-failures", path)),
+            self.retry_failures.as_deref().map(|path| Named::list("--retry-failures", path)),
         );
         let state = self.state.as_deref().map(|path| Named::checkpoint("--state", path));
         files.extend(state.into_iter().flatten());

@@ -6,19 +6,26 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::files::{Identity, Output};
+use crate::files::{Identity, Output, resolved};
 
 /// A file that an option or an argument names.
 pub(super) struct Named {
     option: String,
     path: PathBuf,
     written: bool,
+    /// Why nothing but a file will do, where it is so.
+    no_pipe: Option<&'static str>,
 }
 
 impl Named {
     /// A file that is only read.
     pub(super) fn read(option: impl Into<String>, path: &Path) -> Self {
-        Self { option: option.into(), path: path.to_owned(), written: false }
+        Self { option: option.into(), path: path.to_owned(), written: false, no_pipe: None }
+    }
+
+    /// A list that is read more than once.
+    pub(super) fn list(option: &str, path: &Path) -> Self {
+        Self { no_pipe: Some("it is read more than once"), ..Self::read(option, path) }
     }
 
     /// A file that is written.
@@ -28,30 +35,41 @@ impl Named {
 
     /// A checkpoint, and the files that are made beside it.
     pub(super) fn checkpoint(option: &str, path: &Path) -> [Self; 3] {
+        let no_pipe = Some("how far a run has come is read from it, and it is replaced");
+        let path = resolved(path);
         ["", ".lock", ".part"].map(|suffix| {
             let mut name = path.as_os_str().to_owned();
             name.push(suffix);
             let option =
                 if suffix.is_empty() { option.to_owned() } else { format!("{option} ({suffix})") };
-            Self::written(option, Path::new(&name))
+            Self { no_pipe, ..Self::written(option, Path::new(&name)) }
         })
     }
 }
 
-/// Refuses a file that is written and has another use as well, before any is opened.
-pub(super) fn refuse_shared(files: &[Named]) -> Result<()> {
+/// Refuses what cannot be used as it is meant, before any is opened: opening a pipe may wait for ever.
+pub(super) fn refuse_unusable(files: &[Named]) -> Result<()> {
+    for Named { option, path, no_pipe, .. } in files {
+        let Some(why) = no_pipe else { continue };
+        refuse_dash(option, path)?;
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            let text = format!("{option}: {} is a pipe, a device or a directory", path.display());
+            return Err(Error::config(text).advise(format!("name a file: {why}")));
+        }
+    }
+    refuse_shared(files)
+}
+
+/// Refuses a file that is written and has another use as well.
+fn refuse_shared(files: &[Named]) -> Result<()> {
     let known: Vec<_> = files.iter().map(|file| Identity::of(&file.path)).collect();
     for (at, (one, file)) in files.iter().zip(&known).enumerate() {
         let others = files.iter().zip(&known).skip(at + 1);
         let mut same = others
             .filter(|(other, of)| of.is_some() && *of == file && (one.written || other.written));
         if let Some((other, _)) = same.next() {
-            let text = format!(
-                "{} and {} name the same file, {}",
-                one.option,
-                other.option,
-                one.path.display()
-            );
+            // Not the path, which may be a secret in the place of its file.
+            let text = format!("{} and {} name the same file", one.option, other.option);
             return Err(Error::config(text).advise("give each a file of its own"));
         }
     }

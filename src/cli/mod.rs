@@ -10,6 +10,7 @@ mod environment;
 mod exit;
 mod files;
 mod logging;
+mod numbers;
 mod plan;
 mod secrets;
 mod shared;
@@ -114,7 +115,7 @@ pub fn main() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(error),
     };
     match cli.command {
         None => copy::main(cli.copy),
@@ -154,16 +155,19 @@ fn misspelt(word: &str) -> Option<Error> {
     }
     let similar = names.into_iter().map(|name| (strsim::jaro_winkler(word, name), name));
     let (likeness, name) = similar.max_by(|one, other| one.0.total_cmp(&other.0))?;
-    let text = format!("no such command '{word}'; did you mean '{name}'?");
+    let text = format!("no such command; did you mean '{name}'?");
     (likeness >= SIMILAR).then(|| Error::config(text))
 }
 
 /// Says what the parser says, without the passwords that it would repeat. Help and version go to stdout and
 /// are no error.
-fn refuse(error: &clap::Error) -> ExitCode {
+fn refuse(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return written(error.print());
     }
+    let command = Cli::command();
+    let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+    secrets::hide_values(&mut error, &names);
     let text = error.render();
     let text = if logging::are_coloured() { text.ansi().to_string() } else { text.to_string() };
     let _ = write!(std::io::stderr(), "{}", secrets::hidden(&text));

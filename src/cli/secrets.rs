@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use percent_encoding::percent_decode_str;
 
 use super::side::{password_variable, url_variable};
@@ -36,6 +37,33 @@ pub(super) fn hidden(text: &str) -> Cow<'_, str> {
         )
     });
     without(text, secrets)
+}
+
+/// Takes what was typed and not understood out of an error of the parser: a value, or a word too many, may be a
+/// secret in the wrong place. Which option it was given to, and what is allowed there, stays.
+pub(super) fn hide_values(error: &mut clap::Error, commands: &[&str]) {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidSubcommand, ContextKind::InvalidArg]
+    {
+        let Some(ContextValue::String(typed)) = error.get(kind) else { continue };
+        // An option of ours is written with what belongs behind it: `--memory <SIZE>`.
+        let is_shown = kind == ContextKind::InvalidArg
+            && (error.kind() != ErrorKind::UnknownArgument || looks_like_an_option(typed));
+        let is_command =
+            kind == ContextKind::InvalidSubcommand && commands.contains(&typed.as_str());
+        if typed.is_empty() || is_shown || is_command {
+            continue;
+        }
+        error.insert(kind, ContextValue::String(HIDDEN.to_owned()));
+        // They say how the same word can be a value.
+        error.remove(ContextKind::Suggested);
+    }
+}
+
+/// A misspelt one is needed to find the mistake.
+fn looks_like_an_option(text: &str) -> bool {
+    let letter = text.strip_prefix('-').is_some_and(|rest| rest.chars().count() == 1);
+    let of_letters = |rest: &str| rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    letter || text.strip_prefix("--").is_some_and(of_letters)
 }
 
 fn without<'a>(text: &'a str, secrets: &[String]) -> Cow<'a, str> {

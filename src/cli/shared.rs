@@ -12,10 +12,10 @@ use clap::{Args, ValueEnum};
 use indicatif::MultiProgress;
 use tracing::Level;
 
-use super::files::{Named, Sink, refuse_dash, refuse_shared, unwritable};
+use super::files::{Named, Sink, refuse_dash, refuse_unusable, unwritable};
 use super::side::{SideOptions, SourceOptions, TargetOptions, url_variable};
 use super::signals::Signals;
-use super::{environment, exit, logging};
+use super::{environment, exit, logging, numbers};
 use crate::command::Pattern;
 use crate::config::filter::parse_type;
 use crate::config::{Filter, Limits, Plan, Route, Server, Timeouts};
@@ -51,7 +51,7 @@ pub(super) struct Selection {
 #[derive(Args)]
 pub(super) struct Means {
     /// Connections to each side for each database [default: 4, shared by the databases]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one_to::<u16, 64>)]
     connections: Option<u16>,
     /// What the process may have resident: 64MiB, 1GiB; larger values than fit come in pieces
     #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_memory)]
@@ -74,7 +74,7 @@ pub(super) struct Gentleness {
     #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
     max_rate: Option<u64>,
     /// At most so many keys a second, all connections together
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one)]
     max_keys_rate: Option<u64>,
     /// Slow down while the source keeps a PING waiting for longer than this, network time apart
     #[arg(long, value_name = "TIME", value_parser = parse_latency)]
@@ -225,7 +225,7 @@ pub(super) fn main<P: Planned, R: Future<Output = Ended>>(
     let as_json = speech.log_format == logging::Format::Json;
     let prepared = voice(speech).and_then(|voice| {
         // Before any of them is opened.
-        refuse_shared(&speech.files()?.into_iter().chain(files).collect::<Vec<_>>())?;
+        refuse_unusable(&speech.files()?.into_iter().chain(files).collect::<Vec<_>>())?;
         let plan = plan()?;
         let report = speech.report.as_deref().map(Sink::open).transpose()?;
         let differences = speech.differences.as_deref().map(|path| {
@@ -405,7 +405,7 @@ fn parse_memory(text: &str) -> Result<u64, String> {
 /// A limit of latency: a duration that something can be under.
 fn parse_latency(text: &str) -> Result<Duration, String> {
     let limit = parse_duration(text)?;
-    if limit.is_zero() { Err(format!("'{text}' leaves no time for an answer")) } else { Ok(limit) }
+    if limit.is_zero() { Err("it leaves no time for an answer".to_owned()) } else { Ok(limit) }
 }
 
 /// The two URLs: arguments first, the environment where they are missing. A single argument is the

@@ -7,8 +7,9 @@ use clap::Args;
 use super::environment;
 use super::files::Named;
 use crate::config::service_key::ServiceKey;
-use crate::config::{Address, Endpoint, Secret, Server, TlsOptions};
+use crate::config::{Address, Endpoint, Pem, Secret, Server, TlsOptions};
 use crate::error::{Error, Result, Side};
+use crate::files::read_option_file;
 
 /// The options of one side, without their prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -139,10 +140,14 @@ impl SideOptions {
                 error.advice().unwrap_or("see keyferry --help").replace("SIDE", side.word()),
             )
         };
+        let read = |option: &str, path: &Path| read(&format!("--{side}-{option}"), path);
         let service_key = match &self.service_key {
-            Some(path) => Some(ServiceKey::parse(&read_text(path)?).map_err(|error| {
-                place(Error::config(format!("{}: {}", path.display(), error.message())))
-            })?),
+            Some(path) => {
+                let text = as_text("service-key", side, read("service-key", path)?)?;
+                Some(ServiceKey::parse(&text).map_err(|error| {
+                    place(Error::config(format!("{}: {}", path.display(), error.message())))
+                })?)
+            }
             None => None,
         };
         let from_url = match url {
@@ -163,7 +168,13 @@ impl SideOptions {
             .username
             .or(endpoint.username)
             .or_else(|| key.and_then(|key| key.username.clone()));
-        let by_file = self.password_file.as_deref().map(read_password).transpose()?;
+        let by_file = match &self.password_file {
+            Some(path) => {
+                let text = as_text("password-file", side, read("password-file", path)?)?;
+                Some(password(path, &text)?)
+            }
+            None => None,
+        };
         endpoint.password = by_file
             .or(endpoint.password)
             .or(environment::text(password_variable(side))?.map(Secret::new))
@@ -182,11 +193,15 @@ impl SideOptions {
         if endpoint.tls && matches!(endpoint.address, Address::Unix(_)) {
             return Err(Error::config(format!("{side}: TLS is not spoken over a unix socket")));
         }
+        let pem = |option: &str, path: Option<PathBuf>| match path {
+            Some(path) => Ok(Some(Pem { text: read(option, &path)?, path })),
+            None => Ok(None),
+        };
         let tls = TlsOptions {
-            authorities: self.cacert,
+            authorities: pem("cacert", self.cacert)?,
             authorities_text,
-            certificate: self.cert,
-            key: self.key,
+            certificate: pem("cert", self.cert)?,
+            key: pem("key", self.key)?,
             server_name: self.sni,
             insecure: self.tls_insecure,
         };
@@ -194,15 +209,29 @@ impl SideOptions {
     }
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| Error::config(format!("{} cannot be read: {error}", path.display())))
+/// Reads the file that an option names. A path where nothing is may be the secret itself, typed in the place of
+/// its file: it is not shown.
+fn read(option: &str, path: &Path) -> Result<Vec<u8>> {
+    read_option_file(path).map_err(|error| {
+        if std::fs::symlink_metadata(path).is_ok() {
+            let path = path.display();
+            return Error::config(format!("{option}: {path} cannot be read: {error}"));
+        }
+        Error::config(format!("{option}: the file cannot be read: {error}")).advise(
+            "the option names a file that holds what is meant; a path where nothing is is not shown here, since it \
+             may be a secret",
+        )
+    })
+}
+
+fn as_text(option: &str, side: Side, bytes: Vec<u8>) -> Result<String> {
+    let no_text = |_| Error::config(format!("--{side}-{option}: the file holds no UTF-8 text"));
+    String::from_utf8(bytes).map_err(no_text)
 }
 
 /// The file's first line end belongs to the editor, not to the password.
-fn read_password(path: &Path) -> Result<Secret> {
-    let text = read_text(path)?;
-    let password = text.strip_suffix('\n').unwrap_or(&text);
+fn password(path: &Path, text: &str) -> Result<Secret> {
+    let password = text.strip_suffix('\n').unwrap_or(text);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
         return Err(Error::config(format!("{} holds no password", path.display())));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::numbers;
 use super::shared::{self, Gentleness, Means, Selection, Speech};
 use super::side::{self, SourceOptions, TargetOptions};
 use crate::config::{Comparing, FetchMode, IfExists, Mapping, Plan, SourceCompression, Verify};
@@ -23,7 +24,7 @@ pub(super) struct VerifyOptions {
     #[command(flatten, next_help_heading = "What is compared")]
     selection: Selection,
     /// Only about N keys of each side, for a quick look; what is not looked at is not proven
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "What is compared")]
+    #[arg(long, value_name = "N", value_parser = numbers::from_one, help_heading = "What is compared")]
     sample: Option<u64>,
 
     /// How far two expiries may lie apart

@@ -42,10 +42,7 @@ pub fn parse_type(text: &str) -> Result<String, String> {
     if TYPES.contains(&text) || text.len() == 9 {
         return Ok(text.to_owned());
     }
-    Err(format!(
-        "'{text}' is no type; one of {}, or a module's type of nine characters",
-        TYPES.join(", ")
-    ))
+    Err(format!("write one of {}, or a module's type of nine characters", TYPES.join(", ")))
 }
 
 #[cfg(test)]

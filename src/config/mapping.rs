@@ -21,9 +21,8 @@ impl Route {
     /// A message for the command line when the text is neither.
     pub fn parse(text: &str) -> Result<(u32, Option<u32>), String> {
         let number = |part: &str| {
-            part.parse::<u32>().map_err(|_| {
-                format!("'{text}' is no database; write a number, or SOURCE:TARGET, as in 3:0")
-            })
+            let wrong = "write a database's number, or SOURCE:TARGET, as in 3:0";
+            part.parse::<u32>().map_err(|_| wrong.to_owned())
         };
         match text.split_once(':') {
             None => Ok((number(text)?, None)),

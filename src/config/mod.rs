@@ -11,6 +11,7 @@ pub mod limits;
 pub mod mapping;
 pub mod service_key;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,17 +34,32 @@ pub struct Server {
     pub tls: TlsOptions,
 }
 
+/// A PEM file that was read: a pipe gives its bytes only once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// Where it is, for messages.
+    pub path: PathBuf,
+    /// What it holds; of a private key that is a secret.
+    pub text: Vec<u8>,
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.path.display())
+    }
+}
+
 /// TLS of one side.
 #[derive(Clone, Debug, Default)]
 pub struct TlsOptions {
     /// PEM file of the authorities to trust, instead of the system's.
-    pub authorities: Option<PathBuf>,
+    pub authorities: Option<Pem>,
     /// PEM text of authorities to trust (from a service key), instead of the system's.
     pub authorities_text: Option<String>,
     /// PEM file of our certificate chain.
-    pub certificate: Option<PathBuf>,
+    pub certificate: Option<Pem>,
     /// PEM file of our private key.
-    pub key: Option<PathBuf>,
+    pub key: Option<Pem>,
     /// The name to ask for and to check, instead of the endpoint's host.
     pub server_name: Option<String>,
     /// Trust any certificate. Has to be asked for; is said in the log.

@@ -3,7 +3,6 @@
 //! The only file that names rustls' types of configuration. Certificates are verified unless
 //! `--SIDE-tls-insecure` was asked for.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -21,7 +20,7 @@ use tokio_rustls::rustls::{
     RootCertStore, SignatureScheme,
 };
 
-use crate::config::{Server, TlsOptions};
+use crate::config::{Pem, Server, TlsOptions};
 use crate::error::{Error, Kind, Result};
 
 /// TLS to one server.
@@ -51,7 +50,7 @@ impl ResolvesClientCert for Identity {
 }
 
 impl Tls {
-    /// Reads the files that the options name.
+    /// Understands the files that the options name.
     pub(super) fn new(server: &Server) -> Result<Self> {
         let options = &server.tls;
         let name =
@@ -120,7 +119,7 @@ fn unusable(error: &TlsError) -> Error {
 fn roots(options: &TlsOptions) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let given = match (&options.authorities, &options.authorities_text) {
-        (Some(path), _) => Some(certificates(path)?),
+        (Some(pem), _) => Some(certificates(pem)?),
         (None, Some(text)) => Some(parse_certificates(text.as_bytes(), "the service key's cacrt")?),
         (None, None) => None,
     };
@@ -133,8 +132,8 @@ fn roots(options: &TlsOptions) -> Result<RootCertStore> {
     Ok(roots)
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
-    parse_certificates(&read(path)?, &path.display().to_string())
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>> {
+    parse_certificates(&pem.text, &pem.path.display().to_string())
 }
 
 fn parse_certificates(pem: &[u8], from: &str) -> Result<Vec<CertificateDer<'static>>> {
@@ -145,16 +144,11 @@ fn parse_certificates(pem: &[u8], from: &str) -> Result<Vec<CertificateDer<'stat
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|_| {
-        Error::config(format!("{} holds no private key in PEM form", path.display()))
+fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(&pem.text).map_err(|_| {
+        Error::config(format!("{} holds no private key in PEM form", pem.path.display()))
             .advise("an encrypted key must be decrypted first")
     })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path)
-        .map_err(|error| Error::config(format!("{} cannot be read: {error}", path.display())))
 }
 
 /// What a failed read, write or handshake means, if TLS was the cause. `asked`: the server wanted to know

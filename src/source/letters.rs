@@ -122,7 +122,9 @@ impl Letters {
 /// Hands out every letter, with its key's name, until `take` answers `false`.
 fn each(file: &Path, mut take: impl FnMut(DeadLetter, Vec<u8>) -> bool) -> Result<()> {
     let unreadable = |error: std::io::Error| {
-        Error::config(format!("the dead letters {} cannot be read: {error}", file.display()))
+        // A path where nothing is may be anything that was typed in its place.
+        let shown = if file.exists() { format!(" {}", file.display()) } else { String::new() };
+        Error::config(format!("the dead letters{shown} cannot be read: {error}"))
     };
     let mut input = BufReader::new(File::open(file).map_err(unreadable)?);
     let mut number = 0_u64;

@@ -4,6 +4,7 @@ mod bench;
 mod environment;
 mod files;
 mod nothing_selected;
+mod option_files;
 mod output;
 mod passwords;
 mod progress;

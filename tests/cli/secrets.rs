@@ -78,14 +78,19 @@ impl Typist {
         urls[self.dice.usize(..urls.len())].clone()
     }
 
+    /// The password in a URL, or as a word of its own, where another one belongs.
+    fn secret(&mut self) -> String {
+        if self.dice.bool() { self.url() } else { PASSWORD.to_owned() }
+    }
+
     fn option(&mut self) -> Vec<String> {
         let option = self.words[self.dice.usize(..self.words.len())].clone();
         let option = self.mistyped(option);
         match self.dice.u8(..5) {
             0 => vec![option],
-            1 => vec![option, self.url()],
-            2 => vec![format!("{option}={}", self.url())],
-            3 => vec![option.trim_start_matches('-').to_owned(), self.url()],
+            1 => vec![option, self.secret()],
+            2 => vec![format!("{option}={}", self.secret())],
+            3 => vec![option.trim_start_matches('-').to_owned(), self.secret()],
             _ => vec![format!("-{}", option.chars().nth(2).unwrap_or('x')), self.url()],
         }
     }
@@ -95,7 +100,10 @@ impl Typist {
         for _ in 0..self.dice.usize(..4) {
             match self.dice.u8(..3) {
                 0 => line.extend(self.option()),
-                _ => line.push(self.url()),
+                1 => line.push(self.url()),
+                // What stands last may be the name of a backup's file, which is told.
+                _ if line[0].starts_with('b') => line.push(self.url()),
+                _ => line.push(self.secret()),
             }
         }
         if self.dice.u8(..4) == 0 {
@@ -127,6 +135,55 @@ fn no_mistyped_line_shows_a_password() {
         parts.into_iter().flat_map(|part| part.join().expect("no panic")).collect()
     });
     assert!(shown.is_empty(), "{} of {LINES} lines, the first: {}", shown.len(), shown[0]);
+}
+
+/// A secret as it may be typed in the place of something else.
+const WORD: &str = "S3cretPw";
+
+/// Which option it was, and what belongs there, is said.
+#[test]
+fn a_secret_in_the_place_of_something_else_is_not_repeated() {
+    const SIDES: &str = "redis://127.0.0.1:1 redis://127.0.0.1:1";
+    for (line, says) in [
+        (format!("copy {SIDES} --source-password-file {WORD}"), "--source-password-file"),
+        (format!("copy {SIDES} --target-service-key {WORD}"), "--target-service-key"),
+        (format!("verify {SIDES} --source-cacert {WORD} --source-tls"), "--source-cacert"),
+        (format!("copy {SIDES} --target-key {WORD} --target-tls"), "--target-key"),
+        (format!("copy {SIDES} --retry-failures {WORD}"), "dead letters"),
+        (format!("copy {SIDES} {WORD}"), "[SOURCE] [TARGET]"),
+        (format!("plan {SIDES} {WORD}"), "[SOURCE] [TARGET]"),
+        (format!("cleanup {SIDES} {WORD}"), "[SOURCE]"),
+        (format!("backup {SIDES} {WORD}"), "<SOURCE> [FILE]"),
+        (format!("man {WORD}"), "unexpected argument"),
+        (format!("copy {SIDES} -{WORD}"), "unexpected argument"),
+        (format!("copy {SIDES} --{WORD}"), "unexpected argument"),
+        (format!("copy {SIDES} --memory {WORD}"), "'--memory <SIZE>': write for example 50MiB"),
+        (format!("copy {SIDES} --db {WORD}"), "'--db <N[:M]>': write a database's number"),
+        (format!("copy {SIDES} --verify {WORD}"), "[possible values: none, count, full]"),
+        (format!("copy {SIDES} --type {WORD}"), "'--type <TYPE>': write one of string, list"),
+        (format!("copy {SIDES} --connections {WORD}"), "write a whole number from 1 to 64"),
+        (format!("copy {SIDES} --max-keys-rate {WORD}"), "write a whole number, 1 or more"),
+        (format!("copy {SIDES} --reply-timeout {WORD}"), "write for example 500ms"),
+        (format!("copy {SIDES} --max-source-latency {WORD}"), "write for example 500ms"),
+        (format!("copy {SIDES} --dry-run={WORD}"), "write true or false"),
+        (format!("copy {SIDES} --source-tls={WORD}"), "'--source-tls'"),
+        (format!("copy {SIDES} --require-quiet={WORD}"), "'--require-quiet'"),
+        (format!("help {WORD}"), "unrecognized subcommand"),
+        (format!("completions {WORD}"), "possible values: bash"),
+        (format!("bench --server {WORD}"), "--server"),
+        (format!("bench --data {WORD}"), "write one of strings-1k"),
+        (format!("bench --keys {WORD}"), "write a whole number"),
+        (format!("bench --bytes {WORD}"), "write for example 500MB"),
+        (format!("bench --only {WORD}"), "there are guide, migrate"),
+        (format!("bench --copy {WORD}"), "write NAME="),
+    ] {
+        let run = Keyferry::new().args(line.split(' ')).expect(2);
+        assert!(!run.frame().contains(WORD), "{line}{}", run.frame());
+        assert!(run.stderr.contains(says), "{line}: {says}{}", run.frame());
+    }
+    // A misspelt option is shown, and so is the one that was meant.
+    let run = Keyferry::new().args(["copy", "--conections", "2"]).expect(2);
+    run.assert_says(&["'--conections'", "'--connections'"]);
 }
 
 /// The line and what it says, if that holds the password.

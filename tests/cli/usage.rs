@@ -108,7 +108,7 @@ fn a_missing_endpoint() {
 
 #[test]
 fn too_much() {
-    is_a_mistake(&["copy", NOWHERE, NOWHERE, "redis://third"], "third");
+    is_a_mistake(&["copy", NOWHERE, NOWHERE, "redis://third"], "[SOURCE] [TARGET]");
     is_a_mistake(&["copy", NOWHERE, NOWHERE, "--no-such-option"], "--no-such-option");
 }
 

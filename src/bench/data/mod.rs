@@ -159,8 +159,8 @@ impl FromStr for DataSet {
                 .map(|size| Self::Strings { size })
                 .ok_or_else(|| {
                     format!(
-                        "'{text}' is no data set; one of strings-1k, strings-100 (or another size \
-                         up to {LARGEST_STRING}), strings-expiring, mixed, large, giant, together"
+                        "write one of strings-1k, strings-100 (or another size up to {LARGEST_STRING}), \
+                         strings-expiring, mixed, large, giant, together"
                     )
                 }),
         }
