@@ -10,6 +10,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::copy::CopyOptions;
+use super::files::refuse_known;
 use super::side::SideOptions;
 use super::signals::Signals;
 use super::{exit, logging, numbers, print};
@@ -109,7 +110,11 @@ fn prepare_and_run(options: &Wanted) -> Result<ExitCode> {
     let wanted = wanted(options)?;
     let report = options.report.as_deref().filter(|path| path.as_os_str() != "-");
     // Opened before any work: what cannot be written is better known now.
-    let (report_file, svg_file) = (create(report)?, create(options.svg.as_deref())?);
+    let svg = options.svg.as_deref();
+    for (option, path) in [("--report", report), ("--svg", svg)] {
+        path.map_or(Ok(()), |path| refuse_known(option, path))?;
+    }
+    let (report_file, svg_file) = (create(report)?, create(svg)?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Error::config(format!("no runtime: {error}")))?;
     let outcome = runtime.block_on(async {

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::files::{Identity, Output, resolved};
+use crate::files::{Identity, Known, Output, resolved};
 
 /// A file that an option or an argument names.
 pub(super) struct Named {
@@ -57,7 +57,27 @@ pub(super) fn refuse_unusable(files: &[Named]) -> Result<()> {
             return Err(Error::config(text).advise(format!("name a file: {why}")));
         }
     }
+    for Named { option, path, .. } in files.iter().filter(|file| file.written) {
+        refuse_known(option, path)?;
+    }
     refuse_shared(files)
+}
+
+/// Refuses to write over what cannot be had again. A list of failures may take the place of an older one, and a
+/// checkpoint is gone on with.
+pub(super) fn refuse_known(option: &str, path: &Path) -> Result<()> {
+    let Some(known) = Known::of(path) else { return Ok(()) };
+    let own = match option {
+        "--failures" => known == Known::Failures,
+        "--report" | "--differences" | "--svg" => false,
+        // A backup never replaces a file, and a checkpoint is read first.
+        _ => true,
+    };
+    if own {
+        return Ok(());
+    }
+    let text = format!("{option}: {} is {known}, and would be replaced", path.display());
+    Err(Error::config(text).advise("name another file, or move that one away"))
 }
 
 /// Refuses a file that is written and has another use as well.

@@ -4,10 +4,12 @@
 
 mod bounded;
 mod identity;
+mod known;
 mod output;
 mod part;
 
 pub use bounded::{LONGEST_OPTION_FILE, read_option_file};
 pub use identity::{Identity, directory_of, resolved, sync_directory};
+pub use known::Known;
 pub use output::Output;
 pub use part::Part;

@@ -159,6 +159,51 @@ fn an_old_list_stays_where_nothing_was_copied() {
     assert!(fs::symlink_metadata(&link).expect("it is there").is_symlink());
 }
 
+/// Each output over each of what keyferry makes: what can be had again is replaced, the rest is not.
+#[test]
+fn what_cannot_be_had_again_is_not_replaced() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    for server in [&source, &target] {
+        fill_strings(&mut server.client(0), "key", 2_000, 10);
+    }
+    let directory = TempDir::new().expect("a temporary directory");
+    let at = |name: &str| directory.path().join(name);
+    Keyferry::new().arg("backup").arg(source.url()).arg(at("saved")).expect(0);
+    let copy =
+        || Keyferry::new().args(["copy", &source.url(), &target.url(), "--if-exists", "fail"]);
+    copy().arg("--failures").arg(at("list")).arg("--report").arg(at("report")).expect(1);
+    let mut running = copy().args(["--max-keys-rate", "500", "--state"]).arg(at("state")).start();
+    wait_until("it is begun", || at("state").exists() || running.is_over());
+    running.signal("KILL");
+    running.finish();
+    for option in ["--report", "--failures", "--differences"] {
+        for precious in ["saved", "state", "list"] {
+            if (option, precious) == ("--failures", "list") {
+                continue;
+            }
+            let before = fs::read(at(precious)).expect("a file");
+            let verify = || Keyferry::new().args(["verify", &source.url(), &target.url(), option]);
+            for run in [verify(), copy().arg(option)] {
+                let run = run.arg(at(precious)).expect(2);
+                run.assert_says(&[option, precious, "would be replaced"]);
+                assert_eq!(fs::read(at(precious)).expect("a file"), before, "{option}");
+            }
+        }
+    }
+    let bench = Keyferry::new().args(["bench", "--report"]).arg(at("saved"));
+    bench.expect(2).assert_says(&["is an RDB file", "would be replaced"]);
+    // A list takes the place of a list, a report that of a report.
+    copy().arg("--failures").arg(at("list")).arg("--report").arg(at("report")).expect(1);
+    // A checkpoint takes the place of nothing, and nobody is told to remove another file for it.
+    for (precious, is) in [("saved", "is an RDB file"), ("list", "is a list of keys that failed")] {
+        let before = fs::read(at(precious)).expect("a file");
+        let run = copy().arg("--state").arg(at(precious)).expect(5);
+        run.assert_says(&[is, "name another file"]);
+        assert!(!run.stderr.contains("remove it"), "{}", run.frame());
+        assert_eq!(fs::read(at(precious)).expect("a file"), before);
+    }
+}
+
 #[test]
 fn pipes_and_devices_are_written_to() {
     let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));

@@ -24,7 +24,7 @@ use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
 use crate::config::{Plan, Route};
 use crate::error::{Error, Kind, Result};
-use crate::files::{resolved, sync_directory};
+use crate::files::{Known, resolved, sync_directory};
 use crate::report::{FAILED, Failure, KEPT_ON_SOURCE, Kept, Stats};
 use crate::source::marks::Mark;
 pub(super) use keeping::Keeping;
@@ -315,11 +315,18 @@ fn read(path: &Path) -> Result<Option<Record>> {
         }
         Ok(_) => {}
     }
-    Record::parse(&text).map(Some).map_err(|why| {
-        let text = format!("the checkpoint {} {why}", shown(path));
-        Error::new(Kind::State, text).advise(
-            "remove it to begin anew (with --if-exists replace, since the target holds keys then)",
-        )
+    Record::parse(&text).map(Some).map_err(|why| match Known::of(path) {
+        None | Some(Known::Checkpoint) => {
+            let text = format!("the checkpoint {} {why}", shown(path));
+            Error::new(Kind::State, text).advise(
+                "if it is of an earlier run, remove it to begin anew (with --if-exists, since the target holds \
+                 keys then); else name another file",
+            )
+        }
+        Some(known) => {
+            let text = format!("{} is {known}, and no checkpoint", shown(path));
+            Error::new(Kind::State, text).advise("name another file by --state")
+        }
     })
 }
 
