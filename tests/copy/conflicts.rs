@@ -148,5 +148,5 @@ fn names_of_failed_keys_are_escaped_and_cut() {
 #[test]
 fn an_unknown_policy_is_a_usage_error() {
     let run = Keyferry::copy("redis://127.0.0.1:1", "redis://127.0.0.1:2");
-    run.args(["--if-exists", "maybe"]).expect(2).assert_says(&["maybe"]);
+    run.args(["--if-exists", "maybe"]).expect(2).assert_says(&["--if-exists", "replace"]);
 }

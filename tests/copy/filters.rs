@@ -120,5 +120,5 @@ fn all_three_together() {
 #[test]
 fn an_unknown_type_is_a_usage_error() {
     let run = Keyferry::copy("redis://127.0.0.1:1", "redis://127.0.0.1:2").args(["--type", "tree"]);
-    run.expect(2).assert_says(&["tree"]);
+    run.expect(2).assert_says(&["--type", "zset"]);
 }
