@@ -26,21 +26,25 @@ impl ServiceKey {
         let json: Value = serde_json::from_str(text)
             .map_err(|error| Error::config(format!("the service key is no JSON: {error}")))?;
         let key = json.get("credentials").unwrap_or(&json);
-        let text = |name: &str| key.get(name).and_then(Value::as_str).map(str::to_owned);
-        let host = text("host")
-            .or_else(|| text("hostname"))
-            .filter(|host| !host.is_empty())
+        // What is there and is not understood is not taken for nothing: a password would be missing.
+        let text = |name: &str| match key.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(Error::config(format!("the service key's '{name}' is no text"))),
+        };
+        let host = text("host")?
+            .or(text("hostname")?)
             .ok_or_else(|| Error::config("the service key has no 'host'"))?;
         check_host(&host)?;
         let port = port(key.get("port"))?;
-        let authorities = text("cacrt").filter(|pem| !pem.trim().is_empty());
+        let authorities = text("cacrt")?.filter(|pem| !pem.trim().is_empty());
         let flag = |name: &str| key.get(name).and_then(Value::as_bool).unwrap_or(false);
         let tls = authorities.is_some() || flag("tls_enabled") || flag("ssl");
         let endpoint = Endpoint {
             address: Address::Tcp { host, port },
             tls,
-            username: text("username").filter(|name| !name.is_empty()),
-            password: text("password").filter(|password| !password.is_empty()).map(Secret::new),
+            username: text("username")?,
+            password: text("password")?.map(Secret::new),
             database: None,
         };
         Ok(Self { endpoint, authorities })
@@ -82,6 +86,13 @@ mod tests {
             assert!(ServiceKey::parse(text).unwrap_err().to_string().contains(word), "{text}");
         }
         assert!(ServiceKey::parse(r#"{"host":"a","port":70000}"#).is_err());
+        for field in ["host", "hostname", "username", "password", "cacrt"] {
+            let key = format!(r#"{{"{field}":["x"],"host":"a","port":1}}"#);
+            let key = if field == "host" { key.replace(r#","host":"a""#, "") } else { key };
+            let error = ServiceKey::parse(&key).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{field}' is no text")), "{error}");
+        }
+        assert!(ServiceKey::parse(r#"{"host":"a","port":1,"password":null}"#).is_ok());
         assert!(ServiceKey::parse(r#"{"host":"a[2J","port":1}"#).is_err());
     }
 }

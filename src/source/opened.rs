@@ -54,10 +54,14 @@ impl Opened {
         let unreadable = |error| Error::config(format!("it cannot be read: {error}"));
         let found = std::fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
-            let what = if found.is_dir() { "a directory" } else { "a pipe or a device" };
-            return Err(Error::config(format!("it is {what}, not a file")).advise(
-                "an RDB file is read more than once; save what comes out of a pipe to a file",
-            ));
+            let (what, advice) = match found.is_dir() {
+                true => ("a directory", "name the RDB file in it"),
+                false => (
+                    "a pipe or a device",
+                    "an RDB file is read more than once; save what comes out of a pipe to a file",
+                ),
+            };
+            return Err(Error::config(format!("it is {what}, not a file")).advise(advice));
         }
         let file = File::open(path).map_err(unreadable)?;
         let found = file.metadata().map_err(unreadable)?;
@@ -100,7 +104,8 @@ impl Opened {
     pub(super) fn read_exact_at(&self, room: &mut [u8], at: u64) -> Result<()> {
         self.file.read_exact_at(room, at).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof => {
-                Error::new(Kind::State, "it became shorter while it was read")
+                Error::new(Kind::State, format!("{WRITTEN_TO}: it became shorter"))
+                    .advise(LEAVE_ALONE)
             }
             _ => Error::new(Kind::State, format!("it cannot be read: {error}")),
         })

@@ -184,7 +184,7 @@ async fn run(
         if !restore.stop.is_cancelled() {
             let copied = Box::pin(restore.database(section)).await;
             copied.map_err(|error| match error.kind() {
-                Kind::State => error.at(Side::Source, &place),
+                Kind::State => not_damaged(&restore.opened, error).at(Side::Source, &place),
                 _ => error,
             })?;
         }
@@ -200,8 +200,17 @@ async fn run(
 async fn open(plan: &FilePlan, stop: &CancellationToken) -> Result<(Opened, (Summary, Twice))> {
     let opened = Opened::open(&plan.file, stop.clone())?;
     let reading = opened.clone();
-    let found = thread(move || reading.check()).await?;
+    let found = thread(move || reading.check()).await;
+    let found = found.map_err(|error| not_damaged(&opened, error))?;
     Ok((opened, found))
+}
+
+/// A file that somebody writes to is not damaged, however that shows.
+fn not_damaged(opened: &Opened, error: Error) -> Error {
+    match error.kind() {
+        Kind::State if opened.ensure_unchanged().is_err() => error.as_kind(Kind::Local),
+        _ => error,
+    }
 }
 
 /// Says what of the file stays behind.
