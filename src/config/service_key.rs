@@ -38,8 +38,13 @@ impl ServiceKey {
         check_host(&host)?;
         let port = port(key.get("port"))?;
         let authorities = text("cacrt")?.filter(|pem| !pem.trim().is_empty());
-        let flag = |name: &str| key.get(name).and_then(Value::as_bool).unwrap_or(false);
-        let tls = authorities.is_some() || flag("tls_enabled") || flag("ssl");
+        // Not taken for "no": the connection would be plain.
+        let flag = |name: &str| match key.get(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(Error::config(format!("its {name} is neither true nor false"))),
+        };
+        let tls = flag("tls_enabled")? | flag("ssl")? || authorities.is_some();
         let endpoint = Endpoint {
             address: Address::Tcp { host, port },
             tls,
@@ -93,6 +98,11 @@ mod tests {
             assert!(error.contains(&format!("'{field}' is no text")), "{error}");
         }
         assert!(ServiceKey::parse(r#"{"host":"a","port":1,"password":null}"#).is_ok());
+        for field in ["tls_enabled", "ssl"] {
+            let key = format!(r#"{{"host":"a","port":1,"{field}":"true"}}"#);
+            let error = ServiceKey::parse(&key).unwrap_err().to_string();
+            assert!(error.contains(&format!("its {field} is neither")), "{error}");
+        }
         assert!(ServiceKey::parse(r#"{"host":"a[2J","port":1}"#).is_err());
     }
 }
