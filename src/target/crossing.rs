@@ -105,11 +105,9 @@ impl Crossing {
     /// # Errors
     /// Why the target would not take it, for people.
     pub fn foresee(&self, payload: &[u8]) -> Result<Losses, String> {
-        match self.make(payload) {
-            Ok(Made::Reencoded(made)) => Ok(made.lost),
-            Ok(Made::Verbatim | Made::Footer(_) | Made::Elements)
-            | Err(Reason::Target(Refusal::Expired)) => Ok(Losses::default()),
-            Err(reason) => Err(explain(&reason)),
+        match self.make(payload).map_err(|reason| explain(&reason))? {
+            Made::Reencoded(made) => Ok(made.lost),
+            Made::Verbatim | Made::Footer(_) | Made::Elements => Ok(Losses::default()),
         }
     }
 

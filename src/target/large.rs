@@ -377,7 +377,7 @@ impl Lane {
                 self.tools.stop.cancel();
                 (error.line.clone(), Some(error))
             }
-            Outcome::Copied | Outcome::Exists | Outcome::Elements | Outcome::Expired => {
+            Outcome::Copied | Outcome::Exists | Outcome::Elements => {
                 ("the target answered before it had all of the value".to_owned(), None)
             }
         };

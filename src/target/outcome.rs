@@ -15,8 +15,6 @@ pub(super) enum Outcome {
     Again(ServerError),
     /// Its elements have to go one by one.
     Elements,
-    /// To those who use it, the key is not there: all fields of the hash have expired.
-    Expired,
     /// It is not copied.
     Failed(String),
     /// The target could not read its payload.

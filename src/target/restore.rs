@@ -312,10 +312,6 @@ impl Lane {
                 }
                 return;
             }
-            Outcome::Expired => {
-                self.tools.ledger.add(Count::Expired, 1);
-                return;
-            }
             Outcome::Failed(reason) => {
                 self.tools.ledger.fail(sending.batch.name(&entry), reason);
                 return;

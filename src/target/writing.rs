@@ -6,7 +6,6 @@ use super::sending::Sending;
 use super::unreadable::REFUSED;
 use crate::command::keyspace::{self, RestoreForm};
 use crate::flow::{Batch, Entry, Form};
-use crate::payload::{Reason, Refusal};
 use crate::resp::Output;
 
 /// A command without an ack.
@@ -53,7 +52,6 @@ pub(super) fn write(
         Form::Dump => match write_restore(output, sending, entry, form, crossing) {
             Laid::Written(bytes, road) => Written::sent(1, bytes, road),
             Laid::Elements => Written::kept(Outcome::Elements),
-            Laid::Refused(Reason::Target(Refusal::Expired)) => Written::kept(Outcome::Expired),
             Laid::Refused(reason) => {
                 let why = if sending.encoded { REFUSED } else { "" };
                 Written::kept(Outcome::Failed(format!("{why}{}", explain(&reason))))

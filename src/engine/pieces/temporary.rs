@@ -25,10 +25,12 @@ const SOON: Duration = Duration::from_millis(50);
 pub(in super::super) struct TemporaryNames {
     begin: String,
     next: AtomicU64,
-    /// By the databases of a route, the way to the target, and the number of the client that builds, where it is
-    /// told.
-    built_by: Mutex<BTreeMap<(u32, u32), (Link, Option<i64>)>>,
+    /// Who builds, by the databases of a route.
+    built_by: Mutex<BTreeMap<(u32, u32), Builder>>,
 }
+
+/// The way to the target, and the number of the client there, where it is told.
+type Builder = (Link, Option<i64>);
 
 impl Default for TemporaryNames {
     fn default() -> Self {
