@@ -78,7 +78,7 @@ fn is_reason(value: &Value, target: &Knowledge, lossy: bool, refusal: &Refusal) 
         Refusal::Stream(_) => stream,
         Refusal::NoType(_) => stream && !target.knows(15),
         Refusal::FieldExpiries(_) => !lossy && has_expired(value, target),
-        Refusal::Expired => lossy && has_expired(value, target),
+        Refusal::Expired => has_expired(value, target),
         Refusal::TooLate => matches!(value, Value::Hash(_)) && !has_expired(value, target),
         Refusal::NoVersion | Refusal::TooLong(_) => false,
     }
