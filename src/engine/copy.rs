@@ -346,6 +346,7 @@ struct Shared {
     budget: Budget,
     window: Arc<Window>,
     in_pieces: Arc<Semaphore>,
+    merging: Arc<Semaphore>,
     /// What happens when the target is restarted, or fails over.
     other_process: OtherProcess,
     /// Ends the naming of keys.
@@ -368,6 +369,7 @@ impl Shared {
             budget,
             window: Arc::new(Window::new(budget.source_window, keys, pairs.all(), source_far)),
             in_pieces: Arc::new(Semaphore::new(1)),
+            merging: Arc::new(Semaphore::new(1)),
             other_process: OtherProcess { tell, ends },
             over,
         }
@@ -386,6 +388,7 @@ impl Shared {
             crossing: probed.crossing,
             window: self.window.clone(),
             in_pieces: self.in_pieces.clone(),
+            merging: self.merging.clone(),
             repeated: probed.repeated(),
             several: probed.several(&run.plan),
             route,

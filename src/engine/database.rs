@@ -51,6 +51,8 @@ pub(super) struct Job {
     pub(super) window: Arc<Window>,
     /// For the one key that goes in pieces, all databases together.
     pub(super) in_pieces: Arc<Semaphore>,
+    /// Held by the one merge that has long members in memory.
+    pub(super) merging: Arc<Semaphore>,
     /// Whether what the target holds may have been written by this copy, in an earlier run or pass.
     pub(super) repeated: Repeated,
     /// Whether strings may go several at once where nothing else is in the way.
@@ -86,7 +88,7 @@ pub(super) async fn copy(run: &Run, job: Job) -> Result<()> {
         hooks.merge = Some(sender);
         let ledger = ledger.clone();
         let links = [source.clone(), target.clone()];
-        let room = merge::Room::new(plan.limits.memory, job.in_pieces.clone());
+        let room = merge::Room::new(plan.limits.memory, job.merging);
         tasks.spawn(merge::merge(links, keys, clock, crossing, room, ledger, run.stop.clone()));
     }
     if policy != IfExists::Replace {

@@ -35,7 +35,7 @@ struct Merge {
     room: Room,
     /// Members that are asked for at once, as learned from those that came.
     size: PageSize,
-    /// What a key's members are held by that are longer than usual, as long as it takes.
+    /// The room for members that are longer than usual, until the key at hand is done.
     permit: Option<OwnedSemaphorePermit>,
     stop: CancellationToken,
 }
@@ -45,12 +45,13 @@ struct Merge {
 pub(super) struct Room {
     /// The longest page of one merge alone, in bytes.
     longest: usize,
-    /// Held by the one that needs more than [`USUAL`] of it.
+    /// Held by the one that needs more than [`USUAL`] of it. Not the place of keys in pieces: the task that holds
+    /// that one may be waiting for this merge to take a key.
     place: Arc<Semaphore>,
 }
 
 impl Room {
-    /// Of `memory` bytes; `place` is what merges and keys in pieces take turns by.
+    /// Of `memory` bytes; by `place` the merges of all databases take turns.
     pub(super) fn new(memory: u64, place: Arc<Semaphore>) -> Self {
         Self { longest: usize::try_from(memory / PARTS).unwrap_or(usize::MAX), place }
     }
@@ -300,7 +301,8 @@ impl Merge {
                 return Err(Error::new(Kind::Server, why));
             }
             Some(Reading { held: Held::Long { .. }, .. }) => {
-                let text = "the target lost it, and its value is longer than the target takes at once, or --memory has room for";
+                let text = "the target lost it, and its value is longer than the target takes at once, or than \
+                            --memory has room for";
                 return Err(Error::new(Kind::Server, text));
             }
             Some(Reading { held: Held::Gone, .. }) | None => return Ok(Some(Fate::Gone)),

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use redis::cmd;
 
 use crate::support::compare::assert_equal;
+use crate::support::dataset::noise;
 use crate::support::keyferry::{Keyferry, Run};
 use crate::support::rewriting_proxy::RewritingProxy;
-use crate::support::server::{Kind, Server};
+use crate::support::server::{Kind, Server, Setup};
 
 #[track_caller]
 fn merge(source: &Server, target: &Server) -> Run {
@@ -179,5 +180,34 @@ fn a_key_that_the_target_lost_meanwhile_is_copied() {
             Keyferry::copy(source.url(), proxy.url()).args(["--if-exists", "merge"]).expect(0);
         run.assert_counts(&[("copied", 1)]);
         assert_equal(&source, &target, &[(0, 0)]);
+    }
+}
+
+/// Keys in pieces that exist are handed to the merge, whose queue is full of others, while it needs room for long
+/// members: neither may wait for the other.
+#[test]
+fn long_members_do_not_wait_for_keys_in_pieces() {
+    let source = Setup::new(Kind::Redis70).option("--hash-max-listpack-value", "100000000").start();
+    let target = Setup::new(Kind::Redis70).option("--proto-max-bulk-len", "1mb").start();
+    let (mut there, mut here) = (source.client(0), target.client(0));
+    let (mut of_source, mut of_target) = (redis::pipe(), redis::pipe());
+    for number in 0..6_000 {
+        of_source.cmd("HSET").arg(format!("small:{number}")).arg("field").arg(number);
+        of_target.cmd("HSET").arg(format!("small:{number}")).arg("mine").arg(1);
+    }
+    there.run_all(&of_source);
+    here.run_all(&of_target);
+    for number in 0..40_u64 {
+        let key = format!("long:{number}");
+        for field in 0..3_u64 {
+            there.run(cmd("HSET").arg(&key).arg(field).arg(noise(3 * number + field + 1, 500_000)));
+        }
+        here.run(cmd("HSET").arg(&key).arg("mine").arg(1));
+    }
+    let run = Keyferry::copy(source.url(), target.url()).args(["--if-exists", "merge"]).expect(0);
+    run.assert_counts(&[("merged", 6_040), ("failed", 0)]);
+    for key in ["long:7", "small:7"] {
+        let fields: u64 = here.call(cmd("HLEN").arg(key));
+        assert_eq!(fields, if key.starts_with("long") { 4 } else { 2 });
     }
 }
