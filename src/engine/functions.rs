@@ -20,8 +20,6 @@ use crate::units::{self, printable};
 pub(super) struct Libraries {
     policy: IfExists,
     held: Vec<Library>,
-    /// The code of the target's own libraries, by name, as far as it tells it.
-    codes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Whether the target knows functions; else this is what it said.
     refused: Option<String>,
     coming: Vec<(Library, Vec<u8>)>,
@@ -36,17 +34,15 @@ impl Libraries {
     /// The connection broke.
     pub(super) async fn new(target: &mut Connection, policy: IfExists) -> Result<Self> {
         let list: [&[u8]; 3] = [b"FUNCTION", b"LIST", b"WITHCODE"];
-        let (held, codes, refused) = match target.call(&list).await? {
-            Value::Error(line) => (Vec::new(), Vec::new(), Some(printable(line.as_bytes()))),
-            libraries @ Value::Array(_) => {
-                (library::listed(&libraries), library::codes(&libraries), None)
-            }
+        let (held, refused) = match target.call(&list).await? {
+            Value::Error(line) => (Vec::new(), Some(printable(line.as_bytes()))),
+            libraries @ Value::Array(_) => (library::listed(&libraries), None),
             _ => {
                 let text = "a reply does not fit its request (FUNCTION LIST)";
                 return Err(target.place(Error::new(Kind::Protocol, text)));
             }
         };
-        Ok(Self { policy, held, codes, refused, coming: Vec::new(), kept: Vec::new() })
+        Ok(Self { policy, held, refused, coming: Vec::new(), kept: Vec::new() })
     }
 
     /// Takes a library that is to be loaded, or leaves the target's own.
@@ -90,7 +86,7 @@ impl Libraries {
 
     /// Whether the target's library of this name has this very code.
     fn holds(&self, name: &[u8], code: &[u8]) -> bool {
-        self.codes.iter().any(|(held, its)| held == name && its == code)
+        self.held.iter().any(|held| held.name == name && held.code.as_deref() == Some(code))
     }
 
     /// Refuses functions whose names are taken by a library that stays: a server has each name once.

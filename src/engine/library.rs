@@ -13,12 +13,15 @@ const LONGEST_TABLE: usize = 4096;
 pub(super) struct Library {
     pub(super) name: Vec<u8>,
     pub(super) functions: Vec<Vec<u8>>,
+    /// Its code, where the server was asked for it.
+    pub(super) code: Option<Vec<u8>>,
 }
 
 impl Library {
     /// By its code: the functions are those that are registered by a name that stands there.
     pub(super) fn of_code(code: &[u8]) -> Self {
-        Self { name: name(code).unwrap_or_default(), functions: registered(code) }
+        let name = name(code).unwrap_or_default();
+        Self { name, functions: registered(code), code: None }
     }
 
     /// A function that both have; servers do not tell upper from lower case.
@@ -42,16 +45,7 @@ fn text(value: Value) -> Option<Vec<u8>> {
     value.bytes().map(<[u8]>::to_vec)
 }
 
-/// The name and the code of each library, as `FUNCTION LIST WITHCODE` answers.
-pub(super) fn codes(libraries: &Value) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let code = |library: &Value| {
-        let name = field(library, b"library_name").and_then(text)?;
-        Some((name, field(library, b"library_code").and_then(text)?))
-    };
-    libraries.elements().unwrap_or_default().iter().filter_map(code).collect()
-}
-
-/// What `FUNCTION LIST` answers: for each library a list of names and values.
+/// What `FUNCTION LIST` answers, `WITHCODE` or not: for each library a list of names and values.
 pub(super) fn listed(libraries: &Value) -> Vec<Library> {
     let library = |library: &Value| {
         let functions = field(library, b"functions").unwrap_or(Value::Null);
@@ -59,6 +53,7 @@ pub(super) fn listed(libraries: &Value) -> Vec<Library> {
         Some(Library {
             name: field(library, b"library_name").and_then(text)?,
             functions: names.filter_map(|of| field(of, b"name").and_then(text)).collect(),
+            code: field(library, b"library_code").and_then(text),
         })
     };
     libraries.elements().unwrap_or_default().iter().filter_map(library).collect()

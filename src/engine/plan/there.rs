@@ -57,7 +57,7 @@ pub(super) async fn look(
     }
     let shared = !shared_targets(routes).is_empty();
     let (count, of) = (units::count(found.there), units::count(found.looked_for));
-    let policy = policy(plan.if_exists);
+    let policy = plan.if_exists.word();
     let means = match (fails, moves) {
         (true, true) => {
             format!(
@@ -110,15 +110,6 @@ pub(super) async fn look(
     let text = format!("{text}, which makes the exit code 1");
     findings.add(Finding::warning("exist-on-target", text, remedy).on(Side::Target.word()));
     Ok(())
-}
-
-fn policy(if_exists: IfExists) -> &'static str {
-    match if_exists {
-        IfExists::Replace => "replace",
-        IfExists::Skip => "skip",
-        IfExists::Merge => "merge",
-        IfExists::Fail | IfExists::Refuse => "fail",
-    }
 }
 
 async fn find(
