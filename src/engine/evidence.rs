@@ -1,10 +1,10 @@
 //! What both servers report of a run at its end, and what that proves: little, and only where their
 //! counters show that nothing else happened. Numbers of keys accuse nobody.
 
-use super::Run;
 use super::again::info;
 use super::probe::Probed;
 use super::upheaval::{Upheaval, between};
+use super::{Run, writing};
 use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::Route;
@@ -28,6 +28,9 @@ impl Reported<'_> {
         stood(|info| info.expired_keys) && stood(|info| info.evicted_keys)
     }
 }
+
+/// Commands that write libraries of functions, and no key.
+const NO_KEYS: &str = "function|";
 
 /// By how much a counter has grown, if it is reported.
 fn grown(before: &ServerInfo, now: &ServerInfo, of: fn(&ServerInfo) -> Option<u64>) -> u64 {
@@ -106,6 +109,30 @@ impl<'a> Evidence<'a> {
         let ours = changes
             .is_some_and(|(now, was)| now.is_exact_since(was) && now.since(was) == self.written);
         *same_process && !self.resumed && ours
+    }
+
+    /// Likewise, also where a save hides changes, or took place too short ago: each command of this run that
+    /// was acknowledged was called without an error, so if no more commands that write were, they were all
+    /// ours.
+    ///
+    /// # Errors
+    /// The connection broke for good.
+    pub(super) async fn only_we_wrote(&self, run: &Run, probed: &Probed) -> Result<bool> {
+        if self.target_is_ours() {
+            return Ok(true);
+        }
+        let Reported { before, now, same_process } = &self.target;
+        let [was, is] = [before, now].map(|info| info.calls.as_ref());
+        let done = was.zip(is).and_then(|(was, is)| is.done_since(was));
+        let Some(mut done) = done.filter(|_| *same_process && !self.resumed) else {
+            return Ok(false);
+        };
+        done.retain(|(name, times)| *times > 0 && !name.starts_with(NO_KEYS));
+        let names: Vec<&str> = done.iter().map(|(name, _)| *name).collect();
+        let mut connection = run.target_link(0, probed).connect().await?;
+        let writing = writing::those_that_write(&mut connection, &names).await?;
+        let times = done.iter().filter(|(name, _)| writing.contains(name)).map(|(_, times)| times);
+        Ok(times.sum::<u64>() == run.stats.written())
     }
 
     /// Whether the numbers of keys prove that a target database, which was empty, holds the source's

@@ -53,14 +53,15 @@ pub(super) fn of_version(info: &ServerInfo) -> Knowledge {
 const OLDEST: u16 = 7;
 
 /// Asks the target which payloads it takes, and leaves none there. A target that refuses them all, for whatever
-/// reason, is believed its version, and so is a replica: it keeps what has expired.
+/// reason, is believed its version, and so is a replica: it keeps what has expired. Beside the
+/// answer: how many commands that write it took for that.
 ///
 /// # Errors
 /// The connection broke.
-pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Knowledge> {
+pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<(Knowledge, u64)> {
     let told = without_a_write(target, info).await?;
     if info.replica {
-        return Ok(told);
+        return Ok((told, 0));
     }
     let asked = probes(family(info));
     for probe in &asked {
@@ -77,12 +78,13 @@ pub(super) async fn ask(target: &mut Connection, info: &ServerInfo) -> Result<Kn
         .zip(&replies)
         .map(|(probe, reply)| (probe.of, matches!(reply, Value::Simple(_))))
         .collect();
-    if !answers.iter().any(|(_, taken)| *taken) {
+    let taken = answers.iter().filter(|(_, taken)| *taken).count();
+    if taken == 0 {
         tracing::debug!("the target took no probe; it is believed its version");
-        return Ok(told);
+        return Ok((told, 0));
     }
     let learned = Knowledge::learned(family(info), answers);
-    Ok(Knowledge { longest_bulk: told.longest_bulk, ..learned })
+    Ok((Knowledge { longest_bulk: told.longest_bulk, ..learned }, taken as u64))
 }
 
 /// What it takes by its version and its configuration: nothing that could be stored is sent.

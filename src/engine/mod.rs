@@ -51,6 +51,7 @@ mod room;
 mod target_watch;
 mod unsupported;
 mod upheaval;
+mod writing;
 
 use std::sync::Arc;
 

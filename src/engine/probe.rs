@@ -217,10 +217,11 @@ pub(super) async fn probe(run: &Run, source: &mut Peer, target: &mut Peer) -> Re
     );
     selected.0.and(selected.1)?;
     // Not in databases that are no target: somebody may have the right to these only.
-    let taken = match run.plan.dry_run {
-        true => knowledge::of_version(&target_info),
+    let (taken, written) = match run.plan.dry_run {
+        true => (knowledge::of_version(&target_info), 0),
         false => knowledge::ask(&mut at_target, &target_info).await?,
     };
+    run.stats.add_written(written);
     tracing::debug!("the target takes {taken:?}");
     let crossing = Crossing {
         target: taken,

@@ -128,9 +128,7 @@ impl Proof<'_> {
         tell(&format!("missing on the target: database {route}"), &missing);
         if whole {
             let extra = self.look(&into, &from, None).await?;
-            let now = Evidence::gather(self.run, self.probed).await?;
-            if now.target_is_ours() && !now.source_stood_still() {
-                // Nobody else wrote to the target: they came from the source, which has lost them.
+            if extra.count > 0 && self.are_of_the_source().await? {
                 proven.gone_from_source = extra.count;
             } else {
                 proven.extra = extra.count;
@@ -138,6 +136,13 @@ impl Proof<'_> {
             }
         }
         Ok(proven)
+    }
+
+    /// Whether keys that only the target holds came from the source, which has lost them since: nobody but
+    /// this run wrote to the target.
+    async fn are_of_the_source(&self) -> Result<bool> {
+        let now = Evidence::gather(self.run, self.probed).await?;
+        Ok(!now.source_stood_still() && now.only_we_wrote(self.run, self.probed).await?)
     }
 
     /// Names of the source that the target lacks, once those that can be copied are.

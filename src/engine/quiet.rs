@@ -7,13 +7,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::Run;
 use super::probe::{Probed, refused_before_work};
+use super::{Run, writing};
 use crate::command::calls::Calls;
 use crate::command::changes::Changes;
 use crate::error::{Error, Kind, Result};
 use crate::net::{Connection, Link};
-use crate::resp::Value;
 use crate::units;
 
 /// How long a source is looked at before it is taken to be quiet, and how often later on: a client
@@ -21,8 +20,6 @@ use crate::units;
 const LOOK: Duration = Duration::from_secs(1);
 /// How often the first look is repeated because a save in the middle of it may hide changes.
 const LOOKS: u32 = 3;
-/// Commands that change keys though they are not marked as writing ones.
-const ALSO_WRITE: [&str; 3] = ["debug", "replicaof", "slaveof"];
 
 /// What a server reports of itself at one moment.
 struct Reading {
@@ -65,7 +62,7 @@ async fn seen(connection: &mut Connection, from: &Reading, to: &Reading) -> Resu
     let called = from.calls.as_ref().zip(to.calls.as_ref()).and_then(|(was, is)| is.since(was));
     let called = called.filter(|_| to.changes.is_of_process(from.changes));
     let reads = match called {
-        Some(called) => only_read(connection, &called).await?,
+        Some(called) => writing::those_that_write(connection, &called).await?.is_empty(),
         None => false,
     };
     Ok(match changes {
@@ -73,24 +70,6 @@ async fn seen(connection: &mut Connection, from: &Reading, to: &Reading) -> Resu
         0 => Seen::Unknown,
         changes => Seen::Changes(changes),
     })
-}
-
-/// Whether none of these commands can change a key, as the server itself marks them.
-async fn only_read(connection: &mut Connection, commands: &[&str]) -> Result<bool> {
-    if commands.iter().any(|name| ALSO_WRITE.contains(name)) {
-        return Ok(false);
-    }
-    let mut question: Vec<&[u8]> = vec![b"COMMAND", b"INFO"];
-    question.extend(commands.iter().map(|name| name.as_bytes()));
-    let Value::Array(told) = connection.call(&question).await? else { return Ok(false) };
-    let reads = |told: &Value| match told {
-        Value::Array(parts) => match parts.get(2) {
-            Some(Value::Array(flags)) => !flags.iter().any(|flag| flag.text() == Some("write")),
-            _ => false,
-        },
-        _ => false,
-    };
-    Ok(told.len() == commands.len() && told.iter().all(reads))
 }
 
 /// Looks for a second whether somebody writes, and longer where that is not known.

@@ -45,6 +45,11 @@ impl Ledger {
         self.database.add_bytes(bytes);
     }
 
+    /// Counts commands that wrote keys and that the target acknowledged.
+    pub fn add_written(&self, commands: u64) {
+        self.stats.add_written(commands);
+    }
+
     /// Counts a key as failed and names it.
     pub fn fail(&self, name: &[u8], error: &str) {
         self.stats.fail(&self.database, name, error);

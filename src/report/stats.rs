@@ -169,6 +169,7 @@ pub struct Stats {
     differences: Differences,
     dead_letters: DeadLetters,
     remembers_own: AtomicBool,
+    written: AtomicU64,
 }
 
 impl Default for Stats {
@@ -183,6 +184,7 @@ impl Default for Stats {
             differences: Differences::default(),
             dead_letters: DeadLetters::default(),
             remembers_own: AtomicBool::new(false),
+            written: AtomicU64::new(0),
         }
     }
 }
@@ -191,6 +193,17 @@ impl Stats {
     /// Counters of a run whose differences and failed keys are told to these.
     pub fn telling(differences: Differences, dead_letters: DeadLetters) -> Self {
         Self { differences, dead_letters, ..Self::default() }
+    }
+
+    /// Counts commands that wrote keys and that the target acknowledged.
+    pub fn add_written(&self, commands: u64) {
+        self.written.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// How many commands wrote keys and were acknowledged, at least: values that go in pieces or are merged
+    /// take more.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
     }
 
     /// From now on, databases remember which keys kept the target's own value.

@@ -146,6 +146,7 @@ impl Lane {
             }
             Outcome::Exists => self.settle_existing(name).await,
             Outcome::Copied => {
+                self.acknowledged += 1;
                 self.last_taken = Instant::now();
                 self.tries = Tries::default();
                 let ledger = &self.tools.ledger;

@@ -80,6 +80,8 @@ pub struct Lane {
     pub(super) last_taken: Instant,
     pub(super) fatal: Option<Error>,
     pub(super) latency: Latency,
+    /// Commands that wrote keys, as their acks say.
+    pub(super) acknowledged: u64,
 }
 
 /// Where a lane reports keys that are not done with their ack.
@@ -113,6 +115,7 @@ impl Lane {
             last_taken: Instant::now(),
             fatal: None,
             latency: Latency::default(),
+            acknowledged: 0,
         }
     }
 
@@ -132,6 +135,7 @@ impl Lane {
             self.fail_rest(error).await;
         }
         self.tools.ledger.add_latency(Stage::Restore, &self.latency);
+        self.tools.ledger.add_written(self.acknowledged);
         result
     }
 
@@ -240,7 +244,9 @@ impl Lane {
                 None => {
                     let Some(reply) = self.tools.connection.next_reply()? else { break };
                     self.unacked -= 1;
-                    outcome(&reply)
+                    let result = outcome(&reply);
+                    self.acknowledged += u64::from(result == Outcome::Copied);
+                    result
                 }
             };
             let Some(Written { entries, bytes, road, .. }) = self.commands.pop_front() else {

@@ -103,6 +103,31 @@ fn keys_that_are_renamed_during_the_copy_are_found_by_name() {
     assert!(!run.stdout.contains("the same keys"), "{}", run.frame());
 }
 
+/// Its save takes back the count of changes, by which all is known otherwise.
+#[test]
+fn keys_that_the_source_deletes_are_told_from_those_of_others_also_where_the_target_saves() {
+    for kind in Kind::ALL {
+        for foreign in [false, true] {
+            let (source, target) = (Server::start(kind), Server::start(kind));
+            fill_strings(&mut source.client(0), "key", KEYS, 20);
+            let running = under_way(&source, &target, &[]);
+            let copied = names(&mut target.client(0));
+            source.client(0).run(cmd("DEL").arg(&copied[..100]));
+            target.client(0).run(&cmd("SAVE"));
+            if foreign {
+                target.client(0).set(b"foreign", b"value");
+            }
+            let run = running.finish();
+            run.assert_code(&[i32::from(foreign)]);
+            let (mode, missing, extra) = verified(&run);
+            let gone = run.report()["dbs"][0]["verify"]["gone_from_source"].clone();
+            let expected = if foreign { (101, 0) } else { (0, 100) };
+            assert_eq!((mode.as_str(), missing), ("names", 0), "{kind:?}{}", run.frame());
+            assert_eq!((extra, gone.as_u64().unwrap_or(0)), expected, "{kind:?}{}", run.frame());
+        }
+    }
+}
+
 #[test]
 fn a_key_of_somebody_else_does_not_hide_one_that_is_missing() {
     let (source, target) = servers();

@@ -284,7 +284,7 @@ impl Restore {
         probe::select(connection, routes.iter().map(|route| route.target)).await?;
         let taken = match plan.dry_run {
             true => knowledge::of_version(info),
-            false => knowledge::ask(connection, info).await?,
+            false => knowledge::ask(connection, info).await?.0,
         };
         let source = crate::payload::Family::of_version(summary.version);
         // A file has no clock: its times stay what they are, and have passed if they have on the target.
