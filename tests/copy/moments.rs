@@ -48,8 +48,8 @@ fn assert_of_one_moment(what: &str, keys: &Keys, server: &Server, start: i64, ru
     );
 }
 
-/// Copies while clients write, checks, and once they have stopped copies again and compares.
-fn copied(kind: Kind, keys: &Keys, delay: Option<Duration>, options: &[&str]) {
+/// Copies while clients write, and checks; both servers are as they are then.
+fn copied(kind: Kind, keys: &Keys, delay: Option<Duration>, options: &[&str]) -> (Server, Server) {
     let (source, target) = (Server::start(kind), Server::start(Kind::Redis70));
     keys.fill(&source);
     let (start, clients) = (now_ms(), keys.start(&source));
@@ -61,12 +61,23 @@ fn copied(kind: Kind, keys: &Keys, delay: Option<Duration>, options: &[&str]) {
     assert_of_one_moment(&format!("{kind:?} {options:?}"), keys, &target, start, &run);
     let all: usize = keys.families.iter().map(|(_, count)| count).sum();
     assert!(target.client(keys.db).dbsize() > all * 8 / 10, "most keys are missing{}", run.frame());
+    (source, target)
+}
+
+/// Once the clients have stopped, a second copy makes both sides equal.
+fn copied_again((source, target): (Server, Server), keys: &Keys, options: &[&str]) {
     let again = Keyferry::copy(source.url(), target.url()).args(options);
     again.args(["--if-exists", "replace"]).start().finish_within(LIMIT).assert_code(&[0]);
     // A copy deletes nothing: what clients deleted after it was copied is there.
     delete_what_is_gone(&source, &target, keys.db);
     let verified = Keyferry::verify(source.url(), target.url()).start().finish_within(LIMIT);
     verified.assert_code(&[0]);
+}
+
+/// Copies while clients write, and again without them.
+fn copied_twice(kind: Kind, options: &[&str]) {
+    let keys = mixed(FEW);
+    copied_again(copied(kind, &keys, PAUSE, options), &keys, options);
 }
 
 /// Saves while clients write, key by key, and loads the file again.
@@ -95,33 +106,33 @@ const PAUSE: Option<Duration> = Some(Duration::from_millis(1));
 
 #[test]
 fn from_redis_6_2() {
-    copied(Kind::Redis62, &mixed(FEW), PAUSE, &[]);
+    copied_twice(Kind::Redis62, &[]);
 }
 
 #[test]
 fn from_redis_7_0() {
-    copied(Kind::Redis70, &mixed(FEW), PAUSE, &[]);
+    copied_twice(Kind::Redis70, &[]);
 }
 
 #[test]
 fn from_redis_8_2() {
-    copied(Kind::Redis82, &mixed(FEW), PAUSE, &[]);
+    copied_twice(Kind::Redis82, &[]);
 }
 
 #[test]
 fn from_valkey_8_1() {
-    copied(Kind::Valkey81, &mixed(FEW), PAUSE, &[]);
+    copied_twice(Kind::Valkey81, &[]);
 }
 
 #[test]
 fn from_valkey_9_1() {
-    copied(Kind::Valkey91, &mixed(FEW), PAUSE, &[]);
+    copied_twice(Kind::Valkey91, &[]);
 }
 
 #[test]
 fn by_dump() {
     for kind in [Kind::Redis70, Kind::Redis62] {
-        copied(kind, &mixed(FEW), PAUSE, &["--fetch", "dump"]);
+        copied_twice(kind, &["--fetch", "dump"]);
     }
 }
 
@@ -166,18 +177,25 @@ fn soak() {
     let number = |name: &str, otherwise: usize| {
         std::env::var(name).map_or(otherwise, |text| text.parse().expect("a whole number"))
     };
-    let (runs, keys) = (number("KEYFERRY_RUNS", 10), number("KEYFERRY_KEYS", 1_000_000));
+    let (runs, keys) = (number("KEYFERRY_RUNS", 10), mixed(number("KEYFERRY_KEYS", 1_000_000)));
+    let wanted = std::env::var("KEYFERRY_KIND").unwrap_or_default().to_lowercase();
+    let kinds = Kind::ALL.into_iter();
     let mut failed = Vec::new();
-    for kind in Kind::ALL {
+    for kind in kinds.filter(|kind| format!("{kind:?}").to_lowercase().contains(&wanted)) {
         for run in 1..=runs {
             let options: &[&str] = if run % 3 == 0 { &["--fetch", "dump"] } else { &[] };
             eprintln!("{kind:?}, run {run} of {runs} {options:?}");
-            let one = || copied(kind, &mixed(keys), None, options);
+            let one = || {
+                let sides = copied(kind, &keys, None, options);
+                if run % 5 == 1 {
+                    copied_again(sides, &keys, options);
+                }
+            };
             if std::panic::catch_unwind(one).is_err() {
                 failed.push((kind, run));
             }
         }
-        saved(kind, &mixed(keys), None);
+        saved(kind, &keys, None);
     }
     assert!(failed.is_empty(), "these failed: {failed:?}");
 }

@@ -35,7 +35,7 @@ impl fmt::Display for Point {
 }
 
 /// What is answered instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Wrong {
     Busy,
     Loading,

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::support::keyferry::Keyferry;
 
 /// One command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Flow {
     Copy,
     CopyDump,
