@@ -21,7 +21,7 @@ mod backup;
 /// RDB files that others published: copied, they are what a server loads.
 mod fixtures;
 
-/// What `plan` finds before a copy, that it writes nothing, and the rights that README lists.
+/// What `plan` finds before a copy, that it writes nothing, and the rights that are listed.
 mod plan;
 
 /// The command line: arguments, environment, output, report, exit codes.

@@ -21,7 +21,7 @@ use crate::source::letters;
 /// What `copy` takes.
 #[derive(Args)]
 pub(super) struct CopyOptions {
-    /// The server that is read, as a URL, or an RDB file [env: SOURCE_REDIS_URL]
+    /// The server that is read, as a URL; for copy, an RDB file will do [env: SOURCE_REDIS_URL]
     source: Option<String>,
     /// The server that is written, as a URL [env: DESTINATION_REDIS_URL]
     target: Option<String>,

@@ -37,7 +37,7 @@ impl Limits {
     /// The least a run can do with, in bytes.
     pub const LEAST_MEMORY: u64 = 24 << 20;
     /// Fetch connections of a whole run when none are asked for: enough that one is always being
-    /// served while the others wait for the wire (see `keyferry bench`'s table in the README).
+    /// served while the others wait for the wire (see `keyferry bench`'s table in docs/benchmarks.md).
     pub const DEFAULT_CONNECTIONS: usize = 4;
     /// More than this for one database helps no single-threaded server.
     pub const MOST_CONNECTIONS: usize = 64;

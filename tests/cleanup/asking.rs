@@ -8,6 +8,7 @@ use redis::cmd;
 use crate::support::client::fill_strings;
 use crate::support::dataset::fill;
 use crate::support::keyferry::{Keyferry, Run, SECRET};
+use crate::support::permissions::rules_of;
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::wait_until;
 
@@ -188,13 +189,9 @@ fn a_missing_right_is_found_before_the_first_deletion() {
 }
 
 #[test]
-fn the_rights_that_readme_lists_are_enough() {
+fn the_rights_that_are_listed_are_enough() {
     let (source, target) = pair();
-    let readme = include_str!("../../README.md");
-    let line = readme.lines().find(|line| line.starts_with("ACL SETUSER cleaner on >password"));
-    let rules: Vec<&str> =
-        line.expect("README gives no rights for cleaner").split_whitespace().skip(5).collect();
-    let url = as_user(&source, &rules);
+    let url = as_user(&source, &rules_of("cleaner"));
     Keyferry::cleanup(url, target.url()).arg("--force").expect(0);
     assert_eq!(source.client(0).dbsize(), 0);
 }

@@ -10,6 +10,7 @@ use crate::support::compare::assert_equal;
 use crate::support::dataset::noise;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::Keyferry;
+use crate::support::permissions::{PAGE, rules_of};
 use crate::support::server::{Kind, Server, Setup};
 use crate::support::streams::deliveries;
 use crate::support::{now_ms, wait_until};
@@ -295,18 +296,14 @@ fn mover(server: &Server, rights: &str) -> String {
 }
 
 #[test]
-fn the_rights_that_the_readme_names_are_enough() {
+fn the_rights_that_are_listed_are_enough() {
     let (source, target) = pair();
     fill(&source);
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(path).expect("README.md is there");
-    let (_, paragraph) = readme.split_once("\nValues longer than").expect("the paragraph");
+    let (_, paragraph) = PAGE.split_once("\nValues longer than").expect("the paragraph");
     let (paragraph, _) = paragraph.split_once("\n\n").expect("its end");
     let (reader, writer) = paragraph.split_once("of the writer").expect("both users");
     let rights = |user: &str, text: &str| {
-        let usual = readme.lines().find(|line| line.starts_with(&format!("ACL SETUSER {user} ")));
-        let usual =
-            usual.expect("the usual rights").split(' ').filter(|rule| rule.starts_with('+'));
+        let usual = rules_of(user).into_iter().filter(|rule| rule.starts_with('+'));
         let named = text.split([' ', '\n', '`', '(', ')', ',', ';']);
         // Those that this server does not know are not needed with it.
         let more = named.filter(|word| word.starts_with('+') && !word.starts_with("+hp"));

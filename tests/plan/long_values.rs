@@ -6,14 +6,14 @@ use super::rights::user_without;
 use crate::support::client::fill_strings;
 use crate::support::dataset::noise;
 use crate::support::keyferry::{Keyferry, Run};
+use crate::support::permissions::PAGE;
 use crate::support::server::{Kind, Server, Setup};
 
-/// What README says that such values need, beside what every copy does: of the reader, and of the writer. `APPEND`
+/// What docs/permissions.md says that such values need, beside what every copy does: of the reader, and of the writer. `APPEND`
 /// is for those that the source does not send at once.
 fn listed() -> (Vec<String>, Vec<String>) {
-    let readme = include_str!("../../README.md");
-    let start = readme.find("Values longer than the target takes at once need").expect("a list");
-    let text = readme[start..].split("\n\n").next().unwrap_or_default();
+    let start = PAGE.find("Values longer than the target takes at once need").expect("a list");
+    let text = PAGE[start..].split("\n\n").next().unwrap_or_default();
     let (reader, writer) = text.split_once("and of the writer").expect("both sides");
     let rights = |text: &str| -> Vec<String> {
         let words = text.split(|c: char| !(c == '+' || c == '|' || c.is_ascii_lowercase()));

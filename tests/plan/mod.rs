@@ -7,7 +7,7 @@ mod foresight;
 mod good;
 mod long_values;
 mod pairs;
-mod readme;
+mod permissions;
 mod rights;
 mod unsupported;
 mod untouched;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -107,6 +107,12 @@ impl Keyferry {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Started in this folder, where its relative paths then lead.
+    pub(crate) fn in_folder(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
         self
     }
 
@@ -385,7 +391,7 @@ fn text(reader: JoinHandle<Vec<u8>>) -> String {
 /// The report, if one was written; half a report is a failure, unless the run was killed. An empty
 /// file is none: the place may be tried out before the work.
 #[track_caller]
-fn read_report(path: &std::path::Path, status: ExitStatus) -> Option<Value> {
+fn read_report(path: &Path, status: ExitStatus) -> Option<Value> {
     let bytes = std::fs::read(path).ok().filter(|bytes| !bytes.is_empty())?;
     match serde_json::from_slice(&bytes) {
         Ok(report) => Some(report),

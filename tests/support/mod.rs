@@ -8,6 +8,7 @@ pub(crate) mod fault_proxy;
 pub(crate) mod inventory;
 pub(crate) mod keyferry;
 pub(crate) mod moments;
+pub(crate) mod permissions;
 pub(crate) mod reading;
 pub(crate) mod reply_proxy;
 pub(crate) mod rewriting_proxy;

@@ -7,6 +7,7 @@ use crate::support::client::fill_strings;
 use crate::support::dataset::fill;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::{Keyferry, SECRET, SECRET_VALUE};
+use crate::support::permissions::rules_of;
 use crate::support::server::{Kind, Server};
 use crate::support::wait_until;
 
@@ -30,21 +31,17 @@ fn nothing_is_written_and_no_writing_command_is_tried() {
 }
 
 #[test]
-fn the_rights_that_readme_lists_are_enough() {
+fn the_rights_that_are_listed_are_enough() {
     let (source, target) = (Server::start(Kind::Redis62), Server::start(Kind::Valkey91));
     fill(&source);
     Keyferry::copy(source.url(), target.url()).expect(0);
     target.client(0).run(cmd("DEL").arg("string:embstr"));
     target.client(0).set(b"string:huge", b"another");
-    let readme = include_str!("../../README.md");
     let urls = [(&source, "reader"), (&target, "writer")].map(|(server, name)| {
-        let start = format!("ACL SETUSER {name} on >password");
-        let line = readme.lines().find(|line| line.starts_with(&start));
-        let line = line.unwrap_or_else(|| panic!("README gives no rights for {name}"));
         let old = server.kind == Kind::Redis62;
         // What is compared is read on both sides alike.
         let idle = ["+pexpiretime", "+restore"].map(|rule| (rule, old || rule == "+restore"));
-        let rules = line.split_whitespace().skip(5).filter(|rule| !idle.contains(&(*rule, true)));
+        let rules = rules_of(name).into_iter().filter(|rule| !idle.contains(&(*rule, true)));
         let mut user = cmd("ACL");
         user.arg("SETUSER").arg(name).arg("on").arg(format!(">{SECRET}"));
         for rule in rules {

@@ -1,22 +1,15 @@
-//! The two users that README lists: enough for plan, copy and verify, and nothing in them is idle.
+//! The two users that docs/permissions.md lists: enough for plan, copy and verify, and nothing in them is idle.
 
 use redis::cmd;
 
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
 use crate::support::keyferry::{Keyferry, Run, SECRET};
+use crate::support::permissions::rules_of;
 use crate::support::server::{Kind, Server};
 
 /// Not tried: nobody needs all of the first, which holds the second from Redis 7.0 on.
 const NOT_TRIED: [&str; 2] = ["+@connection", "+select"];
-
-/// The rules that README gives for the user `name`.
-fn rules(name: &str) -> Vec<&'static str> {
-    let readme = include_str!("../../README.md");
-    let start = format!("ACL SETUSER {name} on >password ");
-    let line = readme.lines().find_map(|line| line.strip_prefix(&start));
-    line.unwrap_or_else(|| panic!("README gives no rights for {name}")).split_whitespace().collect()
-}
 
 /// Adds a user with these rules.
 fn add(server: &Server, name: &str, rules: &[&str]) -> String {
@@ -35,8 +28,8 @@ fn they_can_plan_copy_and_verify() {
     for (from, to) in [(Kind::Redis70, Kind::Valkey91), (Kind::Redis62, Kind::Redis82)] {
         let (source, target) = (Server::start(from), Server::start(to));
         fill(&source);
-        let reader = add(&source, "reader", &rules("reader"));
-        let writer = add(&target, "writer", &rules("writer"));
+        let reader = add(&source, "reader", &rules_of("reader"));
+        let writer = add(&target, "writer", &rules_of("writer"));
         let run = Keyferry::plan(&reader, &writer).args(["--verify", "full"]).expect(0);
         assert!(run.findings("blocker").is_empty(), "{}", run.frame());
         Keyferry::copy(&reader, &writer).args(["--verify", "full"]).expect(0);
@@ -48,7 +41,7 @@ fn they_can_plan_copy_and_verify() {
 /// What the plan says of a user of `side` that lacks a right.
 fn without(servers: (&Server, &Server), side: &str, right: &str) -> Run {
     let (source, target) = servers;
-    let (mut reading, mut writing) = (rules("reader"), rules("writer"));
+    let (mut reading, mut writing) = (rules_of("reader"), rules_of("writer"));
     let lessened = if side == "source" { &mut reading } else { &mut writing };
     lessened.retain(|rule| *rule != right);
     let (reader, writer) = (add(source, "reader", &reading), add(target, "writer", &writing));
@@ -61,7 +54,7 @@ fn every_right_of_theirs_is_missed() {
     source.client(0).set(b"a", b"1");
     source.client(1).set(b"a", b"1");
     for (side, name) in [("source", "reader"), ("target", "writer")] {
-        let tried = rules(name);
+        let tried = rules_of(name);
         let tried = tried.iter().filter(|rule| rule.starts_with('+') && !NOT_TRIED.contains(rule));
         for right in tried {
             let run = without((&source, &target), side, right);

@@ -1,4 +1,4 @@
-//! README is kept true: the rights it lists are enough, and the options it names exist.
+//! README and the pages of docs are kept true: the rights they list are enough, and the options they name exist.
 
 use std::fs;
 use std::path::Path;
@@ -9,22 +9,29 @@ use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
 use crate::support::keyferry::{Keyferry, SECRET};
+use crate::support::permissions::{PAGE, rules_of};
 use crate::support::server::{Kind, Server};
 
-fn readme() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    fs::read_to_string(path).expect("README.md is there")
+/// One of the pages.
+pub(super) fn page(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(path).expect("a page that can be read")
 }
 
-/// Adds the user that README gives for `name`, with these rights more.
+/// README, and every page of docs.
+fn pages() -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = fs::read_dir(root.join("docs")).expect("docs can be listed");
+    let pages = docs.map(|page| page.expect("docs can be listed").path());
+    let pages = pages.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    let texts = pages.chain([root.join("README.md")]).map(fs::read_to_string);
+    texts.map(|text| text.expect("a page that can be read")).collect()
+}
+
+/// Adds the user `name` of docs/permissions.md, with these rights more.
 fn add(server: &Server, name: &str, more: &[&str]) -> String {
-    let text = readme();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(&format!("ACL SETUSER {name} on >password")))
-        .unwrap_or_else(|| panic!("README gives no rights for {name}"));
     let old = server.kind == Kind::Redis62;
-    let rules = line.split_whitespace().skip(5).filter(|rule| !old || *rule != "+pexpiretime");
+    let rules = rules_of(name).into_iter().filter(|rule| !old || *rule != "+pexpiretime");
     let mut user = cmd("ACL");
     user.arg("SETUSER").arg(name).arg("on").arg(format!(">{SECRET}"));
     for rule in rules.chain(more.iter().copied()) {
@@ -52,7 +59,7 @@ fn the_rights_it_lists_for_a_move_are_enough() {
     let move_rights = ["+watch", "+unwatch", "+multi", "+exec", "+unlink"];
     let (reader, writer) = (add(&source, "reader", &move_rights), add(&target, "writer", &[]));
     for right in move_rights {
-        assert!(readme().contains(right), "{right} is not in README");
+        assert!(PAGE.contains(right), "{right} is not in docs/permissions.md");
     }
     Keyferry::copy(reader, writer).arg("--delete-source").expect(0);
     assert_eq!(source.client(0).dbsize(), 0);
@@ -82,12 +89,13 @@ fn the_options_it_names_exist() {
     let help = Keyferry::new().arg("--help").expect(0).stdout
         + &Keyferry::new().args(["verify", "--help"]).expect(0).stdout
         + &Keyferry::new().args(["cleanup", "--help"]).expect(0).stdout
+        + &Keyferry::new().args(["backup", "--help"]).expect(0).stdout
         + &Keyferry::new().args(["bench", "--help"]).expect(0).stdout;
-    for word in readme().split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
+    for word in pages().split(|c: char| !(c.is_ascii_alphanumeric() || c == '-')) {
         let is_option = word.starts_with("--") && word.contains(char::is_alphanumeric);
         let is_option = is_option && !word.starts_with("--S");
         if is_option && !help.contains(word) {
-            panic!("README names {word}, which --help does not know");
+            panic!("a page names {word}, which --help does not know");
         }
     }
 }
