@@ -2,15 +2,16 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::Run;
 use super::acquaint::{Meant, Met, acquaint};
 use super::census::{self, Holdings};
 use super::probe::{self, Probed, probe};
+use super::{Run, independent, queued};
 use crate::command::ServerInfo;
 use crate::config::Route;
 use crate::error::{Error, Kind, Result, Side};
 use crate::net::{Backoff, Line, Link, connect};
 use crate::report::json::Peer;
+use crate::source::unlink::Removal;
 
 /// How often and how long something is done again that no connection outlived. It has to be such that
 /// it can be done twice. Until a server has answered once, nothing is tried again: a wrong address
@@ -80,6 +81,38 @@ pub(super) async fn met(
                 again.after(error, run).await.map_err(|error| nothing_written(run, error))?;
             }
             None => return Err(Error::new(Kind::Cancelled, "stopped")),
+        }
+    }
+}
+
+/// How keys may be deleted from the source.
+pub(super) async fn removal(run: &Run, met: &Met) -> Result<Removal> {
+    let mut again = Again::default();
+    loop {
+        let asked = async {
+            let connection = met.source_link(run, 0).connect().await?;
+            queued::may_delete(connection).await
+        };
+        match asked.await {
+            Ok(removal) => return Ok(removal),
+            Err(error) => again.after(error, run).await?,
+        }
+    }
+}
+
+/// Refuses a clean-up where it is not shown that the sides are independent of each other.
+pub(super) async fn refuse_dependent(run: &Run, met: &Met) -> Result<()> {
+    let mut again = Again::default();
+    let [of_source, of_target] = &met.infos;
+    loop {
+        let asked = async {
+            let mut at_target = met.target_link(run, 0).connect().await?;
+            let (sameness, at) = (met.sameness.clone(), (&mut at_target, of_target));
+            independent::refuse_deletion(run, &met.routes, sameness, of_source, at).await
+        };
+        match asked.await {
+            Ok(_) => return Ok(()),
+            Err(error) => again.after(error, run).await?,
         }
     }
 }

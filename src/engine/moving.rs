@@ -17,7 +17,7 @@ use super::cleanup::{Accounts, Deletion, delete_equal};
 use super::probe::Probed;
 use super::reckoning::Ledgers;
 use super::target_watch::{Look, TargetWatch};
-use super::{Run, again, queued};
+use super::{Run, again};
 use crate::config::Route;
 use crate::error::{Error, Kind, Result};
 use crate::report::json::Peer;
@@ -40,8 +40,7 @@ pub(super) async fn delete_copied(
     // Again: the copy may have begun with other processes.
     let met = again::met(run, Meant::These(&probed.routes), &mut source, &mut target).await;
     let met = met.map_err(after_the_copy)?;
-    let at_source = met.source_link(run, 0).connect().await?;
-    let removal = queued::may_delete(at_source).await.map_err(after_the_copy)?;
+    let removal = again::removal(run, &met).await.map_err(after_the_copy)?;
     let watch = TargetWatch::begin(met.lasting_target_link(run), &met.routes, before).await?;
     let watch = Arc::new(watch);
     let checkpoint = run.checkpoint.clone();
@@ -94,6 +93,7 @@ pub(super) async fn delete_copied(
 fn after_the_copy(error: Error) -> Error {
     match error.kind() {
         Kind::Refused => error.as_kind(Kind::Server),
+        Kind::Connect => error.as_kind(Kind::Transport),
         _ => error,
     }
 }

@@ -230,3 +230,21 @@ fn large_values_cost_little_memory_and_go_only_if_equal() {
     let peak = run.report()["process"]["peak_resident_bytes"].as_f64().unwrap_or(f64::MAX);
     assert!(peak < MOST, "{}", run.frame());
 }
+
+/// Connections that break again and again are no matter of one short value.
+#[test]
+fn a_storm_of_broken_connections_keeps_no_key() {
+    let (source, target) = (Server::start(Kind::Redis70), Server::start(Kind::Redis70));
+    fill_strings(&mut source.client(0), "key", 2_000, 10);
+    Keyferry::copy(source.url(), target.url()).expect(0);
+    let mut running = Keyferry::cleanup(source.url(), target.url()).arg("--force").start();
+    let mut client = source.client(0);
+    let storm = std::time::Instant::now();
+    while storm.elapsed() < std::time::Duration::from_secs(2) && !running.is_over() {
+        client.run(cmd("CLIENT").arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"]));
+        std::thread::sleep(std::time::Duration::from_millis(3));
+    }
+    let run = running.finish();
+    run.assert_code(&[0]);
+    assert_eq!(source.client(0).dbsize(), 0, "{}", run.frame());
+}

@@ -87,6 +87,27 @@ fn while_it_is_found_out_what_may_be_written() {
     is_overcome(false, b"no-such-option", 0);
 }
 
+/// What a move and a clean-up try before they delete: each question breaks once.
+#[test]
+fn while_it_is_found_out_what_may_be_deleted() {
+    for (command, cleans) in [(b"WATCH", true), (b"MULTI", true), (b"WATCH", false)] {
+        let (source, target) = (source(), Server::start(Kind::Redis70));
+        if cleans {
+            Keyferry::copy(source.url(), target.url()).expect(0);
+        }
+        let for_answer_to = Some((&command[..], Fault::CloseOnce));
+        let behaviour = Behaviour { for_answer_to, ..Behaviour::default() };
+        let proxy = FaultProxy::start(source.port, behaviour);
+        let run = match cleans {
+            true => Keyferry::cleanup(proxy.url(), target.url()).arg("--force"),
+            false => Keyferry::copy(proxy.url(), target.url()).arg("--delete-source"),
+        };
+        let run = run.expect(0);
+        assert!(proxy.struck(), "nothing broke{}", run.frame());
+        assert_eq!(source.client(0).dbsize(), 0, "{}", run.frame());
+    }
+}
+
 #[test]
 fn while_the_source_is_asked_what_it_holds_in_the_end() {
     is_overcome(true, b"INFO", 50_000);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::acquaint::Meant;
 use super::reckoning::ledgers;
 use super::target_watch::TargetWatch;
-use super::{Ended, Run, Stop, again, independent, outcome, prepare, queued, unless_aborted};
+use super::{Ended, Run, Stop, again, outcome, prepare, unless_aborted};
 use crate::config::{Plan, Route};
 use crate::error::{Error, Result};
 use crate::report::json::{Outcome, Peer, Report};
@@ -94,13 +94,9 @@ where
     let met = again::met(run, Meant::OfSource, source, target).await?;
     let removal = match run.plan.dry_run {
         true => None,
-        false => Some(queued::may_delete(met.source_link(run, 0).connect().await?).await?),
+        false => Some(again::removal(run, &met).await?),
     };
-    let mut at_target = met.target_link(run, 0).connect().await?;
-    let [of_source, of_target] = &met.infos;
-    let (sameness, at) = (met.sameness.clone(), (&mut at_target, of_target));
-    independent::refuse_deletion(run, &met.routes, sameness, of_source, at).await?;
-    drop(at_target);
+    again::refuse_dependent(run, &met).await?;
     let held = |route: &Route| met.source.get(&route.source).map_or(0, |keyspace| keyspace.keys);
     let intent = Intent {
         source: source.endpoint.clone(),

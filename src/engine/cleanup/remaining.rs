@@ -76,8 +76,8 @@ pub(super) async fn refuse_remaining(
         return Ok(());
     }
     let text = format!(
-        "it still holds {} that were not there, or not yet, when keys were compared: created since \
-         then, or back since it was restarted",
+        "it still holds {}, not there, or not yet, when keys were compared: created since then, or back \
+         since it was restarted",
         units::keys(uncounted_keys)
     );
     Err(place(Error::new(Kind::Server, text)).advise(

@@ -16,7 +16,7 @@ use super::deletion::{Accounts, Deletion};
 use crate::config::Route;
 use crate::error::{Error, Kind, Result, Side};
 use crate::flow::{KeyQueue, Pace, name_of};
-use crate::net::{Connection, Link, given_up};
+use crate::net::{Connection, Line, Link, given_up};
 use crate::report::{Count, Difference, DifferenceKind, Ledger, Stats};
 use crate::source::cuts::WHERE_TO_LOOK;
 use crate::source::unlink::{Removed, delete_watched, unwatch, watch};
@@ -27,6 +27,8 @@ use crate::verify::{Eyes, Finding, Judge};
 const TOGETHER: [usize; 5] = [usize::MAX, 16, 1, 1, 1];
 /// So often a connection is cut while some keys are compared before fewer of them are.
 const CUTS: u32 = 3;
+/// No server closes a connection for a value that takes so much of its memory, in bytes.
+const SHORT: i64 = 16 << 10;
 /// How long after the first look a key is looked at again, at the earliest.
 const AGAIN_AFTER: Duration = Duration::from_millis(100);
 
@@ -282,8 +284,10 @@ impl Worker {
                     self.recover(error.clone(), began).await?;
                     let sure = places.iter().all(|at| !group.unsure.contains(at));
                     if cuts >= CUTS && sure {
-                        self.give_up_cut(group, places, error, began)?;
-                        break;
+                        if self.gives_up_cut(group, places, error, began).await? {
+                            break;
+                        }
+                        cuts = 0;
                     }
                 }
                 if cuts < CUTS {
@@ -295,18 +299,28 @@ impl Worker {
     }
 
     /// A server closed the connection each time that these were compared: perhaps for the length of its replies. Of
-    /// several keys each is tried by itself; a single one stays, with the reason.
+    /// several keys each is tried by itself; a single one stays, with the reason, unless it is known to be short:
+    /// then the length is not what connections are closed for, and it is tried again.
     ///
     /// # Errors
     /// It does so whatever it is asked, for as long as `--retry-budget` allows.
-    fn give_up_cut(
+    async fn gives_up_cut(
         &mut self,
         group: &mut Group<'_>,
         places: &[usize],
         error: Error,
         began: Instant,
-    ) -> Result<()> {
-        let [at] = places else { return Ok(()) };
+    ) -> Result<bool> {
+        let [at] = places else { return Ok(true) };
+        let link = match error.side() {
+            Some(Side::Target) => &self.tools.target,
+            _ => &self.tools.source,
+        };
+        let name = group.keys.get(*at).copied().map(name_of).unwrap_or_default();
+        let bytes = Line::new(link.clone()).ask(&[b"MEMORY", b"USAGE", name]).await?.integer();
+        if bytes.is_some_and(|bytes| bytes <= SHORT) {
+            return Ok(false);
+        }
         let patience = self.tools.source.patience();
         if self.cut_since.get_or_insert(began).elapsed() >= patience {
             return Err(given_up(error, patience));
@@ -317,7 +331,7 @@ impl Worker {
              ({WHERE_TO_LOOK})"
         );
         group.end(*at, End::Failed(text));
-        Ok(())
+        Ok(true)
     }
 
     /// Compares the keys at these places, and deletes those that are equal, if nobody touched one.
