@@ -31,7 +31,7 @@ pub use latency::{Latency, Stage};
 pub use ledger::Ledger;
 pub use left::{Ahead, Left};
 pub use percentiles::Percentiles;
-pub use preflight::{BigKey, Estimate, PlannedDatabase, PlannedWay, Preflight, TypeShare};
+pub use preflight::{BigKey, Estimate, Lost, PlannedDatabase, PlannedWay, Preflight, TypeShare};
 pub use process::Usage;
 pub use stats::{DatabaseStats, Failure, InDoubt, Loss, Stats};
 pub use verified::{Mode, Proven, Verified};

@@ -63,8 +63,8 @@ pub enum PlannedWay {
     Verbatim,
     /// With another footer.
     Footer,
-    /// Encoded anew; whether something is lost.
-    Reencoded(bool),
+    /// Encoded again, with this loss.
+    Reencoded(Lost),
     /// Element by element.
     Elements,
     /// Not at all: why.
@@ -92,8 +92,13 @@ impl PlannedWay {
             Self::ByValue => "by value (MGET, SET)".into(),
             Self::Verbatim => "as it is (DUMP, RESTORE)".into(),
             Self::Footer => "with another footer".into(),
-            Self::Reencoded(false) => "encoded anew".into(),
-            Self::Reencoded(true) => "encoded anew, a stream's bookkeeping is lost".into(),
+            Self::Reencoded(Lost::Nothing) => "encoded again".into(),
+            Self::Reencoded(Lost::Bookkeeping) => {
+                "encoded again, a stream's bookkeeping is lost".into()
+            }
+            Self::Reencoded(Lost::FieldExpiries) => {
+                "encoded again, the expiries of fields are LOST".into()
+            }
             Self::Elements => "element by element: longer than the target takes at once".into(),
             Self::Refused(why) => format!("NOT AT ALL: {why}"),
             Self::Unknown => {
@@ -102,6 +107,17 @@ impl PlannedWay {
             }
         }
     }
+}
+
+/// What a value loses when it is encoded again for the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lost {
+    /// Nothing.
+    Nothing,
+    /// Counters of a stream, or when its consumers were active.
+    Bookkeeping,
+    /// Expiries of a hash's fields, which was allowed.
+    FieldExpiries,
 }
 
 /// A key that takes much memory.

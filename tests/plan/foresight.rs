@@ -40,6 +40,22 @@ fn three_of_ten() -> (Server, Server) {
     (source, target)
 }
 
+/// `--lossy` copies them without these expiries, so a move finds other values there.
+#[test]
+fn fields_that_will_not_expire_keep_a_key_on_the_source() {
+    let (source, target) = (Server::start(Kind::Redis82), Server::start(Kind::Redis70));
+    let mut client = source.client(0);
+    client.run(cmd("HSET").arg("hash").arg("a").arg(1).arg("b").arg(2));
+    client.run(cmd("HEXPIRE").arg("hash").arg(1_000).arg("FIELDS").arg(1).arg("a"));
+    let (from, into) = (source.url(), target.url());
+    let of = (from.as_str(), into.as_str());
+    let plan = Keyferry::plan(of.0, of.1).arg("--lossy").expect(0);
+    assert_eq!(plan.findings("warning"), ["expiries-lost of target"], "{}", plan.frame());
+    assert!(!plan.stdout.contains("bookkeeping"), "{}", plan.frame());
+    let says = ["1 hash of the sample", "keeps them on the source"];
+    warned(of, &["--lossy", "--delete-source"], "expiries-lost of target", &says);
+}
+
 const EXIST: &str = "exist-on-target of target";
 
 #[test]

@@ -5,13 +5,13 @@ use super::super::budget::{Pairs, longest_name, memory_for_name};
 use super::super::clocks::Looks;
 use super::super::{Run, functions, room as memory};
 use super::findings::Findings;
-use super::sample::{Sample, UNKNOWN};
+use super::sample::{Sample, Sampled, UNKNOWN};
 use crate::command::ServerInfo;
 use crate::config::filter::TYPES;
 use crate::config::{Address, IfExists, Route};
 use crate::error::Side;
 use crate::net::Connection;
-use crate::report::{Finding, PlannedWay, Preflight};
+use crate::report::{Finding, Lost, PlannedWay, Preflight};
 use crate::units;
 
 /// What stands between us and a server: TLS and what it checked, or nothing.
@@ -57,8 +57,9 @@ pub(super) fn has_modules(source: &ServerInfo, target: &ServerInfo) -> Option<bo
     if !is_known(target) {
         return None;
     }
-    let has = source.modules.iter().all(|name| target.modules.contains(name));
-    (!source.modules.is_empty()).then_some(has)
+    let mut modules = source.modules.iter().filter(|name| *name != "lua").peekable();
+    modules.peek()?;
+    Some(modules.all(|name| target.modules.contains(name)))
 }
 
 /// Roles, functions, modules, eviction.
@@ -87,7 +88,8 @@ pub(super) fn servers(
     let missing: Vec<&str> = source
         .modules
         .iter()
-        .filter(|name| !target.modules.contains(name))
+        // The engine of scripts is a module of Valkey, which has no keys.
+        .filter(|name| *name != "lua" && !target.modules.contains(name))
         .map(String::as_str)
         .collect();
     if !missing.is_empty() && is_known(target) {
@@ -136,12 +138,29 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample) {
             continue;
         }
         told.push(&key.kind);
-        let text = format!("values of type {} do not get across: {why}", key.kind);
+        let text = format!("a value of type {} does not get across: {why}", key.kind);
         let remedy = match why.contains("--lossy") {
+            _ if why.contains("every field of the hash has expired") => {
+                "wait until the source removes it (its primary may be away), or leave it out by --exclude"
+            }
             true => "allow the loss by --lossy, or choose a target that can keep them",
             false => "choose a target that knows them, or leave them out by --type or --exclude",
         };
         findings.add(Finding::warning("type-refused", text, remedy).on(Side::Target.word()));
+    }
+    let loses = |key: &&Sampled| key.way == Some(PlannedWay::Reencoded(Lost::FieldExpiries));
+    let losing = sample.keys.iter().filter(loses).count() as u64;
+    if losing > 0 {
+        let have = match losing {
+            1 => "1 hash of the sample has".to_owned(),
+            more => format!("{} hashes of the sample have", units::count(more)),
+        };
+        let text = format!("{have} fields that expire, and will not there (--lossy)");
+        let stays = "; --delete-source keeps them on the source, which makes the exit code 1";
+        let moves = run.plan.delete_source && !run.plan.dry_run;
+        let text = format!("{text}{}", if moves { stays } else { "" });
+        let remedy = "choose a target that can keep them, or leave them out by --type or --exclude";
+        findings.add(Finding::warning("expiries-lost", text, remedy).on(Side::Target.word()));
     }
     let known_kind = |kind: &str| sample.keys.iter().any(|key| key.known && key.kind == kind);
     let of_module = sample.keys.iter().find(|key| {

@@ -10,7 +10,7 @@ use super::super::probe::refused_before_work;
 use super::names::Names;
 use crate::error::Result;
 use crate::net::{Connection, connect};
-use crate::report::PlannedWay;
+use crate::report::{Lost, PlannedWay};
 use crate::resp::Value;
 use crate::target::crossing::{Crossing, Made, explain};
 
@@ -291,7 +291,11 @@ impl Sampling<'_> {
         match self.crossing.make(payload) {
             Ok(Made::Verbatim) => PlannedWay::Verbatim,
             Ok(Made::Footer(_)) => PlannedWay::Footer,
-            Ok(Made::Reencoded(made)) => PlannedWay::Reencoded(!made.lost.is_none()),
+            Ok(Made::Reencoded(made)) => PlannedWay::Reencoded(match made.lost {
+                lost if lost.field_expiries > 0 => Lost::FieldExpiries,
+                lost if lost.is_none() => Lost::Nothing,
+                _ => Lost::Bookkeeping,
+            }),
             Ok(Made::Elements) => PlannedWay::Elements,
             Err(reason) => PlannedWay::Refused(explain(&reason)),
         }

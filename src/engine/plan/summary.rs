@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::sample::{Sample, Sampled};
 use crate::config::Limits;
-use crate::report::{BigKey, Estimate, PlannedWay, Preflight, TypeShare};
+use crate::report::{BigKey, Estimate, Lost, PlannedWay, Preflight, TypeShare};
 use crate::units::printable;
 
 /// The biggest keys that are named.
@@ -23,13 +23,17 @@ pub(super) fn summarize(found: &mut Preflight, sample: &Sample, limits: Limits) 
 /// Values of one type that were not read go as those that were: where only one way was seen. Reasons
 /// differ in their numbers; the first stands for all.
 fn types(keys: &[Sampled]) -> Vec<TypeShare> {
-    let mut shares: BTreeMap<(&str, &'static str, bool), (TypeShare, f64, f64)> = BTreeMap::new();
+    type Shares<'a> = BTreeMap<(&'a str, &'static str, Lost), (TypeShare, f64, f64)>;
+    let mut shares = Shares::new();
     for key in keys {
         let way = key.way.clone().or_else(|| only_way(keys, &key.kind));
         let way = way.unwrap_or(PlannedWay::Unknown);
-        let loses = way == PlannedWay::Reencoded(true);
+        let lost = match way {
+            PlannedWay::Reencoded(lost) => lost,
+            _ => Lost::Nothing,
+        };
         let (share, count, memory) =
-            shares.entry((&key.kind, way.word(), loses)).or_insert_with(|| {
+            shares.entry((&key.kind, way.word(), lost)).or_insert_with(|| {
                 let name = key.kind.clone();
                 (TypeShare { name, way, sampled: 0, keys: 0, memory: None }, 0.0, 0.0)
             });
