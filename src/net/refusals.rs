@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use crate::command::{Cause, ServerError};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Side};
 use crate::resp::Value;
 
 impl Connection {
@@ -51,8 +51,12 @@ impl Connection {
                 refused(format!("it has no database {database}, since it knows no SELECT: {error}"))
                     .advise("map with --db N:0")
             }
-            Cause::Other => refused(format!("it has no database {database}: {error}"))
-                .advise("raise 'databases' in its configuration, or map with --db N:M"),
+            Cause::Other => refused(format!("it has no database {database}: {error}")).advise(
+                match self.server().side {
+                    Side::Source => "name a database that it has",
+                    Side::Target => "raise 'databases' in its configuration, or map with --db N:M",
+                },
+            ),
             _ => self.refused(b"SELECT", &error).as_kind(Kind::Refused),
         }
     }

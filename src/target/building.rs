@@ -14,7 +14,7 @@ use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
 use crate::resp::{self, Value};
-use crate::units;
+use crate::units::{self, printable};
 
 /// How long a temporary key lives that nobody builds on any more, in milliseconds: an hour. Nothing
 /// between two renewals takes longer than a reply may (`--reply-timeout`).
@@ -324,11 +324,23 @@ impl Building {
         if key.is_empty() {
             return true;
         }
-        match self.connection.call(&[b"UNLINK", &key]).await {
+        let refusal = match self.connection.call(&[b"UNLINK", &key]).await {
+            Ok(Value::Error(line)) => ServerError::parse(line.as_bytes()),
+            removed => return removed.is_ok(),
+        };
+        if refusal.cause == Cause::ReadOnly {
             // A replica by now: it goes once there is a primary.
-            Ok(Value::Error(line)) => ServerError::parse(line.as_bytes()).cause != Cause::ReadOnly,
-            removed => removed.is_ok(),
+            return false;
         }
+        // Who builds may let it expire.
+        match self.connection.call(&[b"PEXPIRE", &key, b"0"]).await {
+            Ok(Value::Error(_)) => tracing::warn!(
+                "the temporary key {} stays on the target for an hour: {refusal}",
+                printable(&key)
+            ),
+            removed => return removed.is_ok(),
+        }
+        true
     }
 
     /// An element that the target would not take, said before it closes the connection for it.

@@ -316,6 +316,19 @@ fn the_rights_that_are_listed_are_enough() {
     assert_equal(&source, &target, &[(0, 0)]);
 }
 
+/// One that may not delete lets it expire.
+#[test]
+fn a_user_that_may_not_unlink_leaves_nothing_behind() {
+    for rules in ["+@all -unlink -llen", "+@all -unlink -rename -renamenx"] {
+        let (source, target) = pair();
+        source.client(0).set(b"string", &noise(1, 5 * MB));
+        let run = Keyferry::copy(source.url(), mover(&target, rules)).expect(1);
+        run.assert_counts(&[("failed", 1)]);
+        assert_eq!(temporary(&target), Vec::<String>::new(), "{rules}{}", run.frame());
+        assert_eq!(run.report()["verify"]["extra"], 0, "{rules}{}", run.frame());
+    }
+}
+
 #[test]
 fn a_right_that_lacks_is_named() {
     let (source, target) = pair();

@@ -233,7 +233,7 @@ impl Copying<'_> {
         self.to.accepted(&command, answer).map(drop).map_err(|error| {
             error.advise(
                 "a string longer than the target's proto-max-bulk-len is joined by a script there: \
-                 grant +eval, or raise proto-max-bulk-len",
+                 grant +eval +llen +lindex, or raise proto-max-bulk-len",
             )
         })
     }

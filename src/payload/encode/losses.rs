@@ -43,7 +43,10 @@ impl Losses {
 
 impl fmt::Display for Losses {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fields = format!("the expiries of {} fields", self.field_expiries);
+        let fields = match self.field_expiries {
+            1 => "the expiry of 1 field".to_owned(),
+            more => format!("the expiries of {more} fields"),
+        };
         let all = [
             (self.field_expiries > 0, fields.as_str()),
             (self.active_times, "when consumers were active"),
