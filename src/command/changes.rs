@@ -27,6 +27,9 @@ pub struct Changes {
     /// without counting them.
     taken: Option<u64>,
     replica: Option<bool>,
+    /// Whose data it has: 40 characters, others after each full synchronisation.
+    #[serde(default)]
+    history: Option<[[u8; 8]; 5]>,
 }
 
 impl Changes {
@@ -38,6 +41,10 @@ impl Changes {
             fields.find(|(name, _)| *name == wanted).map(|(_, value)| value)
         };
         let number = |wanted: &str| -> Option<u64> { field(wanted)?.parse().ok() };
+        let identity = |wanted: &str| match field(wanted)?.as_bytes().as_chunks() {
+            (id, []) => id.try_into().ok(),
+            _ => None,
+        };
         let saving = number("rdb_bgsave_in_progress") == Some(1);
         let failed = field("rdb_last_bgsave_status").is_some_and(|status| status != "ok");
         Some(Self {
@@ -49,10 +56,8 @@ impl Changes {
                 .map(|begun| begun.saturating_sub(u64::from(saving))),
             saving,
             now: number("server_time_usec").map(|time| time / 1_000_000),
-            run_id: field("run_id").and_then(|id| match id.as_bytes().as_chunks() {
-                (id, []) => id.try_into().ok(),
-                _ => None,
-            }),
+            run_id: identity("run_id"),
+            history: identity("master_replid"),
             taken: number("master_repl_offset"),
             replica: match field("role") {
                 Some("slave") => Some(true),
@@ -78,11 +83,21 @@ impl Changes {
     }
 
     /// Whether nothing that happened since `earlier` is missing in [`Self::since`]: it is the same
-    /// process, and no save ended.
+    /// process, no save ended, and it took over no other server's data.
     pub fn is_exact_since(self, earlier: Self) -> bool {
+        if self.history != earlier.history {
+            return false;
+        }
         // Else a save of the same second may have come behind the reading.
         let saved_before = earlier.now.zip(earlier.saved).is_some_and(|(now, saved)| now > saved);
         saved_before && self.is_of_process(earlier) && !self.saved_since(earlier)
+    }
+
+    /// Whether a replica, at one of the two moments, has the data of another server since, or may have. Of a
+    /// primary the commands show what made a replica of it in between.
+    pub fn may_be_replaced_since(self, earlier: Self) -> bool {
+        let followed = [earlier.replica, self.replica].contains(&Some(true));
+        followed && self.history != earlier.history
     }
 
     /// Whether both were read of one process, as far as it is told.

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod changes;
 pub mod info;
 pub mod keyspace;
+pub mod lineage;
 pub mod pattern;
 pub mod status;
 

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::budget::{Budget, Pairs};
 use super::checkpoint::{Keeping, Reached};
+use super::evidence::lost_by;
 use super::ground::{Ground, Trusted};
 use super::probe::Probed;
 use super::reckoning::{Ledgers, fail_given_up, reckon};
 use super::target_watch::Look;
 use super::upheaval::{Before, Upheaval};
 use super::{Run, again, database, functions, guard, uncounted, unwritten};
+use crate::command::ServerInfo;
 use crate::config::{IfExists, Route, Verify};
 use crate::error::{Error, Kind, Result};
 use crate::flow::Repeated;
@@ -50,7 +52,15 @@ pub(super) struct Passed {
     /// For a move: what the target said of itself when it began.
     pub(super) before: Option<Look>,
     /// Why names that agree prove nothing.
-    pub(super) doubt: Option<Error>,
+    pub(super) doubt: Option<Doubt>,
+}
+
+/// What keeps a proof from being one.
+#[derive(Clone)]
+pub(super) struct Doubt {
+    pub(super) error: Error,
+    /// It is the source that may have lost keys: then only a look at both sides, both ways, is a proof.
+    pub(super) of_source: bool,
 }
 
 async fn copy(
@@ -103,7 +113,7 @@ async fn until_unchanged(
     let source_before = Before::if_there(&mut at_source).await.unwrap_or_default();
     let mut pass = 1;
     let (trusted, target_before) = loop {
-        let before = Before::if_there(&mut at_target).await.unwrap_or_default();
+        let before = told_if_there(&mut at_target).await.unwrap_or_default();
         // A server may have room for few connections.
         at_source.close();
         at_target.close();
@@ -140,6 +150,11 @@ async fn until_unchanged(
     Ok(())
 }
 
+/// What a server says of itself that may be gone by now, and is not waited for.
+async fn told_if_there(line: &mut Line) -> Option<ServerInfo> {
+    line.open().await.ok()?.info().await.ok()
+}
+
 /// What keeps names from proving anything: databases of a side were, or may have been, exchanged meanwhile.
 /// Where it is not told, they are all there is.
 ///
@@ -148,15 +163,19 @@ async fn until_unchanged(
 async fn stayed_in_place(
     (run, probed): (&Run, &Probed),
     (at_source, source): (&mut Line, &Before),
-    (at_target, target): (&mut Line, &Before),
-) -> Result<Option<Error>> {
+    (at_target, target): (&mut Line, &ServerInfo),
+) -> Result<Option<Doubt>> {
+    let unseen = run.plan.verify == Verify::None;
     // Without a proof they may well be gone by now.
-    let (source_now, target_now) = match run.plan.verify {
-        Verify::None => (Before::if_there(at_source).await, Before::if_there(at_target).await),
-        Verify::Count | Verify::Full => {
-            (Some(Before::now(at_source).await?), Some(Before::now(at_target).await?))
-        }
+    let (source_now, target_now) = match unseen {
+        true => (Before::if_there(at_source).await, told_if_there(at_target).await),
+        false => (Some(Before::now(at_source).await?), Some(at_target.info().await?)),
     };
+    if let Some(loss) = target_now.as_ref().and_then(|now| lost_by(target, now)).filter(|_| unseen)
+    {
+        return Err(self::at_target(run, Error::new(Kind::Server, loss)));
+    }
+    let (target, target_now) = (Before::of(target), target_now.as_ref().map(Before::of));
     let since = |before: &Before, now: Option<Before>, uncertain| {
         match now.map_or(Upheaval::Untold, |now| before.until(&now)) {
             // What happened between two runs is not seen by this one.
@@ -166,15 +185,15 @@ async fn stayed_in_place(
     };
     let [source_unsure, target_unsure] = probed.uncertain;
     let of_source = since(source, source_now, source_unsure);
-    let of_target = since(target, target_now, target_unsure);
+    let of_target = since(&target, target_now, target_unsure);
     let source = of_source.of_source().map(|error| self::at_source(run, error));
     let target = of_target.of_target().map(|error| self::at_target(run, error));
     match (source, target) {
         (Some(error), _) if of_source != Upheaval::Reset => Err(error),
-        (_, Some(error)) if of_target != Upheaval::Reset && run.plan.verify == Verify::None => {
-            Err(error)
-        }
-        (source, target) => Ok(source.or(target)),
+        // Nobody looks at it.
+        (Some(error), _) | (None, Some(error)) if unseen => Err(error),
+        (Some(error), _) => Ok(Some(Doubt { error, of_source: true })),
+        (None, target) => Ok(target.map(|error| Doubt { error, of_source: false })),
     }
 }
 

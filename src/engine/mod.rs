@@ -72,7 +72,7 @@ use budget::pace;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
-use copy::Passed;
+use copy::{Doubt, Passed};
 use probe::Probed;
 use reckoning::{Ledgers, ledgers, reckon_unbegun};
 use target_watch::Look;
@@ -409,8 +409,8 @@ async fn prove(
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
-    if let Some(doubt) = &doubt {
-        tracing::warn!("{doubt}");
+    if let Some(Doubt { error, .. }) = &doubt {
+        tracing::warn!("{error}");
     }
     if run.plan.verify == Verify::None {
         return Ok(Verified::none());
@@ -419,7 +419,7 @@ async fn prove(
         // Names prove nothing now.
         tracing::info!("values are compared instead of names");
         let asked = again::met(run, Meant::These(&probed.routes), source, target).await;
-        met = Some(Arc::new(asked.map_err(|_| doubt.clone())?));
+        met = Some(Arc::new(asked.map_err(|_| doubt.error.clone())?));
     }
     proof::prove(run, probed, met.as_ref(), doubt).await
 }
@@ -430,7 +430,7 @@ struct Copied {
     met: Option<Arc<Met>>,
     ledgers: Arc<Ledgers>,
     /// Why names that agree prove nothing.
-    doubt: Option<Error>,
+    doubt: Option<Doubt>,
     /// Of a move, what the target said of itself when the pass began that counts.
     before: Option<Look>,
 }

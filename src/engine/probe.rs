@@ -71,7 +71,7 @@ pub(super) struct Probed {
     /// An earlier run began it: what the target holds may be ours.
     pub(super) resumed: bool,
     /// And all its keys are begun anew.
-    anew: bool,
+    pub(super) anew: bool,
     /// Of source and target: whether it is not known if databases were exchanged between two runs.
     pub(super) uncertain: [bool; 2],
     /// What the target said of itself before anything was written, where that will be asked for.

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::acquaint::Met;
+use super::copy::Doubt;
 use super::evidence::Evidence;
 use super::probe::Probed;
 use super::{Run, compare, copy, uncounted};
 use crate::config::mapping::shared_targets;
 use crate::config::{IfExists, Route};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::flow::{key_queue, name_of};
 use crate::net::Link;
 use crate::report::{DatabaseStats, Mode, Proven, Verified};
@@ -38,14 +39,18 @@ pub(super) async fn prove(
     run: &Arc<Run>,
     probed: &Probed,
     met: Option<&Arc<Met>>,
-    doubt: Option<Error>,
+    doubt: Option<Doubt>,
 ) -> Result<Verified> {
     let evidence = Evidence::gather(run, probed).await?;
     let proof = Proof { run, probed, evidence, shared: shared_targets(&probed.routes) };
     let (by_value, others): (Vec<Route>, Vec<Route>) =
         probed.routes.iter().partition(|&&route| met.is_some() && proof.knows_copied(route));
-    if let Some(doubt) = doubt.filter(|_| !others.is_empty()) {
-        return Err(doubt);
+    let open = |doubt: &Doubt| {
+        let one_way = || by_value.iter().any(|&route| !proof.is_own(route));
+        !others.is_empty() || (doubt.of_source && one_way())
+    };
+    if let Some(doubt) = doubt.filter(open) {
+        return Err(doubt.error);
     }
     let mut databases = Vec::new();
     if let Some(met) = met.filter(|_| !by_value.is_empty()) {

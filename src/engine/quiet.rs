@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::probe::{Probed, refused_before_work};
+use super::upheaval::Before;
 use super::{Run, writing};
 use crate::command::calls::Calls;
 use crate::command::changes::Changes;
@@ -60,7 +61,9 @@ async fn seen(connection: &mut Connection, from: &Reading, to: &Reading) -> Resu
         return Ok(Seen::Nothing);
     }
     let called = from.calls.as_ref().zip(to.calls.as_ref()).and_then(|(was, is)| is.since(was));
-    let called = called.filter(|_| to.changes.is_of_process(from.changes));
+    let called = called.filter(|_| {
+        to.changes.is_of_process(from.changes) && !to.changes.may_be_replaced_since(from.changes)
+    });
     let reads = match called {
         Some(called) => writing::those_that_write(connection, &called).await?.is_empty(),
         None => false,
@@ -121,16 +124,54 @@ pub(super) async fn begin(run: &Run, probed: &Probed) -> Result<Option<Watch>> {
         let text = "the target is the same server: the copy itself would write to the source";
         return Err(connection.place(Error::refused(text)).advise("copy without --require-quiet"));
     }
-    let first = look(&mut connection).await.map_err(|error| match error.kind() {
+    let unfit = |error: Error| match error.kind() {
         Kind::Refused => error,
         _ => refused_before_work(error),
-    })?;
+    };
+    let first = look(&mut connection).await.map_err(unfit)?;
+    let earlier = run.checkpoint.as_ref().filter(|_| probed.resumed && !probed.anew);
+    if let Some(before) = earlier.and_then(|earlier| earlier.source_before()) {
+        refuse_written_since(&mut connection, before, &first).await.map_err(unfit)?;
+    }
     if run.plan.dry_run {
         return Ok(None);
     }
     let done = run.stop.child_token();
     let watched = watch(link, connection, first, done.clone());
     Ok(Some(Watch { task: tokio::spawn(watched), done: done.drop_guard() }))
+}
+
+/// Refuses to go on with a run since whose beginning the source was written to: what was copied then is not
+/// of the moment of what is to be copied.
+///
+/// # Errors
+/// It was, or may have been.
+async fn refuse_written_since(
+    connection: &mut Connection,
+    before: Before,
+    now: &Reading,
+) -> Result<()> {
+    let (changes, calls) = before.counts();
+    let found = match changes {
+        Some(changes) => seen(connection, &Reading { at: now.at, changes, calls }, now).await?,
+        None => Seen::Unknown,
+    };
+    let text = match found {
+        Seen::Nothing => return Ok(()),
+        Seen::Changes(changes) => format!(
+            "it was written to since the run began that this one goes on with (changes: {} at least)",
+            units::count(changes)
+        ),
+        Seen::Unknown => {
+            "whether it was written to since the run began that this one goes on with is \
+                          not known"
+                .to_owned()
+        }
+    };
+    Err(connection.place(Error::refused(text)).advise(
+        "copy again from the beginning: without the checkpoint, and with --if-exists replace; or go on \
+         without --require-quiet",
+    ))
 }
 
 /// Looks once a second until it is `done`, and then once more.

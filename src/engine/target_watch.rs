@@ -124,7 +124,7 @@ impl Look {
         };
         match self.upheaval_since(earlier) {
             // What is not known is looked for.
-            Upheaval::None | Upheaval::Untold | Upheaval::Reset => {}
+            Upheaval::None | Upheaval::Replaced | Upheaval::Untold | Upheaval::Reset => {}
             Upheaval::Called(command) => {
                 return Some(format!("{} was called on it", command.to_uppercase()));
             }

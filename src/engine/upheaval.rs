@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::ServerInfo;
 use crate::command::calls::Calls;
 use crate::command::changes::Changes;
+use crate::command::lineage::Lineage;
 use crate::error::{Error, Kind, Result};
 use crate::net::Line;
 
@@ -24,6 +25,8 @@ pub(super) struct Before {
     run_id: Option<String>,
     calls: Option<Calls>,
     changes: Option<Changes>,
+    #[serde(default)]
+    lineage: Lineage,
 }
 
 /// What happened between two moments.
@@ -33,6 +36,8 @@ pub(super) enum Upheaval {
     None,
     /// This one was.
     Called(&'static str),
+    /// It took over the data of another server, as a replica does.
+    Replaced,
     /// The server counted commands at first, and no more, or less than before: nobody knows.
     Reset,
     /// The server never told, or what it tells is not of these moments.
@@ -69,7 +74,17 @@ impl Before {
 
     /// What a server has told.
     pub(super) fn of(info: &ServerInfo) -> Self {
-        Self { run_id: info.run_id.clone(), calls: info.calls.clone(), changes: info.changes }
+        Self {
+            run_id: info.run_id.clone(),
+            calls: info.calls.clone(),
+            changes: info.changes,
+            lineage: Lineage::of(info),
+        }
+    }
+
+    /// How many changes it counted, and which commands.
+    pub(super) fn counts(self) -> (Option<Changes>, Option<Calls>) {
+        (self.changes, self.calls)
     }
 
     /// Whether a later moment is of another process.
@@ -85,6 +100,9 @@ impl Before {
             return Upheaval::None;
         }
         let restarted = self.is_of_another_process(now);
+        if !restarted && now.lineage.is_other_since(&self.lineage) {
+            return Upheaval::Replaced;
+        }
         // Another process has counted from 0; what its start lost is looked for elsewhere.
         let zero = Calls::default();
         let was = if restarted { Some(&zero) } else { self.calls.as_ref() };
@@ -119,6 +137,9 @@ impl Upheaval {
                  in part",
                 command.to_uppercase()
             ),
+            Self::Replaced => "it took over the data of another server while it was read (a full \
+                               synchronisation of a replica): what was read is a mixture of both"
+                .to_owned(),
             Self::Reset => "whether its databases were exchanged or emptied while they were read is \
                             not known: its counters were reset (CONFIG RESETSTAT)"
                 .to_owned(),
@@ -136,12 +157,15 @@ impl Upheaval {
                  database that they do not belong to, and others in their place"
                     .to_owned()
             }
+            Self::Replaced => "it took over the data of another server while it was written (a full \
+                               synchronisation of a replica): what was written before may be lost"
+                .to_owned(),
             Self::Reset => "whether its databases were exchanged while they were written is not known: \
                             its counters were reset (CONFIG RESETSTAT)"
                 .to_owned(),
         };
         Some(Error::new(Kind::Server, text).advise(
-            "compare both sides: keyferry verify --verify full; or copy again with --if-exists replace \
+            "compare both sides by `keyferry verify`, or copy again with --if-exists replace \
              while nobody does that",
         ))
     }

@@ -5,7 +5,7 @@ use crate::net::Connection;
 use crate::resp::Value;
 
 /// Commands that change keys though they are not marked as writing ones.
-const ALSO_WRITE: [&str; 3] = ["debug", "replicaof", "slaveof"];
+const ALSO_WRITE: [&str; 4] = ["debug", "failover", "replicaof", "slaveof"];
 
 /// Those of these commands that can change a key, or may, since the server does not know them or does not
 /// say it.

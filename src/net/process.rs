@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::command::ServerInfo;
+use crate::command::lineage::Lineage;
 
 /// The process behind an endpoint, as all connections of a run know it together.
 #[derive(Clone, Debug, Default)]
@@ -12,8 +13,8 @@ pub struct Process(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     run_id: Option<String>,
-    /// The history of its data (`master_replid`), where it matters that the data is the same.
-    history: Option<String>,
+    /// Whose data it has, where it matters that the data is the same.
+    lineage: Option<Lineage>,
     /// How often it was another one.
     changes: u64,
 }
@@ -22,8 +23,8 @@ impl Process {
     /// A target: it also counts as another one if it took over another server's data meanwhile, as
     /// a replica does.
     pub fn with_data(info: &ServerInfo) -> Self {
-        let (run_id, history) = (info.run_id.clone(), info.history.clone());
-        Self(Arc::new(Mutex::new(Known { run_id, history, changes: 0 })))
+        let (run_id, lineage) = (info.run_id.clone(), Some(Lineage::of(info)));
+        Self(Arc::new(Mutex::new(Known { run_id, lineage, changes: 0 })))
     }
 
     /// How often it was another one so far.
@@ -38,17 +39,16 @@ impl Process {
         let other = |was: &Option<String>, is: &Option<String>| {
             was.as_ref().is_some_and(|was| is.as_ref().is_some_and(|is| is != was))
         };
-        // A replica that is made a primary begins a history of its own and names the one it goes on.
-        let other_data = other(&known.history, &info.history)
-            && other(&known.history, &info.history_before.clone().or_else(|| info.history.clone()));
+        let now = Lineage::of(info);
+        let other_data = known.lineage.as_ref().is_some_and(|was| now.is_other_since(was));
         if other(&known.run_id, &info.run_id) || other_data {
             known.changes += 1;
         }
         if info.run_id.is_some() && known.run_id.is_some() {
             known.run_id.clone_from(&info.run_id);
         }
-        if info.history.is_some() && known.history.is_some() {
-            known.history.clone_from(&info.history);
+        if info.history.is_some() && known.lineage.is_some() {
+            known.lineage = Some(now);
         }
         known.changes
     }
@@ -76,8 +76,10 @@ mod tests {
         assert_eq!(process.meet(&info("a", "x", "0")), 0);
         assert_eq!(process.meet(&info("a", "y", "x")), 0);
         assert_eq!(process.meet(&info("a", "z", "y")), 0);
+        // Its first replica asks for its data.
+        assert_eq!(process.meet(&info("a", "x", "0")), 0);
         // It took another's data.
-        assert_eq!(process.meet(&info("a", "w", "0")), 1);
+        assert_eq!(process.meet(&info("a", "w", "u")), 1);
         assert_eq!(process.meet(&info("b", "v", "w")), 2);
         assert_eq!(process.meet(&info("b", "v", "w")), 2);
     }

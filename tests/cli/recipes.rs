@@ -91,7 +91,7 @@ fn run(command: &str, folder: &Path) {
         let names = pair.names.iter().zip(&pair.addresses);
         names.fold(word.to_owned(), |word, (name, address)| word.replace(name, address))
     });
-    let keyferry = Keyferry::new().in_folder(folder).args(words).args(more_for(command));
+    let keyferry = Keyferry::new().in_folder(folder).args(words).args(more_for(&command));
     let run = keyferry.run();
     assert_eq!(run.code(), Some(0), "{command}{}", run.frame());
 }

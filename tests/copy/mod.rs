@@ -26,6 +26,7 @@ mod pieces;
 mod proof;
 mod proof_by_value;
 mod quiet;
+mod replaced;
 mod resume;
 mod same_server;
 mod scanning;

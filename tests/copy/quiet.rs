@@ -216,6 +216,35 @@ fn writes_that_a_save_hides_later_are_not_called_quiet() {
 }
 
 #[test]
+fn a_run_does_not_go_on_quietly_after_writes() {
+    for (kind, saves) in [(Kind::Redis62, false), (Kind::Redis70, true), (Kind::Valkey91, false)] {
+        for writes in [true, false] {
+            let (source, target) = servers(kind);
+            source.wait_for_certain_counters();
+            let directory = tempfile::TempDir::new().expect("a temporary directory");
+            let state = directory.path().join("state.json");
+            let copy = || quietly(&source, &target).arg("--state").arg(&state);
+            let mut running = copy().args(["--max-keys-rate", "800"]).start();
+            let mut client = target.client(0);
+            wait_until("a part is there", || client.dbsize() > 100 || running.is_over());
+            running.signal("TERM");
+            running.finish().assert_code(&[130]);
+            if writes {
+                source.client(7).set(b"late", b"value");
+            }
+            if saves {
+                source.client(0).run(&cmd("SAVE"));
+            }
+            let run = copy().run();
+            run.assert_code(&[if writes { 4 } else { 0 }]);
+            if writes {
+                run.assert_says(&["source", "this one goes on with", "--require-quiet"]);
+            }
+        }
+    }
+}
+
+#[test]
 fn where_it_makes_no_sense_it_is_refused() {
     let (source, target) = servers(Kind::Redis70);
     let options = ["--require-quiet", "--db", "0:1"];

@@ -20,6 +20,7 @@ use super::census::Holdings;
 use super::part_file::{MODE, shown};
 use super::probe::Probed;
 use super::target_watch::Look;
+use super::upheaval::Before;
 use crate::command::ServerInfo;
 use crate::config::fingerprint::Fingerprint;
 use crate::config::{Plan, Route};
@@ -132,6 +133,13 @@ impl Checkpoint {
     /// Keys that had expired on the source when the first run began.
     pub(super) fn expired_keys(&self) -> Option<u64> {
         self.held().expired_keys
+    }
+
+    /// What the source said of itself when the run began that this one goes on with; `None`: its keys are
+    /// being deleted by now.
+    pub(super) fn source_before(&self) -> Option<Before> {
+        let record = self.held();
+        (!record.deleting).then(|| record.source_before.clone())
     }
 
     /// Where a database goes on.

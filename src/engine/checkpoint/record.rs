@@ -47,7 +47,7 @@ pub(super) struct Record {
     pub(super) look: Option<Look>,
     /// What the source said of itself when its keys were begun.
     #[serde(default)]
-    source_before: Before,
+    pub(super) source_before: Before,
     /// And what its databases held: keys, and how many of them last.
     #[serde(default)]
     source_keys: BTreeMap<u32, (u64, u64)>,
@@ -258,6 +258,10 @@ impl Record {
                 let command = command.to_uppercase();
                 Some(format!("{command} was called on the source since"))
             }
+            Upheaval::Replaced => Some(
+                "the source took over the data of another server since (a full synchronisation)"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
