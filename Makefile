@@ -21,6 +21,10 @@ demo: build ## 200 MB of mixed data from a Redis to a Valkey, on throw-away serv
 	$(PYTHON) scripts/servers.py install redis62 valkey91
 	$(PYTHON) scripts/demo.py
 
+# Most tests wait for servers or for clocks most of the time.
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+test: export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
+test: export RUST_TEST_THREADS ?= $(NEXTEST_TEST_THREADS)
 test: servers ## All tests, against real servers
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 	  $(CARGO) nextest run --locked --all-targets --no-fail-fast && $(CARGO) test --locked --doc --quiet; \

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::upheaval::{Upheaval, between};
 use crate::command::ServerInfo;
 use crate::command::calls::Calls;
+use crate::command::lineage::Lineage;
 use crate::config::Route;
 use crate::error::{Error, Kind, Result, Side};
 use crate::net::{Connection, Line, Link};
@@ -42,7 +43,8 @@ pub(super) struct Look {
     run_id: Option<String>,
     uptime: Option<u64>,
     replica: bool,
-    history: Option<String>,
+    #[serde(default)]
+    lineage: Lineage,
     evicted: Option<u64>,
     expired: Option<u64>,
     #[serde(default)]
@@ -64,7 +66,7 @@ impl Look {
             run_id: info.run_id.clone(),
             uptime: info.uptime,
             replica: info.replica,
-            history: info.history.clone(),
+            lineage: Lineage::of(info),
             evicted: info.evicted_keys,
             expired: info.expired_keys,
             calls: info.calls.clone(),
@@ -91,7 +93,7 @@ impl Look {
         if changed(&earlier.run_id, &self.run_id) || restarted {
             return Some("it was restarted, or another server took its place".to_owned());
         }
-        if earlier.replica != self.replica || changed(&earlier.history, &self.history) {
+        if earlier.replica != self.replica || self.lineage.is_other_since(&earlier.lineage) {
             return Some("it became a replica, was promoted, or follows another server".to_owned());
         }
         if fell(earlier.evicted, self.evicted)

@@ -84,6 +84,7 @@ fn databases(text: &mut String, found: &Preflight) {
 fn basis(found: &Preflight) -> String {
     let sampled = units::count(found.sampled);
     match found.whole {
+        true if found.sampled == 1 => "of the only key".to_owned(),
         true => format!("of all {sampled} keys"),
         false => format!("from a sample of {sampled} keys"),
     }

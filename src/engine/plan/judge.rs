@@ -156,11 +156,16 @@ pub(super) fn sample(findings: &mut Findings, run: &Run, sample: &Sample) {
             more => format!("{} hashes of the sample have", units::count(more)),
         };
         let text = format!("{have} fields that expire, and will not there (--lossy)");
-        let stays = "; --delete-source keeps them on the source, which makes the exit code 1";
-        let moves = run.plan.delete_source && !run.plan.dry_run;
-        let text = format!("{text}{}", if moves { stays } else { "" });
         let remedy = "choose a target that can keep them, or leave them out by --type or --exclude";
-        findings.add(Finding::warning("expiries-lost", text, remedy).on(Side::Target.word()));
+        let found = match run.plan.delete_source && !run.plan.dry_run {
+            true => {
+                let stays = "--delete-source keeps them on the source, which makes the exit code 1";
+                Finding::warning("expiries-lost", format!("{text}; {stays}"), remedy)
+            }
+            // That was asked for.
+            false => Finding::note("expiries-lost", text).with_remedy(remedy),
+        };
+        findings.add(found.on(Side::Target.word()));
     }
     let known_kind = |kind: &str| sample.keys.iter().any(|key| key.known && key.kind == kind);
     let of_module = sample.keys.iter().find(|key| {
