@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::temporary;
 use crate::command::{Cause, ServerError};
 use crate::error::{Error, Kind, Result};
 use crate::net::Connection;
@@ -324,23 +325,24 @@ impl Building {
         if key.is_empty() {
             return true;
         }
-        let refusal = match self.connection.call(&[b"UNLINK", &key]).await {
-            Ok(Value::Error(line)) => ServerError::parse(line.as_bytes()),
-            removed => return removed.is_ok(),
-        };
-        if refusal.cause == Cause::ReadOnly {
-            // A replica by now: it goes once there is a primary.
-            return false;
+        match temporary::remove(&mut self.connection, &[&key]).await {
+            Ok(()) => true,
+            // Broken, or a replica by now: it goes once there is a primary.
+            Err(error) if error.passes() => false,
+            Err(error) => {
+                let name = printable(&key);
+                tracing::warn!("the temporary key {name} stays on the target for an hour: {error}");
+                true
+            }
         }
-        // Who builds may let it expire.
-        match self.connection.call(&[b"PEXPIRE", &key, b"0"]).await {
-            Ok(Value::Error(_)) => tracing::warn!(
-                "the temporary key {} stays on the target for an hour: {refusal}",
-                printable(&key)
-            ),
-            removed => return removed.is_ok(),
-        }
-        true
+    }
+
+    /// Removes other names that it had before.
+    ///
+    /// # Errors
+    /// As [`temporary::remove`].
+    pub async fn remove(&mut self, names: &[Vec<u8>]) -> Result<()> {
+        temporary::remove(&mut self.connection, names).await
     }
 
     /// An element that the target would not take, said before it closes the connection for it.

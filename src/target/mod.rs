@@ -6,7 +6,7 @@
 //! [`existing`] what is done with keys that are there already, `unreadable` with values that the target cannot
 //! read;
 //! [`members`] adds to collections for `merge`; [`building`] makes a value element by element,
-//! [`placing`] gives it its name.
+//! [`placing`] gives it its name, [`temporary`] removes those under which it was made.
 
 pub mod building;
 pub mod crossing;
@@ -18,5 +18,6 @@ pub mod placing;
 pub mod recovering;
 pub mod restore;
 mod sending;
+pub mod temporary;
 mod unreadable;
 mod writing;

@@ -1,6 +1,7 @@
 //! Gives what was built under a temporary name its own, in one step.
 
 use super::building::{Building, LIFE_MS};
+use super::temporary;
 use crate::command::ServerError;
 use crate::error::{Error, Kind, Result};
 use crate::resp::Value;
@@ -62,7 +63,7 @@ impl Building {
         };
         match answers.get(1) {
             Some(Value::Integer(0)) => {
-                self.connection.demand(&[b"UNLINK", &key]).await?;
+                temporary::remove(&mut self.connection, &[&key]).await?;
                 Ok(Placed::Exists)
             }
             // An expiry in the past has removed it.

@@ -297,7 +297,7 @@ impl Worker {
                 if refused && self.stale.len() < MOST_STALE {
                     self.stale.push(leftover.clone());
                 }
-                connection.demand(&[b"UNLINK", leftover]).await?;
+                crate::target::temporary::remove(&mut connection, &[leftover]).await?;
                 self.leftover = None;
             }
             self.client = connection.call(&[b"CLIENT", b"ID"]).await?.integer();
@@ -329,12 +329,7 @@ impl Worker {
         }
         let mut tidied = self.connect().await;
         if let (Ok(()), Some(target)) = (&tidied, &mut self.target) {
-            for name in &self.stale {
-                if let Err(error) = target.demand(&[b"UNLINK", name]).await {
-                    tidied = Err(error);
-                    break;
-                }
-            }
+            tidied = target.remove(&self.stale).await;
         }
         if let Err(error) = tidied {
             let begin = self.tools.names.beginning();

@@ -12,6 +12,7 @@ use super::super::probe::Probed;
 use crate::error::{Error, Kind, Result};
 use crate::net::Link;
 use crate::resp::Value;
+use crate::target::temporary;
 
 /// So many names a run takes in turn. Two keys are never built at once, and after a name was given up
 /// on a broken connection as many others come before it again.
@@ -61,7 +62,7 @@ impl TemporaryNames {
         let names = names(&self.begin);
         let all = async {
             for (link, client) in built_by.values() {
-                unlink_behind(link, *client, &names).await?;
+                remove_behind(link, *client, &names).await?;
             }
             Ok::<(), Error>(())
         };
@@ -82,25 +83,22 @@ impl TemporaryNames {
     }
 }
 
-/// All names that begin so, behind the command that removes them.
+/// All names that begin so.
 fn names(begin: &str) -> Vec<Vec<u8>> {
-    let names = (0..NAMES).map(|number| nth(begin, number));
-    [b"UNLINK".to_vec()].into_iter().chain(names).collect()
+    (0..NAMES).map(|number| nth(begin, number)).collect()
 }
 
 /// Removes names that a client may still have commands for in the server's buffers: it is disconnected first.
-async fn unlink_behind(link: &Link, client: Option<i64>, unlink: &[Vec<u8>]) -> Result<()> {
-    let unlink: Vec<&[u8]> = unlink.iter().map(Vec::as_slice).collect();
+async fn remove_behind(link: &Link, client: Option<i64>, names: &[Vec<u8>]) -> Result<()> {
     let mut connection = link.connect().await?;
     let client = client.unwrap_or_default().to_string();
     let kill = [b"CLIENT".as_slice(), b"KILL", b"ID", client.as_bytes()];
     if matches!(connection.call(&kill).await?, Value::Error(_)) {
         // It is gone already, or that is not permitted: what the server has of it is carried out soon.
-        connection.demand(&unlink).await?;
+        temporary::remove(&mut connection, names).await?;
         sleep(SOON).await;
     }
-    connection.demand(&unlink).await?;
-    Ok(())
+    temporary::remove(&mut connection, names).await
 }
 
 fn nth(begin: &str, number: u64) -> Vec<u8> {
@@ -115,12 +113,11 @@ pub(in super::super) async fn remove(run: &Run, probed: &Probed) -> Result<()> {
     let Some(checkpoint) = &run.checkpoint else { return Ok(()) };
     let Some((begin, databases)) = checkpoint.temporary() else { return Ok(()) };
     let names = names(&begin);
-    let unlink: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
     for database in databases {
         let link = run.target_link(database, probed);
         let mut connection = link.connect_for_writing().await?;
-        match connection.demand(&unlink).await {
-            Ok(_) => {}
+        match temporary::remove(&mut connection, &names).await {
+            Ok(()) => {}
             Err(error) if error.kind() == Kind::Transport => return Err(error),
             Err(error) => tracing::warn!(
                 "the temporary key {begin}:… of an earlier run may stay on the target for an hour: \

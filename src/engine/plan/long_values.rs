@@ -240,16 +240,6 @@ fn tell(findings: &mut Findings, side: Side, what: &str, tried: &Tried) {
         let remedy = "enable what was renamed or disabled there, or leave them out by --exclude";
         findings.add(Finding::warning("long-values", text, remedy).on(side.word()));
     }
-    let leaves = lacking(&[Need::Recovery], Cause::CommandDenied);
-    if missing.is_empty() && !leaves.is_empty() {
-        let text = format!(
-            "{what}; {} refused: of one that fails, a temporary key stays for up to an hour",
-            names(&leaves)
-        );
-        findings.add(
-            Finding::note("long-values", text).with_remedy(rights::grant(&leaves)).on(side.word()),
-        );
-    }
     if tried.other_keys {
         let text = format!(
             "{what}, under a temporary name (keyferry:tmp:…), which the user may not touch: they fail, and are \
@@ -330,7 +320,6 @@ fn of_target(run: &Run, kinds: &[&str], why: Why) -> Vec<Trial> {
         must("pexpire", &[b"PEXPIRE", KEY, b"1"]),
         must("pexpireat", &[b"PEXPIREAT", KEY, b"1"]),
         must("persist", &[b"PERSIST", KEY]),
-        trial("unlink", &[b"UNLINK", KEY], Need::Recovery),
     ];
     match run.plan.if_exists {
         IfExists::Replace => trials.push(must("rename", &[b"RENAME", KEY, KEY])),
