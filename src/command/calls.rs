@@ -34,6 +34,11 @@ impl Calls {
         Some(calls).filter(|calls| !calls.all.is_empty())
     }
 
+    /// How often these commands were called, all together.
+    pub fn of(&self, names: &[&str]) -> u64 {
+        names.iter().filter_map(|name| self.all.get(*name)).sum()
+    }
+
     /// The commands that were called since `earlier`; of a container the subcommand, as in
     /// `config|get`. `None`: not known, the counts were reset.
     pub fn since(&self, earlier: &Self) -> Option<Vec<&str>> {

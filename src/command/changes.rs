@@ -9,6 +9,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::calls::Calls;
+use super::lineage::FOLLOWS;
+
 /// The count at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
@@ -30,6 +33,9 @@ pub struct Changes {
     /// Whose data it has: 40 characters, others after each full synchronisation.
     #[serde(default)]
     history: Option<[[u8; 8]; 5]>,
+    /// How often it was told whom to follow; `None` where this reading does not report it.
+    #[serde(default)]
+    followed: Option<u64>,
 }
 
 impl Changes {
@@ -58,6 +64,7 @@ impl Changes {
             now: number("server_time_usec").map(|time| time / 1_000_000),
             run_id: identity("run_id"),
             history: identity("master_replid"),
+            followed: Calls::parse(text).map(|calls| calls.of(&FOLLOWS)),
             taken: number("master_repl_offset"),
             replica: match field("role") {
                 Some("slave") => Some(true),
@@ -85,7 +92,8 @@ impl Changes {
     /// Whether nothing that happened since `earlier` is missing in [`Self::since`]: it is the same
     /// process, no save ended, and it took over no other server's data.
     pub fn is_exact_since(self, earlier: Self) -> bool {
-        if self.history != earlier.history {
+        let told = earlier.followed.zip(self.followed).is_some_and(|(then, now)| now != then);
+        if told || self.history != earlier.history {
             return false;
         }
         // Else a save of the same second may have come behind the reading.
@@ -97,7 +105,8 @@ impl Changes {
     /// primary the commands show what made a replica of it in between.
     pub fn may_be_replaced_since(self, earlier: Self) -> bool {
         let followed = [earlier.replica, self.replica].contains(&Some(true));
-        followed && self.history != earlier.history
+        let told = earlier.followed.zip(self.followed).is_some_and(|(then, now)| now != then);
+        followed && (told || self.history != earlier.history)
     }
 
     /// Whether both were read of one process, as far as it is told.

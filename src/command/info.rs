@@ -50,6 +50,8 @@ pub struct ServerInfo {
     pub memory: Memory,
     /// Clients that are connected.
     pub clients: Option<u64>,
+    /// Clients that wait for a key (`BLPOP`), or for something else.
+    pub blocked: Option<u64>,
     /// Clients that it takes (`maxclients`).
     pub most_clients: Option<u64>,
     /// Changes of its keys since it last saved them; grows with every write, falls when it saves.
@@ -203,6 +205,7 @@ impl ServerInfo {
                 system: number("total_system_memory"),
             },
             clients: number("connected_clients"),
+            blocked: number("blocked_clients"),
             most_clients: number("maxclients"),
             changes: Changes::parse(text),
             calls: Calls::parse(text),

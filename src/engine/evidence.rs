@@ -124,9 +124,10 @@ impl<'a> Evidence<'a> {
         let Reported { before, now, same_process } = &self.target;
         let [was, is] = [before, now].map(|info| info.calls.as_ref());
         let done = was.zip(is).and_then(|(was, is)| is.done_since(was));
-        let Some(mut done) = done.filter(|_| *same_process && !self.resumed) else {
-            return Ok(false);
-        };
+        // What waited for a key before is not called again when it gets it (Redis 6.2, 7.0).
+        let nobody_waited = before.blocked == Some(0);
+        let known = *same_process && !self.resumed && nobody_waited;
+        let Some(mut done) = done.filter(|_| known) else { return Ok(false) };
         done.retain(|(name, times)| *times > 0 && !name.starts_with(NO_KEYS));
         let names: Vec<&str> = done.iter().map(|(name, _)| *name).collect();
         let mut connection = run.target_link(0, probed).connect().await?;

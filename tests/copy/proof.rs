@@ -128,6 +128,30 @@ fn keys_that_the_source_deletes_are_told_from_those_of_others_also_where_the_tar
     }
 }
 
+/// Redis 6.2 and 7.0 do not count its command when it gets what it waits for.
+#[test]
+fn a_client_that_waits_on_the_target_makes_no_key_of_the_source() {
+    for kind in [Kind::Redis62, Kind::Redis70, Kind::Valkey91] {
+        let (source, target) = (Server::start(kind), Server::start(kind));
+        fill_strings(&mut source.client(0), "key", KEYS, 20);
+        source.client(0).run(cmd("RPUSH").arg("queue").arg("element"));
+        let mut worker = target.client(0);
+        let waits = std::thread::spawn(move || {
+            let words = ["queue", "foreign", "LEFT", "LEFT", "0"];
+            let _: redis::Value = worker.call(cmd("BLMOVE").arg(&words));
+        });
+        let mut client = target.client(0);
+        wait_until("it waits", || {
+            client.info("clients", "blocked_clients").is_some_and(|blocked| blocked == "1")
+        });
+        let run = under_way(&source, &target, &[]).finish();
+        run.assert_code(&[1]);
+        assert_eq!(verified(&run).2, 1, "{kind:?}{}", run.frame());
+        run.assert_says(&["foreign"]);
+        waits.join().expect("it got the element");
+    }
+}
+
 #[test]
 fn a_key_of_somebody_else_does_not_hide_one_that_is_missing() {
     let (source, target) = servers();

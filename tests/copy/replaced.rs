@@ -74,6 +74,43 @@ fn a_copy_of_two_data_sets_is_told() {
     }
 }
 
+/// In the end its history is the one that it had.
+#[test]
+fn a_replica_that_comes_back_to_its_primary_is_told() {
+    for kind in [Kind::Redis62, Kind::Redis82, Kind::Valkey91] {
+        let (primary, other, target) = (filled(kind, 20), filled(kind, 10), Server::start(kind));
+        let source = filled(kind, 5);
+        follow(&source, &primary);
+        let running = Keyferry::copy(source.url(), target.url()).args(SLOW).start();
+        let run = strike(running, &target, || {
+            follow(&source, &other);
+            follow(&source, &primary);
+        });
+        run.assert_code(&[1]);
+        run.assert_says(&["source", TOLD]);
+    }
+}
+
+/// In the end nothing but its counts shows that it was a replica.
+#[test]
+fn a_primary_that_has_forgotten_whom_it_followed_is_told() {
+    for kind in [Kind::Redis70, Kind::Valkey81] {
+        let (source, other, target) = (filled(kind, 20), filled(kind, 10), Server::start(kind));
+        source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-backlog-ttl").arg(1));
+        let running = Keyferry::copy(source.url(), target.url()).args(SLOW).start();
+        let run = strike(running, &target, || {
+            follow(&source, &other);
+            follow_nobody(&source);
+            let mut client = source.client(0);
+            wait_until("it has forgotten", || {
+                client.info("replication", "master_replid2").is_some_and(|id| id.starts_with("000"))
+            });
+        });
+        run.assert_code(&[1]);
+        run.assert_says(&["source", TOLD]);
+    }
+}
+
 #[test]
 fn a_backup_of_two_data_sets_is_none() {
     for (kind, promoted) in [(Kind::Redis70, true), (Kind::Valkey91, false)] {
