@@ -63,6 +63,8 @@ pub struct Wishes {
     pub only: Vec<String>,
     /// Not these.
     pub skip: Vec<String>,
+    /// The servers are the user's own, and so are the files in their directories.
+    pub of_user: bool,
 }
 
 /// The contestants in the order they run in.
@@ -115,6 +117,13 @@ pub fn line_up(wishes: Wishes) -> Result<Vec<Contestant>> {
         (wishes.only.is_empty() || wishes.only.contains(&contestant.name))
             && !wishes.skip.contains(&contestant.name)
     });
+    if wishes.of_user && wishes.only.is_empty() {
+        for contestant in all.iter_mut().filter(|contestant| contestant.name == REPLICA) {
+            let why =
+                "a replica replaces the RDB file in its directory: name it by --only replicaof";
+            contestant.obstacle.get_or_insert_with(|| why.into());
+        }
+    }
     if !all.iter().any(|contestant| contestant.name == COPY) {
         for contestant in &mut all {
             contestant.needs_copy();
@@ -160,6 +169,18 @@ mod tests {
         let round_trip = Some(Duration::from_millis(20));
         let with_ways = names(Wishes { round_trip, ..Wishes::default() }).unwrap();
         assert!(with_ways.ends_with(&[COPY_NEAR.into(), COPY_FAR.into()]), "{with_ways:?}");
+    }
+
+    #[test]
+    fn a_replica_of_the_users_own_servers_is_named_or_left_out() {
+        let left_out = |of_user, only: &[&str]| {
+            let only = only.iter().map(|&name| name.to_owned()).collect();
+            let all = line_up(Wishes { of_user, only, ..Wishes::default() }).unwrap();
+            let replica = all.into_iter().find(|contestant| contestant.name == REPLICA);
+            replica.is_some_and(|replica| replica.obstacle.is_some())
+        };
+        assert!(left_out(true, &[]));
+        assert!(!left_out(true, &[REPLICA]) && !left_out(false, &[]));
     }
 
     #[test]

@@ -19,6 +19,8 @@ const MIGRATE_TIMEOUT: &[u8] = b"60000";
 const PAUSE: Duration = Duration::from_millis(5);
 /// How long it may stay away without a sign: then the two do not find each other.
 const MOST_SILENCE: Duration = Duration::from_secs(60);
+/// A synchronisation that ends and leaves the link down so often will not succeed.
+const MOST_FAILURES: u32 = 5;
 
 /// SCAN, and MIGRATE … COPY REPLACE KEYS for a hundred keys at a time.
 pub(super) async fn migrate(source: &Peer, target: &(String, u16)) -> Result<Measured> {
@@ -67,6 +69,7 @@ pub(super) async fn replicate(
     connection.demand(&[b"REPLICAOF", source.0.as_bytes(), port.as_bytes()]).await?;
     let mut last_sign = Instant::now();
     let mut before = String::new();
+    let (mut syncing, mut failures) = (false, 0);
     loop {
         // While it loads it refuses other commands, but tells how far it is.
         let info = connection.call(&[b"INFO", b"replication"]).await?;
@@ -74,6 +77,12 @@ pub(super) async fn replicate(
         let up = info.lines().any(|line| line.trim() == "master_link_status:up");
         if up && connection.call(&[b"DBSIZE"]).await? == Value::Integer(keys.cast_signed()) {
             return Ok(Measured { seconds: began.elapsed().as_secs_f64(), ..Measured::default() });
+        }
+        let syncs = info.lines().any(|line| line.trim() == "master_sync_in_progress:1");
+        failures += u32::from(std::mem::replace(&mut syncing, syncs) && !syncs && !up);
+        if failures > MOST_FAILURES {
+            let text = "the replica cannot load what the source sends (see the target's log)";
+            return Err(failed(text));
         }
         let signs = signs(&info, up);
         if signs != before {

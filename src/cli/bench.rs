@@ -30,7 +30,8 @@ struct Wanted {
     /// An empty server to load, as a URL, instead of a throw-away one; it is left empty
     #[arg(requires = "target")]
     source: Option<String>,
-    /// An empty server to copy into, as a URL; it is left empty
+    /// An empty server to copy into, as a URL; it is left empty, and what its directory holds stays, unless --only
+    /// names replicaof
     target: Option<String>,
 
     /// The program of the throw-away servers: a redis-server or valkey-server, in PATH or by its path
@@ -161,6 +162,7 @@ fn wanted(options: &Wanted) -> Result<Options> {
         foreground: options.foreground,
         only: options.only.clone(),
         skip: options.skip.clone(),
+        of_user: options.source.is_some(),
     })?;
     Ok(Options {
         servers: servers(options)?,

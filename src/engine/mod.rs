@@ -372,7 +372,8 @@ async fn run_probed(
         dry_run::dry_run(run, &probed).await?;
         return Ok(Verified::none());
     }
-    let copied = copy_all(run, &probed, (cancel, abort), compression, source, target).await?;
+    let copied = copy_all(run, &probed, (cancel, abort), compression, source, target);
+    let copied = Box::pin(copied).await?;
     if cancel.is_cancelled() {
         return Ok(Verified::none());
     }

@@ -137,8 +137,9 @@ impl Upheaval {
                  in part",
                 command.to_uppercase()
             ),
-            Self::Replaced => "it took over the data of another server while it was read (a full \
-                               synchronisation of a replica): what was read is a mixture of both"
+            Self::Replaced => "it took over the data of another server while it was read, or its own \
+                               again (a full synchronisation of a replica): what was read may be a \
+                               mixture"
                 .to_owned(),
             Self::Reset => "whether its databases were exchanged or emptied while they were read is \
                             not known: its counters were reset (CONFIG RESETSTAT)"
@@ -157,8 +158,9 @@ impl Upheaval {
                  database that they do not belong to, and others in their place"
                     .to_owned()
             }
-            Self::Replaced => "it took over the data of another server while it was written (a full \
-                               synchronisation of a replica): what was written before may be lost"
+            Self::Replaced => "it took over the data of another server while it was written, or its \
+                               own again (a full synchronisation of a replica): what was written \
+                               before may be lost"
                 .to_owned(),
             Self::Reset => "whether its databases were exchanged while they were written is not known: \
                             its counters were reset (CONFIG RESETSTAT)"
