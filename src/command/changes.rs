@@ -92,8 +92,7 @@ impl Changes {
     /// Whether nothing that happened since `earlier` is missing in [`Self::since`]: it is the same
     /// process, no save ended, and it took over no other server's data.
     pub fn is_exact_since(self, earlier: Self) -> bool {
-        let told = earlier.followed.zip(self.followed).is_some_and(|(then, now)| now != then);
-        if told || self.history != earlier.history {
+        if self.has_other_history_than(earlier) {
             return false;
         }
         // Else a save of the same second may have come behind the reading.
@@ -104,9 +103,15 @@ impl Changes {
     /// Whether a replica, at one of the two moments, has the data of another server since, or may have. Of a
     /// primary the commands show what made a replica of it in between.
     pub fn may_be_replaced_since(self, earlier: Self) -> bool {
-        let followed = [earlier.replica, self.replica].contains(&Some(true));
+        let follows = [earlier.replica, self.replica].contains(&Some(true));
+        follows && self.has_other_history_than(earlier)
+    }
+
+    /// Whether its data may have another history since, or had in between: see [`super::lineage`], which needs
+    /// more than this to tell whether it is other data.
+    fn has_other_history_than(self, earlier: Self) -> bool {
         let told = earlier.followed.zip(self.followed).is_some_and(|(then, now)| now != then);
-        followed && (told || self.history != earlier.history)
+        told || self.history != earlier.history
     }
 
     /// Whether both were read of one process, as far as it is told.

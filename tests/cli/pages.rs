@@ -8,8 +8,8 @@ use redis::cmd;
 use crate::support::client::fill_strings;
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
-use crate::support::keyferry::{Keyferry, SECRET};
-use crate::support::permissions::{PAGE, rules_of};
+use crate::support::keyferry::Keyferry;
+use crate::support::permissions::{PAGE, add_user, rules_of};
 use crate::support::server::{Kind, Server};
 
 /// One of the pages.
@@ -30,15 +30,7 @@ fn pages() -> String {
 
 /// Adds the user `name` of docs/permissions.md, with these rights more.
 fn add(server: &Server, name: &str, more: &[&str]) -> String {
-    let old = server.kind == Kind::Redis62;
-    let rules = rules_of(name).into_iter().filter(|rule| !old || *rule != "+pexpiretime");
-    let mut user = cmd("ACL");
-    user.arg("SETUSER").arg(name).arg("on").arg(format!(">{SECRET}"));
-    for rule in rules.chain(more.iter().copied()) {
-        user.arg(rule);
-    }
-    server.client(0).run(&user);
-    format!("redis://{name}:{SECRET}@127.0.0.1:{}", server.port)
+    add_user(server, name, &[&rules_of(name), more].concat())
 }
 
 #[test]

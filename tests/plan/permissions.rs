@@ -1,35 +1,21 @@
 //! The two users that docs/permissions.md lists: enough for plan, copy and verify, and nothing in them is idle.
 
-use redis::cmd;
-
 use crate::support::compare::assert_equal;
 use crate::support::dataset::{SAME_NUMBERS, fill};
-use crate::support::keyferry::{Keyferry, Run, SECRET};
-use crate::support::permissions::rules_of;
+use crate::support::keyferry::{Keyferry, Run};
+use crate::support::permissions::{add_user, rules_of};
 use crate::support::server::{Kind, Server};
 
 /// Not tried: nobody needs all of the first, which holds the second from Redis 7.0 on.
 const NOT_TRIED: [&str; 2] = ["+@connection", "+select"];
-
-/// Adds a user with these rules.
-fn add(server: &Server, name: &str, rules: &[&str]) -> String {
-    let old = server.kind == Kind::Redis62;
-    let mut user = cmd("ACL");
-    user.arg("SETUSER").arg(name).arg("reset").arg("on").arg(format!(">{SECRET}"));
-    for rule in rules.iter().filter(|rule| !old || **rule != "+pexpiretime") {
-        user.arg(rule);
-    }
-    server.client(0).run(&user);
-    format!("redis://{name}:{SECRET}@127.0.0.1:{}", server.port)
-}
 
 #[test]
 fn they_can_plan_copy_and_verify() {
     for (from, to) in [(Kind::Redis70, Kind::Valkey91), (Kind::Redis62, Kind::Redis82)] {
         let (source, target) = (Server::start(from), Server::start(to));
         fill(&source);
-        let reader = add(&source, "reader", &rules_of("reader"));
-        let writer = add(&target, "writer", &rules_of("writer"));
+        let reader = add_user(&source, "reader", &rules_of("reader"));
+        let writer = add_user(&target, "writer", &rules_of("writer"));
         let run = Keyferry::plan(&reader, &writer).args(["--verify", "full"]).expect(0);
         assert!(run.findings("blocker").is_empty(), "{}", run.frame());
         Keyferry::copy(&reader, &writer).args(["--verify", "full"]).expect(0);
@@ -44,7 +30,8 @@ fn without(servers: (&Server, &Server), side: &str, right: &str) -> Run {
     let (mut reading, mut writing) = (rules_of("reader"), rules_of("writer"));
     let lessened = if side == "source" { &mut reading } else { &mut writing };
     lessened.retain(|rule| *rule != right);
-    let (reader, writer) = (add(source, "reader", &reading), add(target, "writer", &writing));
+    let (reader, writer) =
+        (add_user(source, "reader", &reading), add_user(target, "writer", &writing));
     Keyferry::plan(reader, writer).args(["--verify", "full"]).run()
 }
 

@@ -7,7 +7,7 @@ use crate::support::client::fill_strings;
 use crate::support::dataset::fill;
 use crate::support::fault_proxy::{Behaviour, Fault, FaultProxy};
 use crate::support::keyferry::{Keyferry, SECRET, SECRET_VALUE};
-use crate::support::permissions::rules_of;
+use crate::support::permissions::{add_user, rules_of};
 use crate::support::server::{Kind, Server};
 use crate::support::wait_until;
 
@@ -38,17 +38,10 @@ fn the_rights_that_are_listed_are_enough() {
     target.client(0).run(cmd("DEL").arg("string:embstr"));
     target.client(0).set(b"string:huge", b"another");
     let urls = [(&source, "reader"), (&target, "writer")].map(|(server, name)| {
-        let old = server.kind == Kind::Redis62;
         // What is compared is read on both sides alike.
-        let idle = ["+pexpiretime", "+restore"].map(|rule| (rule, old || rule == "+restore"));
-        let rules = rules_of(name).into_iter().filter(|rule| !idle.contains(&(*rule, true)));
-        let mut user = cmd("ACL");
-        user.arg("SETUSER").arg(name).arg("on").arg(format!(">{SECRET}"));
-        for rule in rules {
-            user.arg(rule);
-        }
-        server.client(0).run(&user);
-        format!("redis://{name}:{SECRET}@127.0.0.1:{}", server.port)
+        let mut rules = rules_of(name);
+        rules.retain(|rule| *rule != "+restore");
+        add_user(server, name, &rules)
     });
     let run = Keyferry::verify(&urls[0], &urls[1]).expect(1);
     let found = [("missing", "string:embstr"), ("different", "string:huge")];
