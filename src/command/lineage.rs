@@ -37,8 +37,9 @@ impl Lineage {
     /// be as it was.
     pub fn is_other_since(&self, earlier: &Self) -> bool {
         let (Some(was), Some(is)) = (&earlier.history, &self.history) else { return false };
+        // Fewer: the counts were reset, which shows elsewhere.
         let told = match (earlier.followed, self.followed) {
-            (Some(was), Some(is)) => is.abs_diff(was),
+            (Some(was), Some(is)) => is.saturating_sub(was),
             _ => 0,
         };
         let follows = earlier.replica || self.replica;
@@ -85,6 +86,8 @@ mod tests {
             (of("master", "x", "0"), told("master", "y", "000", 2), true),
             // It followed another one in between, and was promoted in the end.
             (of("slave", "x", "0"), told("slave", "x", "0", 2), true),
+            // CONFIG RESETSTAT.
+            (told("slave", "x", "0", 1), of("slave", "x", "0"), false),
             (of("slave", "x", "0"), told("master", "y", "x", 1), false),
             (of("slave", "x", "0"), told("master", "y", "x", 3), true),
             (of("master", "x", "0"), told("master", "y", "x", 2), false),
