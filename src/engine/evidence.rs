@@ -9,6 +9,7 @@ use crate::command::ServerInfo;
 use crate::command::info::Keyspace;
 use crate::config::Route;
 use crate::error::Result;
+use crate::net::Line;
 use crate::units;
 
 /// A server before the first key was read, and now.
@@ -27,8 +28,27 @@ impl Reported<'_> {
         };
         stood(|info| info.expired_keys) && stood(|info| info.evicted_keys)
     }
+
+    /// Whether no client waited for a key that it may have got: what it then does counts neither as a change
+    /// nor as a call (Redis 6.2, 7.0).
+    fn served_no_waiting(&self) -> bool {
+        let waits = |info: &ServerInfo| info.calls.as_ref().map(|calls| calls.of(&WAIT));
+        self.before.blocked == Some(0) && waits(self.before) == waits(&self.now)
+    }
 }
 
+/// Commands that wait for a key, and write when they get it.
+const WAIT: [&str; 9] = [
+    "blmove",
+    "blmpop",
+    "blpop",
+    "brpop",
+    "brpoplpush",
+    "bzmpop",
+    "bzpopmax",
+    "bzpopmin",
+    "xreadgroup",
+];
 /// Commands that write libraries of functions, and no key.
 const NO_KEYS: &str = "function|";
 
@@ -108,7 +128,7 @@ impl<'a> Evidence<'a> {
         let changes = now.changes.zip(before.changes);
         let ours = changes
             .is_some_and(|(now, was)| now.is_exact_since(was) && now.since(was) == self.written);
-        *same_process && !self.resumed && ours
+        *same_process && !self.resumed && ours && self.target.served_no_waiting()
     }
 
     /// Likewise, also where a save hides changes, or took place too short ago: each command of this run that
@@ -124,14 +144,17 @@ impl<'a> Evidence<'a> {
         let Reported { before, now, same_process } = &self.target;
         let [was, is] = [before, now].map(|info| info.calls.as_ref());
         let done = was.zip(is).and_then(|(was, is)| is.done_since(was));
-        // What waited for a key before is not called again when it gets it (Redis 6.2, 7.0).
-        let nobody_waited = before.blocked == Some(0);
-        let known = *same_process && !self.resumed && nobody_waited;
+        let known = *same_process && !self.resumed && self.target.served_no_waiting();
         let Some(mut done) = done.filter(|_| known) else { return Ok(false) };
         done.retain(|(name, times)| *times > 0 && !name.starts_with(NO_KEYS));
         let names: Vec<&str> = done.iter().map(|(name, _)| *name).collect();
-        let mut connection = run.target_link(0, probed).connect().await?;
-        let writing = writing::those_that_write(&mut connection, &names).await?;
+        let mut line = Line::new(run.target_link(0, probed));
+        let writing = loop {
+            match writing::those_that_write(line.open().await?, &names).await {
+                Ok(writing) => break writing,
+                Err(error) => line.recover(error).await?,
+            }
+        };
         let times = done.iter().filter(|(name, _)| writing.contains(name)).map(|(_, times)| times);
         Ok(times.sum::<u64>() == run.stats.written())
     }
