@@ -17,6 +17,7 @@ use super::budget::{Budget, Pairs};
 use super::census::Holdings;
 use super::copy::join;
 use super::database::connect_several;
+use super::upheaval::{self, Before};
 use super::{Run, again, guard, uncounted};
 use crate::config::Route;
 use crate::error::Result;
@@ -71,6 +72,11 @@ pub(super) async fn verify(
 ) -> Result<Verified> {
     let met = Arc::new(again::met(run, Meant::OfBoth, source, target).await?);
     compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone(), None).await?;
+    if !run.stop.is_cancelled() {
+        let [source, target] = met.infos.each_ref().map(Before::of);
+        let sides = [(met.source_link(run, 0), source), (met.target_link(run, 0), target)];
+        upheaval::refuse_since(sides).await?;
+    }
     let mode = if run.plan.comparing.sample.is_some() { Mode::Sample } else { Mode::Full };
     let proven = |route: &Route| {
         Proven::new(route.source, route.target, mode, true).with_differences(&run.stats)

@@ -39,7 +39,7 @@ pub(super) async fn apart(
 ) -> Result<Passed> {
     let mut alone = JoinSet::new();
     let copied = run.clone();
-    let passed = Arc::new(Mutex::new(Passed { before: probed.look.clone(), doubt: None }));
+    let passed = Arc::new(Mutex::new(Passed { before: probed.look.clone(), ..Passed::default() }));
     let noted = passed.clone();
     alone.spawn(async move { Box::pin(copy(&copied, &probed, &ledgers, &noted)).await });
     join(alone, &run).await?;
@@ -53,6 +53,8 @@ pub(super) struct Passed {
     pub(super) before: Option<Look>,
     /// Why names that agree prove nothing.
     pub(super) doubt: Option<Doubt>,
+    /// What source and target said of themselves when it ended.
+    pub(super) at_end: Option<[Before; 2]>,
 }
 
 /// What keeps a proof from being one.
@@ -145,8 +147,9 @@ async fn until_unchanged(
     source_kept_its_keys(run, probed, ledgers).await?;
     let target = (&mut at_target, &target_before);
     let source = (&mut at_source, &source_before);
-    let doubt = stayed_in_place((run, probed), source, target).await?;
-    passed.lock().unwrap_or_else(PoisonError::into_inner).doubt = doubt;
+    let (doubt, at_end) = stayed_in_place((run, probed), source, target).await?;
+    let mut passed = passed.lock().unwrap_or_else(PoisonError::into_inner);
+    (passed.doubt, passed.at_end) = (doubt, at_end);
     Ok(())
 }
 
@@ -156,7 +159,7 @@ async fn told_if_there(line: &mut Line) -> Option<ServerInfo> {
 }
 
 /// What keeps names from proving anything: databases of a side were, or may have been, exchanged meanwhile.
-/// Where it is not told, they are all there is.
+/// Where it is not told, they are all there is. And what both sides say of themselves now.
 ///
 /// # Errors
 /// Databases of the source certainly were, or were emptied; or of the target, and nobody looks at it.
@@ -164,7 +167,7 @@ async fn stayed_in_place(
     (run, probed): (&Run, &Probed),
     (at_source, source): (&mut Line, &Before),
     (at_target, target): (&mut Line, &ServerInfo),
-) -> Result<Option<Doubt>> {
+) -> Result<(Option<Doubt>, Option<[Before; 2]>)> {
     let unseen = run.plan.verify == Verify::None;
     // Without a proof they may well be gone by now.
     let (source_now, target_now) = match unseen {
@@ -176,6 +179,8 @@ async fn stayed_in_place(
         return Err(self::at_target(run, Error::new(Kind::Server, loss)));
     }
     let (target, target_now) = (Before::of(target), target_now.as_ref().map(Before::of));
+    let at_end =
+        source_now.clone().zip(target_now.clone()).map(|(source, target)| [source, target]);
     let since = |before: &Before, now: Option<Before>, uncertain| {
         match now.map_or(Upheaval::Untold, |now| before.until(&now)) {
             // What happened between two runs is not seen by this one.
@@ -186,14 +191,14 @@ async fn stayed_in_place(
     let [source_unsure, target_unsure] = probed.uncertain;
     let of_source = since(source, source_now, source_unsure);
     let of_target = since(&target, target_now, target_unsure);
-    let source = of_source.of_source().map(|error| self::at_source(run, error));
-    let target = of_target.of_target().map(|error| self::at_target(run, error));
+    let source = of_source.while_read().map(|error| self::at_source(run, error));
+    let target = of_target.while_written().map(|error| self::at_target(run, error));
     match (source, target) {
         (Some(error), _) if of_source != Upheaval::Reset => Err(error),
         // Nobody looks at it.
         (Some(error), _) | (None, Some(error)) if unseen => Err(error),
-        (Some(error), _) => Ok(Some(Doubt { error, of_source: true })),
-        (None, target) => Ok(target.map(|error| Doubt { error, of_source: false })),
+        (Some(error), _) => Ok((Some(Doubt { error, of_source: true }), at_end)),
+        (None, target) => Ok((target.map(|error| Doubt { error, of_source: false }), at_end)),
     }
 }
 

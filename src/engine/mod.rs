@@ -75,7 +75,6 @@ use compression::Compression;
 use copy::{Doubt, Passed};
 use probe::Probed;
 use reckoning::{Ledgers, ledgers, reckon_unbegun};
-use target_watch::Look;
 
 /// How a run is ended early. A plain token drains.
 #[derive(Clone, Debug, Default)]
@@ -394,7 +393,7 @@ async fn run_probed(
         return Ok(Verified::none());
     }
     let deleted =
-        moving::delete_copied(run, &probed, &copied.ledgers, copied.before.as_ref()).await;
+        moving::delete_copied(run, &probed, &copied.ledgers, copied.passed.before.as_ref()).await;
     if deleted.is_err() {
         // What stays for that reason is named nowhere.
         run.stats.dead_letters().are_complete(false);
@@ -406,7 +405,7 @@ async fn run_probed(
 async fn prove(
     run: &Arc<Run>,
     probed: &Probed,
-    Copied { mut met, doubt, .. }: Copied,
+    Copied { mut met, passed: Passed { doubt, at_end, .. }, .. }: Copied,
     source: &mut Peer,
     target: &mut Peer,
 ) -> Result<Verified> {
@@ -422,7 +421,12 @@ async fn prove(
         let asked = again::met(run, Meant::These(&probed.routes), source, target).await;
         met = Some(Arc::new(asked.map_err(|_| doubt.error.clone())?));
     }
-    proof::prove(run, probed, met.as_ref(), doubt).await
+    let verified = proof::prove(run, probed, met.as_ref(), doubt).await?;
+    if let Some([source, target]) = at_end.filter(|_| !run.stop.is_cancelled()) {
+        let links = (run.source_link(0, probed), run.target_link(0, probed));
+        upheaval::refuse_since([(links.0, source), (links.1, target)]).await?;
+    }
+    Ok(verified)
 }
 
 /// What a copy leaves to those who come after it.
@@ -430,10 +434,7 @@ struct Copied {
     /// What a comparison needs, if there is to be one.
     met: Option<Arc<Met>>,
     ledgers: Arc<Ledgers>,
-    /// Why names that agree prove nothing.
-    doubt: Option<Doubt>,
-    /// Of a move, what the target said of itself when the pass began that counts.
-    before: Option<Look>,
+    passed: Passed,
 }
 
 /// All that comes before the first key; answers what a comparison will need, if there is to be one.
@@ -484,12 +485,12 @@ async fn copy_all(
     let copied = copy::apart(run.clone(), probed.clone(), ledgers.clone()).await;
     // As soon as it is not needed any more; what a failure before this leaves is put back in `run`.
     compression.put_back(abort).await;
-    let Passed { before, doubt } = copied?;
+    let passed = copied?;
     run.stats.dead_letters().are_complete(!cancel.is_cancelled());
     if !cancel.is_cancelled()
         && let Err(error) = functions::tell_of_rest(run, probed).await
     {
         tracing::debug!("whether there are functions is not known: {error}");
     }
-    Ok(Copied { met, ledgers, before, doubt })
+    Ok(Copied { met, ledgers, passed })
 }

@@ -12,7 +12,7 @@ use crate::command::calls::Calls;
 use crate::command::changes::Changes;
 use crate::command::lineage::Lineage;
 use crate::error::{Error, Kind, Result};
-use crate::net::Line;
+use crate::net::{Line, Link};
 
 /// What exchanges or empties databases, without naming a key.
 const COMMANDS: [&str; 3] = ["swapdb", "flushall", "flushdb"];
@@ -56,6 +56,21 @@ pub(super) fn between(was: Option<&Calls>, is: Option<&Calls>) -> Upheaval {
             .find(|command| called.contains(command))
             .map_or(Upheaval::None, Upheaval::Called),
     }
+}
+
+/// Fails where what was seen of one of these servers may not be what it holds, since its databases were exchanged,
+/// emptied or replaced after that moment.
+///
+/// # Errors
+/// That, or one of them does not answer.
+pub(super) async fn refuse_since(sides: [(Link, Before); 2]) -> Result<()> {
+    for (link, before) in sides {
+        let mut line = Line::new(link);
+        if let Some(error) = before.until(&Before::now(&mut line).await?).while_read() {
+            return Err(line.open().await?.place(error));
+        }
+    }
+    Ok(())
 }
 
 impl Before {
@@ -111,16 +126,16 @@ impl Before {
 }
 
 impl Upheaval {
-    /// Why what was read of a source is not whole; `None`: as far as is known, it is.
-    pub(super) fn of_source(&self) -> Option<Error> {
+    /// Why what was read of a server is not whole; `None`: as far as is known, it is.
+    pub(super) fn while_read(&self) -> Option<Error> {
         match self {
             Self::Untold => None,
-            _ => self.uncertain(),
+            _ => self.while_saved(),
         }
     }
 
     /// Likewise, and where it is not known, too.
-    pub(super) fn uncertain(&self) -> Option<Error> {
+    pub(super) fn while_saved(&self) -> Option<Error> {
         let text = match self {
             Self::None => return None,
             Self::Untold => "whether its databases were exchanged or emptied while they were read is \
@@ -150,7 +165,7 @@ impl Upheaval {
 
     /// Why what was written to a target may not be where it belongs, although it is there by name; what
     /// FLUSHALL and FLUSHDB took away is missed by name.
-    pub(super) fn of_target(&self) -> Option<Error> {
+    pub(super) fn while_written(&self) -> Option<Error> {
         let text = match self {
             Self::None | Self::Untold | Self::Called("flushall" | "flushdb") => return None,
             Self::Called(_) => {

@@ -11,7 +11,6 @@ mod restored;
 
 use std::path::{Path, PathBuf};
 
-use redis::cmd;
 use tempfile::TempDir;
 
 use crate::support::dataset::DATABASES;
@@ -57,7 +56,7 @@ fn start(kind: Kind) -> Server {
 }
 
 fn hasten(server: &Server) {
-    server.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    server.synchronise_at_once();
 }
 
 /// The same server, started with this file.

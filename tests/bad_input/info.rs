@@ -163,9 +163,7 @@ fn a_backup_holds_every_key() {
     for info in VARIANTS {
         for way in ["auto", "dump"] {
             let (source, target) = (filled(), empty());
-            // By default it waits five seconds for more replicas.
-            let at_once = ["SET", "repl-diskless-sync-delay", "0"];
-            source.client(0).run(redis::cmd("CONFIG").arg(&at_once));
+            source.synchronise_at_once();
             let directory = tempfile::TempDir::new().expect("a temporary directory");
             let file = directory.path().join("saved.rdb");
             let proxy = before(&source, info);

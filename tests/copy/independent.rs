@@ -65,7 +65,7 @@ fn replica_of(primary: &Server) -> Server {
 #[test]
 fn a_writable_replica_of_the_source_is_no_second_copy_however_far_down() {
     let source = source();
-    source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    source.synchronise_at_once();
     let first = replica_of(&source);
     let second = replica_of(&first);
     for replica in [&first, &second] {
@@ -86,7 +86,7 @@ fn a_writable_replica_of_the_source_is_no_second_copy_however_far_down() {
 #[test]
 fn the_primary_of_a_writable_replica_is_not_independent_of_it() {
     let primary = source();
-    primary.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    primary.synchronise_at_once();
     let replica = replica_of(&primary);
     are_refused(&replica.url(), &primary.url(), &["replica"], "replication of target");
     assert_eq!((replica.client(0).dbsize(), primary.client(0).dbsize()), (KEYS, KEYS));
@@ -95,9 +95,9 @@ fn the_primary_of_a_writable_replica_is_not_independent_of_it() {
 #[test]
 fn a_target_that_was_promoted_stands_for_itself() {
     let source = source();
-    source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    source.synchronise_at_once();
     let promoted = replica_of(&source);
-    promoted.client(0).run(cmd("REPLICAOF").arg("NO").arg("ONE"));
+    promoted.follow_nobody();
     let run = Keyferry::cleanup(source.url(), promoted.url()).arg("--force").expect(0);
     assert_eq!(run.count("deleted_from_source"), KEYS as u64, "{}", run.frame());
     assert_eq!(promoted.client(0).dbsize(), KEYS);

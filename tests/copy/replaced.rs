@@ -17,21 +17,9 @@ const TOLD: &str = "took over the data of another server";
 /// A server that hands its data out at once, with values of this length.
 fn filled(kind: Kind, length: usize) -> Server {
     let server = Server::start(kind);
-    server.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    server.synchronise_at_once();
     fill_strings(&mut server.client(0), "key", KEYS, length);
     server
-}
-
-fn follow(server: &Server, primary: &Server) {
-    server.client(0).run(cmd("REPLICAOF").arg("127.0.0.1").arg(primary.port));
-    let mut client = server.client(0);
-    wait_until("it has the data of its primary", || {
-        client.info("replication", "master_link_status").is_some_and(|status| status == "up")
-    });
-}
-
-fn follow_nobody(server: &Server) {
-    server.client(0).run(cmd("REPLICAOF").arg("NO").arg("ONE"));
 }
 
 /// Waits until a part is on the target, and strikes.
@@ -63,9 +51,9 @@ fn a_copy_of_two_data_sets_is_told() {
         }
         let running = Keyferry::copy(source.url(), target.url()).args(SLOW).args(options).start();
         let run = strike(running, &target, || {
-            follow(&source, &other);
+            source.follow(other.port);
             if promoted {
-                follow_nobody(&source);
+                source.follow_nobody();
             }
         });
         run.assert_code(&[1]);
@@ -80,11 +68,11 @@ fn a_replica_that_comes_back_to_its_primary_is_told() {
     for kind in [Kind::Redis62, Kind::Redis82, Kind::Valkey91] {
         let (primary, other, target) = (filled(kind, 20), filled(kind, 10), Server::start(kind));
         let source = filled(kind, 5);
-        follow(&source, &primary);
+        source.follow(primary.port);
         let running = Keyferry::copy(source.url(), target.url()).args(SLOW).start();
         let run = strike(running, &target, || {
-            follow(&source, &other);
-            follow(&source, &primary);
+            source.follow(other.port);
+            source.follow(primary.port);
         });
         run.assert_code(&[1]);
         run.assert_says(&["source", TOLD]);
@@ -99,8 +87,8 @@ fn a_primary_that_has_forgotten_whom_it_followed_is_told() {
         source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-backlog-ttl").arg(1));
         let running = Keyferry::copy(source.url(), target.url()).args(SLOW).start();
         let run = strike(running, &target, || {
-            follow(&source, &other);
-            follow_nobody(&source);
+            source.follow(other.port);
+            source.follow_nobody();
             let mut client = source.client(0);
             wait_until("it has forgotten", || {
                 client.info("replication", "master_replid2").is_some_and(|id| id.starts_with("000"))
@@ -120,9 +108,9 @@ fn a_backup_of_two_data_sets_is_none() {
         let backup = Keyferry::new().arg("backup").arg(source.url()).arg(&file);
         let mut running = backup.args(["--fetch", "dump"]).args(SLOW).with_report().start();
         wait_until("it reads", || source.calls("dump") > 200 || running.is_over());
-        follow(&source, &other);
+        source.follow(other.port);
         if promoted {
-            follow_nobody(&source);
+            source.follow_nobody();
         }
         assert!(!running.is_over(), "it was over too soon{}", running.finish().frame());
         let run = running.finish();
@@ -144,8 +132,8 @@ fn a_run_does_not_go_on_with_other_data() {
         wait_until("a part is there", || client.dbsize() > KEYS / 10 || running.is_over());
         running.signal("TERM");
         running.finish().assert_code(&[130]);
-        follow(&source, &other);
-        follow_nobody(&source);
+        source.follow(other.port);
+        source.follow_nobody();
         copy().expect(5).assert_says(&["other data", TOLD, "state.json"]);
     }
 }
@@ -156,17 +144,17 @@ fn a_replica_that_is_promoted_and_a_first_replica_are_no_other_data() {
     for kind in [Kind::Redis62, Kind::Redis70, Kind::Valkey91] {
         let (primary, target) = (filled(kind, 20), Server::start(kind));
         let replica = filled(kind, 10);
-        follow(&replica, &primary);
+        replica.follow(primary.port);
         let running = Keyferry::copy(replica.url(), target.url()).args(SLOW).start();
-        strike(running, &target, || follow_nobody(&replica)).assert_code(&[0]);
+        strike(running, &target, || replica.follow_nobody()).assert_code(&[0]);
         let (source, target) = (filled(kind, 20), Server::start(kind));
         let running = Keyferry::copy(source.url(), target.url()).args(SLOW).start();
-        strike(running, &target, || follow(&replica, &source)).assert_code(&[0]);
+        strike(running, &target, || replica.follow(source.port)).assert_code(&[0]);
         let target = Server::start(kind);
-        target.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+        target.synchronise_at_once();
         target.client(0).set(b"foreign", b"value");
         let copy = Keyferry::copy(source.url(), target.url()).args(["--if-exists", "skip"]);
-        let run = strike(copy.args(SLOW).start(), &target, || follow(&filled(kind, 5), &target));
+        let run = strike(copy.args(SLOW).start(), &target, || filled(kind, 5).follow(target.port));
         run.assert_code(&[0]);
     }
 }

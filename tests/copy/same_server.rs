@@ -1,7 +1,5 @@
 //! Source and target in one place: refused before any write, under whatever name.
 
-use redis::cmd;
-
 use crate::support::fault_proxy::{Behaviour, FaultProxy};
 use crate::support::keyferry::Keyferry;
 use crate::support::server::{Kind, Server, Setup};
@@ -84,12 +82,8 @@ fn databases_cannot_change_places_on_one_server() {
 fn a_replica_is_not_its_primary() {
     // Same data, but another server: copying from it into a third place is ordinary work.
     let (primary, replica) = (server(), Server::start(Kind::Redis70));
-    primary.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
-    let mut client = replica.client(0);
-    client.run(cmd("REPLICAOF").arg("127.0.0.1").arg(primary.port));
-    crate::support::wait_until("the replica follows", || {
-        client.info("replication", "master_link_status").as_deref() == Some("up")
-    });
+    primary.synchronise_at_once();
+    replica.follow(primary.port);
     let run = Keyferry::copy(replica.url_of(0), primary.url_of(7)).expect(0);
     run.assert_counts(&[("copied", 1)]);
     assert_eq!(primary.client(7).get(b"a").as_deref(), Some(&b"value in 0"[..]));

@@ -65,10 +65,7 @@ fn a_replica_that_takes_writes_keeps_nothing_of_it() {
     for kind in Kind::ALL {
         let (source, primary) = (servers().0, Server::start(kind));
         let target = Setup::new(kind).option("--replica-read-only", "no").start();
-        target.client(0).run(cmd("REPLICAOF").arg("127.0.0.1").arg(primary.port));
-        crate::support::wait_until("it follows", || {
-            target.client(0).info("replication", "master_link_status").as_deref() == Some("up")
-        });
+        target.follow(primary.port);
         let before = state(&target);
         Keyferry::plan(source.url(), target.url()).expect(0);
         assert_eq!(state(&target), before, "{kind:?}");

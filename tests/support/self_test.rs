@@ -58,14 +58,9 @@ fn twins() -> (Server, Server) {
     let source = Server::start(Kind::Redis70);
     let target = Server::start(Kind::Redis70);
     dataset::fill(&source);
-    // By default the source waits five seconds for more replicas.
-    source.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
-    let mut replica = target.client(0);
-    replica.run(cmd("REPLICAOF").arg("127.0.0.1").arg(source.port));
-    super::wait_until("the replica has everything", || {
-        replica.info("replication", "master_link_status").as_deref() == Some("up")
-    });
-    replica.run(cmd("REPLICAOF").arg("NO").arg("ONE"));
+    source.synchronise_at_once();
+    target.follow(source.port);
+    target.follow_nobody();
     (source, target)
 }
 

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::certificates::ServerCertificate;
 use super::client::Client;
+use super::wait_until;
 
 /// Which server: the names are those of `scripts/servers.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,7 +247,7 @@ impl Server {
     /// Waits until what its counters show is certain: within the second of its last save (its start
     /// counts as one) another save could have hidden changes.
     pub(crate) fn wait_for_certain_counters(&self) {
-        super::wait_until("the second of the last save is over", || {
+        wait_until("the second of the last save is over", || {
             let mut client = self.client(0);
             let saved: u64 = client.call(&cmd("LASTSAVE"));
             let now: (u64, u64) = client.call(&cmd("TIME"));
@@ -272,6 +273,26 @@ impl Server {
     /// The unix socket of a server that was set up with one.
     pub(crate) fn socket(&self) -> PathBuf {
         socket_path(&self.directory)
+    }
+
+    /// Hands its data to replicas as soon as they ask; by default it waits five seconds for more of them.
+    pub(crate) fn synchronise_at_once(&self) {
+        self.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    }
+
+    /// Becomes a replica of the server at this port, and has its data when this returns.
+    #[track_caller]
+    pub(crate) fn follow(&self, port: u16) {
+        let mut client = self.client(0);
+        client.run(cmd("REPLICAOF").arg("127.0.0.1").arg(port));
+        wait_until("it has the data of its primary", || {
+            client.info("replication", "master_link_status").as_deref() == Some("up")
+        });
+    }
+
+    /// Becomes a primary.
+    pub(crate) fn follow_nobody(&self) {
+        self.client(0).run(cmd("REPLICAOF").arg("NO").arg("ONE"));
     }
 
     /// A client of this database, as the default user.

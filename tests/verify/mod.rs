@@ -8,3 +8,5 @@ mod equal;
 mod planted;
 /// Rights, refusals, broken connections, memory, files.
 mod running;
+/// Databases that are exchanged, emptied or replaced meanwhile.
+mod upheaval;

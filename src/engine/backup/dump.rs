@@ -78,7 +78,7 @@ pub(super) async fn save(backup: &Backup, part: PartFile) -> Result<Written> {
             let text = "the source was restarted meanwhile: keys may stand twice in the file";
             return Err(Error::new(Kind::Server, text).advise("it is not kept; run it again"));
         }
-        if let Some(error) = upheaval.uncertain() {
+        if let Some(error) = upheaval.while_saved() {
             return Err(line.open().await?.place(error));
         }
         if !backup.stop.is_cancelled() {

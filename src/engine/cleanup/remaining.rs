@@ -56,7 +56,7 @@ pub(super) async fn refuse_remaining(
     let now = Before::now(line).await?;
     let place =
         |error: Error| error.at(run.plan.source.side, &run.plan.source.endpoint.to_string());
-    if let Some(error) = first.said.until(&now).of_source() {
+    if let Some(error) = first.said.until(&now).while_read() {
         return Err(place(error.advise("see what both servers hold, then run `keyferry cleanup`")));
     }
     let lost = match first.said.is_of_another_process(&now) {

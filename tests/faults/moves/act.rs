@@ -98,7 +98,7 @@ fn destroy(plan: &Plan, scene: &mut Scene, into: &FaultProxy) {
         }
         Act::FailsOver => {
             let (replica, _) = scene.replica.as_ref().expect("the plan has one");
-            replica.client(0).run(cmd("REPLICAOF").arg("NO").arg("ONE"));
+            replica.follow_nobody();
             into.lead_to(replica.port);
             scene.target.kill();
         }

@@ -8,7 +8,6 @@ use crate::support::fault_proxy::{Behaviour, Direction, Fault, FaultProxy, Step}
 use crate::support::inventory::Inventory;
 use crate::support::now_ms;
 use crate::support::server::{Kind, Server, Setup};
-use crate::support::wait_until;
 
 /// The databases that hold keys.
 pub(super) const DATABASES: [u32; 2] = [0, 1];
@@ -69,7 +68,7 @@ impl Scene {
 fn start(kind: Kind) -> Server {
     let server = Server::start(kind);
     // By default a server waits five seconds for more replicas.
-    server.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+    server.synchronise_at_once();
     server
 }
 
@@ -102,24 +101,15 @@ pub(super) fn never_evict(server: &Server) {
 fn replica_of(primary: &Server) -> Server {
     let replica = start(primary.kind);
     replica.client(0).run(cmd("CONFIG").arg("SET").arg("replica-read-only").arg("no"));
-    follow(&replica, primary.port);
+    replica.follow(primary.port);
     replica
 }
 
 fn lagging(target: &Server) -> (Server, FaultProxy) {
     let (replica, link) =
         (start(target.kind), FaultProxy::start(target.port, Behaviour::default()));
-    follow(&replica, link.port);
+    replica.follow(link.port);
     (replica, link)
-}
-
-#[track_caller]
-fn follow(replica: &Server, port: u16) {
-    let mut client = replica.client(0);
-    client.run(cmd("REPLICAOF").arg("127.0.0.1").arg(port));
-    wait_until("the replica is in step", || {
-        client.info("replication", "master_link_status").as_deref() == Some("up")
-    });
 }
 
 /// Mostly strings of 1,000 bytes, and small keys of other types; a third of them with an expiry. What it

@@ -39,7 +39,7 @@ impl Bench {
         let [source, target] = pair.map(Server::start);
         for server in [&source, &target] {
             // By default a server waits five seconds for more replicas.
-            server.client(0).run(cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0));
+            server.synchronise_at_once();
         }
         Self { source, target }
     }
