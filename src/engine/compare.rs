@@ -17,7 +17,7 @@ use super::budget::{Budget, Pairs};
 use super::census::Holdings;
 use super::copy::join;
 use super::database::connect_several;
-use super::upheaval::{self, Before};
+use super::upheaval::{Before, Sides};
 use super::{Run, again, guard, uncounted};
 use crate::config::Route;
 use crate::error::Result;
@@ -71,17 +71,25 @@ pub(super) async fn verify(
     target: &mut Peer,
 ) -> Result<Verified> {
     let met = Arc::new(again::met(run, Meant::OfBoth, source, target).await?);
+    // Once more: whether counters are reset shows by the questions that were asked so far.
+    let [source, target] = met.infos.each_ref().map(Before::of);
+    let sides = [(met.source_link(run, 0), source), (met.target_link(run, 0), target)];
+    let sides = unless_other_processes(Sides(sides)).await?;
     compare(run, &met, jobs(&met.routes, |_| true), run.stats.clone(), None).await?;
     if !run.stop.is_cancelled() {
-        let [source, target] = met.infos.each_ref().map(Before::of);
-        let sides = [(met.source_link(run, 0), source), (met.target_link(run, 0), target)];
-        upheaval::refuse_since(sides).await?;
+        unless_other_processes(sides).await?;
     }
     let mode = if run.plan.comparing.sample.is_some() { Mode::Sample } else { Mode::Full };
     let proven = |route: &Route| {
         Proven::new(route.source, route.target, mode, true).with_differences(&run.stats)
     };
     Ok(Verified::of(mode, met.routes.iter().map(proven).collect()))
+}
+
+/// Both sides now, if nothing happened to them.
+async fn unless_other_processes(sides: Sides) -> Result<Sides> {
+    let (now, other_process) = sides.until_now().await?;
+    other_process.map_or(Ok(now), Err)
 }
 
 /// Compares what a copy has copied. Only the target databases in `own` held nothing before and were

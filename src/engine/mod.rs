@@ -72,7 +72,7 @@ use budget::pace;
 use checkpoint::Checkpoint;
 pub use cleanup::{Intent, cleanup};
 use compression::Compression;
-use copy::{Doubt, Passed};
+use copy::Passed;
 use probe::Probed;
 use reckoning::{Ledgers, ledgers, reckon_unbegun};
 
@@ -383,7 +383,7 @@ async fn run_probed(
         }
     };
     if !run.plan.delete_source {
-        let verified = prove(run, &probed, copied, source, target).await?;
+        let verified = proof::prove(run, &probed, copied, source, target).await?;
         *noise = quiet.await;
         return Ok(verified);
     }
@@ -399,34 +399,6 @@ async fn run_probed(
         run.stats.dead_letters().are_complete(false);
     }
     deleted
-}
-
-/// Proves that what was copied is there.
-async fn prove(
-    run: &Arc<Run>,
-    probed: &Probed,
-    Copied { mut met, passed: Passed { doubt, at_end, .. }, .. }: Copied,
-    source: &mut Peer,
-    target: &mut Peer,
-) -> Result<Verified> {
-    if let Some(Doubt { error, .. }) = &doubt {
-        tracing::warn!("{error}");
-    }
-    if run.plan.verify == Verify::None {
-        return Ok(Verified::none());
-    }
-    if let (Some(doubt), None) = (&doubt, &met) {
-        // Names prove nothing now.
-        tracing::info!("values are compared instead of names");
-        let asked = again::met(run, Meant::These(&probed.routes), source, target).await;
-        met = Some(Arc::new(asked.map_err(|_| doubt.error.clone())?));
-    }
-    let verified = proof::prove(run, probed, met.as_ref(), doubt).await?;
-    if let Some([source, target]) = at_end.filter(|_| !run.stop.is_cancelled()) {
-        let links = (run.source_link(0, probed), run.target_link(0, probed));
-        upheaval::refuse_since([(links.0, source), (links.1, target)]).await?;
-    }
-    Ok(verified)
 }
 
 /// What a copy leaves to those who come after it.

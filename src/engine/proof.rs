@@ -11,16 +11,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::acquaint::Met;
-use super::copy::Doubt;
+use super::acquaint::{Meant, Met};
+use super::copy::{Doubt, Passed};
 use super::evidence::Evidence;
 use super::probe::Probed;
-use super::{Run, compare, copy, uncounted};
+use super::upheaval::Sides;
+use super::{Copied, Run, again, compare, copy, uncounted};
 use crate::config::mapping::shared_targets;
-use crate::config::{IfExists, Route};
-use crate::error::Result;
+use crate::config::{IfExists, Route, Verify};
+use crate::error::{Result, Side};
 use crate::flow::{key_queue, name_of};
 use crate::net::Link;
+use crate::report::json::Peer;
 use crate::report::{DatabaseStats, Mode, Proven, Verified};
 use crate::source::names::Listed;
 use crate::units::{self, printable};
@@ -31,11 +33,59 @@ const TRIES: u32 = 5;
 /// How often keys that SCAN did not name in the first place are copied, where they are more than are
 /// held at once: the writers of the source are faster than this copy.
 const LATE_ROUNDS: u32 = 5;
+/// So often a copy is proven, at most, where a server is restarted each time.
+const PROOFS: u32 = 3;
 /// Keys that are named in the log; all are counted.
 const NAMED: usize = 20;
 
-/// Verifies a copy; `met`: by values and expiries where that can be, and only so where there is a `doubt`.
+/// Proves that what was copied is there.
 pub(super) async fn prove(
+    run: &Arc<Run>,
+    probed: &Probed,
+    Copied { mut met, passed: Passed { mut doubt, at_end, .. }, .. }: Copied,
+    source: &mut Peer,
+    target: &mut Peer,
+) -> Result<Verified> {
+    if run.plan.verify == Verify::None {
+        doubt.iter().for_each(|Doubt { error, .. }| tracing::warn!("{error}"));
+        return Ok(Verified::none());
+    }
+    let links = || [run.source_link(0, probed), run.target_link(0, probed)];
+    let mut sides = at_end.map(|at_end| {
+        let ([source, target], [from, into]) = (at_end, links());
+        Sides([(from, source), (into, target)])
+    });
+    let mut proofs = 1;
+    loop {
+        if let Some(Doubt { error, .. }) = &doubt {
+            tracing::warn!("{error}");
+        }
+        if let (Some(doubt), None) = (&doubt, &met) {
+            // Names prove nothing now.
+            tracing::info!("values are compared instead of names");
+            let asked = again::met(run, Meant::These(&probed.routes), source, target).await;
+            met = Some(Arc::new(asked.map_err(|_| doubt.error.clone())?));
+        }
+        let verified = prove_once(run, probed, met.as_ref(), doubt.clone()).await?;
+        let Some(before) = sides.take().filter(|_| !run.stop.is_cancelled()) else {
+            return Ok(verified);
+        };
+        let (now, other_process) = before.until_now().await?;
+        match other_process {
+            Some(error) if proofs == PROOFS => return Err(error),
+            Some(error) if verified.agrees() => {
+                proofs += 1;
+                // Of what the process before held, names prove nothing.
+                doubt = Some(Doubt { of_source: error.side() == Some(Side::Source), error });
+                (met, sides) = (None, Some(now));
+            }
+            _ => return Ok(verified),
+        }
+    }
+}
+
+/// Verifies a copy; `met`: by values and expiries where that can be, and only so where there is a `doubt`.
+async fn prove_once(
     run: &Arc<Run>,
     probed: &Probed,
     met: Option<&Arc<Met>>,

@@ -127,7 +127,7 @@ impl Look {
         match self.upheaval_since(earlier) {
             // What is not known is looked for.
             Upheaval::None | Upheaval::Replaced | Upheaval::Untold | Upheaval::Reset => {}
-            Upheaval::Called(command) => {
+            Upheaval::Called(command) | Upheaval::OfAnother(command) => {
                 return Some(format!("{} was called on it", command.to_uppercase()));
             }
         }

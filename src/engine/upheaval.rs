@@ -36,6 +36,8 @@ pub(super) enum Upheaval {
     None,
     /// This one was.
     Called(&'static str),
+    /// This one was, of another process, which may have run for long.
+    OfAnother(&'static str),
     /// It took over the data of another server, as a replica does.
     Replaced,
     /// The server counted commands at first, and no more, or less than before: nobody knows.
@@ -58,19 +60,43 @@ pub(super) fn between(was: Option<&Calls>, is: Option<&Calls>) -> Upheaval {
     }
 }
 
-/// Fails where what was seen of one of these servers may not be what it holds, since its databases were exchanged,
-/// emptied or replaced after that moment.
-///
-/// # Errors
-/// That, or one of them does not answer.
-pub(super) async fn refuse_since(sides: [(Link, Before); 2]) -> Result<()> {
-    for (link, before) in sides {
-        let mut line = Line::new(link);
-        if let Some(error) = before.until(&Before::now(&mut line).await?).while_read() {
-            return Err(line.open().await?.place(error));
-        }
+/// Source and target of a comparison, as they were at one moment.
+#[derive(Clone)]
+pub(super) struct Sides(pub(super) [(Link, Before); 2]);
+
+impl Sides {
+    /// The present moment, and that another process answers for a side than before.
+    ///
+    /// # Errors
+    /// What was seen of one side until then may not be what it holds, since its databases were exchanged, emptied or
+    /// replaced. Or one of them does not answer.
+    pub(super) async fn until_now(self) -> Result<(Self, Option<Error>)> {
+        let [source, target] = self.0;
+        let (source, of_source) = of_side(source).await?;
+        let (target, of_target) = of_side(target).await?;
+        Ok((Self([source, target]), of_source.or(of_target)))
     }
-    Ok(())
+}
+
+async fn of_side((link, before): (Link, Before)) -> Result<((Link, Before), Option<Error>)> {
+    let mut line = Line::new(link.clone());
+    let now = Before::now(&mut line).await?;
+    let mut place = async |error| Ok::<_, Error>(line.open().await?.place(error));
+    let other = match before.is_of_another_process(&now) {
+        true => Some(place(restarted()).await?),
+        false => None,
+    };
+    match before.until(&now).while_read().filter(|_| other.is_none()) {
+        Some(error) => Err(place(error).await?),
+        None => Ok(((link, now), other)),
+    }
+}
+
+/// Another process answers.
+fn restarted() -> Error {
+    let text = "it was restarted, or another server took its place, while it was compared: what was compared \
+                before may be lost there";
+    Error::new(Kind::Server, text).advise("compare both sides again by `keyferry verify`")
 }
 
 impl Before {
@@ -121,7 +147,10 @@ impl Before {
         // Another process has counted from 0; what its start lost is looked for elsewhere.
         let zero = Calls::default();
         let was = if restarted { Some(&zero) } else { self.calls.as_ref() };
-        between(was, now.calls.as_ref())
+        match between(was, now.calls.as_ref()) {
+            Upheaval::Called(command) if restarted => Upheaval::OfAnother(command),
+            upheaval => upheaval,
+        }
     }
 }
 
@@ -152,6 +181,11 @@ impl Upheaval {
                  in part",
                 command.to_uppercase()
             ),
+            Self::OfAnother(command) => format!(
+                "it was restarted, or another server took its place, and on that {} was called at some time: \
+                 what was read may not be what it holds",
+                command.to_uppercase()
+            ),
             Self::Replaced => "it took over the data of another server while it was read, or its own \
                                again (a full synchronisation of a replica): what was read may be a \
                                mixture"
@@ -167,8 +201,11 @@ impl Upheaval {
     /// FLUSHALL and FLUSHDB took away is missed by name.
     pub(super) fn while_written(&self) -> Option<Error> {
         let text = match self {
-            Self::None | Self::Untold | Self::Called("flushall" | "flushdb") => return None,
-            Self::Called(_) => {
+            Self::None
+            | Self::Untold
+            | Self::Called("flushall" | "flushdb")
+            | Self::OfAnother("flushall" | "flushdb") => return None,
+            Self::Called(_) | Self::OfAnother(_) => {
                 "databases of it were exchanged (SWAPDB) while they were written: keys may be in the \
                  database that they do not belong to, and others in their place"
                     .to_owned()
@@ -222,6 +259,6 @@ mod tests {
         assert_eq!(before.until(&of("a", "cmdstat_info:calls=1")), Upheaval::Reset);
         assert_eq!(before.until(&of("b", "cmdstat_info:calls=1")), Upheaval::None);
         let swapped = of("b", "cmdstat_info:calls=1 cmdstat_swapdb:calls=1");
-        assert_eq!(before.until(&swapped), Upheaval::Called("swapdb"));
+        assert_eq!(before.until(&swapped), Upheaval::OfAnother("swapdb"));
     }
 }
