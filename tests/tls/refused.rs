@@ -10,7 +10,7 @@ use crate::support::server::{Kind, Server, Setup};
 fn source_is_refused(url: &str, options: &[&str]) -> Run {
     let target = plain();
     target.reset_commands();
-    let run = Keyferry::copy(url, target.url()).impatient().args(options).expect(3);
+    let run = Keyferry::copy(url, target.url()).args(options).expect(3);
     run.assert_says(&["source"]);
     assert_eq!(target.write_commands(), Vec::<String>::new(), "{}", run.frame());
     run
@@ -147,7 +147,6 @@ fn the_target_too_is_judged() {
     source.client(0).set(b"a", b"1");
     let target = tls_server(&authority.local_server());
     let run = Keyferry::copy(source.url(), target.tls_url())
-        .impatient()
         .args(["--target-cacert", &other.file()])
         .expect(3);
     run.assert_says(&["target", "certificate"]);
@@ -160,7 +159,6 @@ fn one_side_insecure_does_not_open_the_other() {
     let source = local_source(&authority);
     let target = tls_server(&authority.local_server());
     Keyferry::copy(source.tls_url(), target.tls_url())
-        .impatient()
         .arg("--source-tls-insecure")
         .expect(3)
         .assert_says(&["target"]);

@@ -68,7 +68,7 @@ fn a_wrong_authority_in_it_is_refused() {
     let (_server, mut key) = source(&Authority::new("of the broker"));
     key["cacrt"] = Authority::new("of somebody else").pem().into();
     let target = plain();
-    let run = Keyferry::new().arg("copy").impatient();
+    let run = Keyferry::new().arg("copy");
     let file = run.file("service-key.json", &key.to_string());
     run.args(["--source-service-key", &file])
         .env("DESTINATION_REDIS_URL", &target.url())
