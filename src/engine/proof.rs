@@ -50,10 +50,8 @@ pub(super) async fn prove(
         doubt.iter().for_each(|Doubt { error, .. }| tracing::warn!("{error}"));
         return Ok(Verified::none());
     }
-    let links = || [run.source_link(0, probed), run.target_link(0, probed)];
-    let mut sides = at_end.map(|at_end| {
-        let ([source, target], [from, into]) = (at_end, links());
-        Sides([(from, source), (into, target)])
+    let mut sides = at_end.map(|[source, target]| {
+        Sides([(run.source_link(0, probed), source), (run.target_link(0, probed), target)])
     });
     let mut proofs = 1;
     loop {

@@ -61,7 +61,6 @@ pub(super) fn between(was: Option<&Calls>, is: Option<&Calls>) -> Upheaval {
 }
 
 /// Source and target of a comparison, as they were at one moment.
-#[derive(Clone)]
 pub(super) struct Sides(pub(super) [(Link, Before); 2]);
 
 impl Sides {
@@ -78,18 +77,15 @@ impl Sides {
     }
 }
 
+/// Likewise, of one side.
 async fn of_side((link, before): (Link, Before)) -> Result<((Link, Before), Option<Error>)> {
     let mut line = Line::new(link.clone());
     let now = Before::now(&mut line).await?;
-    let mut place = async |error| Ok::<_, Error>(line.open().await?.place(error));
-    let other = match before.is_of_another_process(&now) {
-        true => Some(place(restarted()).await?),
-        false => None,
-    };
-    match before.until(&now).while_read().filter(|_| other.is_none()) {
-        Some(error) => Err(place(error).await?),
-        None => Ok(((link, now), other)),
-    }
+    let other = before.is_of_another_process(&now);
+    let found = if other { Some(restarted()) } else { before.until(&now).while_read() };
+    let Some(error) = found else { return Ok(((link, now), None)) };
+    let error = line.open().await?.place(error);
+    if other { Ok(((link, now), Some(error))) } else { Err(error) }
 }
 
 /// Another process answers.
@@ -163,7 +159,7 @@ impl Upheaval {
         }
     }
 
-    /// Likewise, and where it is not known, too.
+    /// Likewise, of what was saved: also where the server never told, and nobody can compare it later.
     pub(super) fn while_saved(&self) -> Option<Error> {
         let text = match self {
             Self::None => return None,

@@ -51,12 +51,8 @@ fn backup(source: impl AsRef<std::ffi::OsStr>, file: &Path) -> Keyferry {
 /// A server that sends its file at once: by default it waits five seconds for more replicas.
 fn start(kind: Kind) -> Server {
     let server = Server::start(kind);
-    hasten(&server);
-    server
-}
-
-fn hasten(server: &Server) {
     server.synchronise_at_once();
+    server
 }
 
 /// The same server, started with this file.

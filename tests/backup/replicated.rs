@@ -131,7 +131,7 @@ fn a_value_of_any_size_takes_no_more_memory_than_was_allowed() {
 #[test]
 fn a_password_is_in_no_name_and_no_line() {
     let source = Setup::new(Kind::Valkey81).password(SECRET).start();
-    super::hasten(&source);
+    source.synchronise_at_once();
     source.client(0).set(b"key", b"value");
     let place = Place::new();
     // Every run is searched for the password.
